@@ -1,0 +1,58 @@
+"""How well does a trained network predict a text? One JSON object on stdout.
+
+python scripts/evaluate.py --run latest --text other.txt
+python scripts/evaluate.py --run latest --split test --protocol windows --window 64
+"""
+
+import argparse
+import json
+
+from charrnn.errors import exit_codes
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Score a text, or a part of the run's own text.")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--run", metavar="DIR", help="a run folder, or latest (the default): its best checkpoint")
+    source.add_argument("--checkpoint", metavar="PATH", help="a checkpoint file")
+    text = parser.add_mutually_exclusive_group()
+    text.add_argument("--text", metavar="FILE", help="the text to score")
+    text.add_argument("--split", choices=("train", "validation", "test"), help="a part of the run's text (validation)")
+    parser.add_argument(
+        "--protocol",
+        choices=("carried", "windows"),
+        default="carried",
+        help="state carried through the whole text (default), or windows from a zero state",
+    )
+    parser.add_argument("--window", type=int, default=64, help="characters per window (64)")
+    arguments = parser.parse_args()
+
+    from charrnn.corpus import read_corpus
+    from charrnn.data import read_part
+    from charrnn.evaluation import carried_lanes, score_carried, score_windows
+    from charrnn.network import load_network
+    from charrnn.runs import find_checkpoint
+
+    checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)
+    network, vocabulary, about = load_network(checkpoint)
+    if arguments.text is not None:
+        ids = vocabulary.encode(read_corpus(arguments.text).text)
+    else:
+        ids = read_part(about["data"], vocabulary, arguments.split or "validation")
+    carried = arguments.protocol == "carried"
+    score = score_carried(network, ids) if carried else score_windows(network, ids, arguments.window)
+    result = {
+        "nats_per_char": score.nats_per_char,
+        "bits_per_char": score.bits_per_char,
+        "perplexity": score.perplexity,
+        "characters": score.characters,
+        "protocol": arguments.protocol,
+        "lanes": carried_lanes(len(ids)) if carried else None,
+        "window": None if carried else arguments.window,
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    with exit_codes("evaluate.py"):
+        main()

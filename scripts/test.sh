@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Run the tests on a fresh machine: makes .venv on first use, then runs pytest with the given arguments.
+set -eu
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+. "$root/scripts/environment.sh"
+prepare_environment "$root" test
+cd "$root"
+exec "$root/.venv/bin/python" -m pytest "$@"

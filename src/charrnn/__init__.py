@@ -1,0 +1,3 @@
+"""charrnn: character-level recurrent networks, the plain (Elman) RNN first of all."""
+
+__version__ = "0.1.0"

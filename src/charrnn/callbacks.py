@@ -1,0 +1,162 @@
+"""What is watched during training: progress, speed, samples, and signals that ask it to stop."""
+
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning
+from lightning.pytorch import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.trainer.states import TrainerFn
+from tqdm import tqdm
+
+from charrnn.data import Batch
+from charrnn.errors import Stopped
+from charrnn.generation import generate_text
+from charrnn.module import CharRNNModule
+
+SAMPLE_LENGTH = 300
+SAMPLE_TEMPERATURE = 0.8  # below 1 the text is a little safer than the model's own distribution, and reads better
+
+
+class Speed(Callback):
+    """Characters per second of training, validations and samples not counted."""
+
+    def __init__(self) -> None:
+        self.characters = 0
+        self.seconds = 0.0
+        self._since = 0.0
+        self._logged = (0, 0.0)
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        self._logged = (self.characters, self.seconds)
+        self._since = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        self.characters += batch.inputs_TB.numel()
+        if not pl_module.logs_now():
+            return
+        characters, seconds = self._logged
+        self._pause()
+        pl_module.write_metrics({"speed/chars_per_second": (self.characters - characters) / (self.seconds - seconds)})
+        self._logged = (self.characters, self.seconds)
+
+    def on_validation_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        self._pause()
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        self._since = time.perf_counter()
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        self._pause()
+
+    def _pause(self) -> None:
+        now = time.perf_counter()
+        self.seconds += now - self._since
+        self._since = now
+
+
+class Samples(Callback):
+    """After each validation a sampled text: added to `samples.txt` and shown in TensorBoard."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self._file = folder / "samples.txt"
+        self._seed = seed
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        self.write(trainer, pl_module)
+
+    def write(self, trainer: lightning.Trainer, module: CharRNNModule) -> str:
+        """Sample, write to both places, and return the text. The run's random generators are left alone."""
+        text = generate_text(
+            module.network,
+            module.vocabulary,
+            length=SAMPLE_LENGTH,
+            temperature=SAMPLE_TEMPERATURE,
+            seed=self._seed,
+        )
+        with self._file.open("a", encoding="utf-8", errors="replace", newline="") as file:
+            file.write(f"--- step {trainer.global_step} ---\n{text}\n\n")
+        if isinstance(trainer.logger, TensorBoardLogger):
+            indented = "".join(f"    {line}\n" for line in text.splitlines())  # Markdown shows it as it is
+            trainer.logger.experiment.add_text("sample", indented, trainer.global_step)
+        return text
+
+
+class Progress(Callback):
+    """One bar for the whole training on a terminal; elsewhere a plain line after each validation."""
+
+    def __init__(self, steps: int, write_line: Callable[[str], None]) -> None:
+        self._steps = steps
+        self._write_line = write_line
+        self._bar: tqdm[Any] | None = None
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        if sys.stderr.isatty():
+            self._bar = tqdm(total=self._steps, initial=trainer.global_step, unit="step", dynamic_ncols=True)
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        if self._bar is None or not pl_module.logs_now():
+            return
+        self._bar.set_postfix_str(_figures(pl_module.latest), refresh=False)
+        self._bar.update(trainer.global_step - self._bar.n)
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        if self._bar is None and trainer.state.fn == TrainerFn.FITTING:
+            self._write_line(f"step {trainer.global_step:,} of {self._steps:,}: {_figures(pl_module.latest)}")
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        if self._bar is not None:
+            self._bar.update(trainer.global_step - self._bar.n)
+        self._close()
+
+    def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _figures(latest: dict[str, float]) -> str:
+    parts = [
+        f"{part} {latest[tag]:.3f}"
+        for part, tag in (("train", "train/bits_per_char"), ("validation", "val/bits_per_char"))
+        if tag in latest
+    ]
+    speed = latest.get("speed/chars_per_second")
+    return ", ".join(parts) + " bits per character" + (f", {speed:,.0f} characters/s" if speed else "")
+
+
+class StopOnSignal(Callback):
+    """Ctrl-C and SIGTERM let the step end and the run be saved, then raise `Stopped`. A second Ctrl-C stops at once."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        self._checkpoint = checkpoint
+        self._received: int | None = None
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        # Here and not earlier: Lightning puts its own handlers in place first, and takes all away after the fit.
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, self._receive)
+
+    def _receive(self, signum: int, frame: FrameType | None) -> None:
+        if signum == signal.SIGINT and self._received == signal.SIGINT:
+            raise Stopped(signum)
+        self._received = signum
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._received is not None:
+            trainer.save_checkpoint(self._checkpoint)
+            raise Stopped(self._received)

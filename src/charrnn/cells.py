@@ -1,0 +1,87 @@
+"""One layer of a recurrent network: its parameters, their start values, one step and many.
+
+B batch lane, T time step, V vocabulary, H hidden unit, S state size of one layer (H for the Elman cell).
+"""
+
+import torch
+from torch import Tensor, nn
+
+from charrnn.errors import RequestError, require_choice, require_integer, require_number
+from charrnn.recurrence import ACTIVATIONS, KERNELS, elman_scan
+from charrnn.recurrence.reference import PHI
+
+RECURRENT_INITS = ("auto", "orthogonal", "identity")
+
+
+class ElmanCell(nn.Module):
+    """The plain recurrent layer: h_t = phi(W_xh x_t + W_hh h_{t-1} + b_h), h_0 = 0. Source: Elman 1990.
+
+    With `reads_ids` x_t is an id below `inputs` and stands for the one-hot vector: W_xh x_t is a column of W_xh, a
+    look-up. Otherwise it is a vector of `inputs` numbers, the output of the layer below.
+    Parameters: `input_to_hidden` [H, inputs], `hidden_to_hidden` [H, H], `hidden_bias` [H].
+
+    W_hh starts as `recurrent_gain` times an orthogonal matrix (Saxe 2014) or the identity (Le 2015); `auto` takes the
+    first for tanh, the second for relu. W_xh starts normal, with the deviation `input_std` for ids (one column enters)
+    and 1/sqrt(inputs) for vectors. Raises `RequestError` for settings it cannot use.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        hidden: int,
+        *,
+        reads_ids: bool,
+        activation: str,
+        kernel: str,
+        recurrent_init: str,
+        recurrent_gain: float,
+        input_std: float,
+    ) -> None:
+        super().__init__()
+        self.inputs = require_integer("inputs", inputs)
+        self.state_size = self.hidden = require_integer("hidden", hidden)
+        self.reads_ids = reads_ids
+        self.activation = require_choice("activation", activation, ACTIVATIONS)
+        self.kernel = require_choice("kernel", kernel, ("auto", *KERNELS))
+        self._recurrent_init = require_choice("recurrent_init", recurrent_init, RECURRENT_INITS)
+        self._recurrent_gain = require_number("recurrent_gain", recurrent_gain, 0.0)
+        self._input_std = require_number("input_std", input_std, 0.0) if reads_ids else inputs**-0.5
+        self.input_to_hidden = nn.Parameter(torch.empty(hidden, inputs))
+        self.hidden_to_hidden = nn.Parameter(torch.empty(hidden, hidden))
+        self.hidden_bias = nn.Parameter(torch.empty(hidden))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the start values anew."""
+        nn.init.normal_(self.input_to_hidden, std=self._input_std)
+        nn.init.zeros_(self.hidden_bias)
+        init = self._recurrent_init
+        if init == "auto":
+            init = "orthogonal" if self.activation == "tanh" else "identity"
+        if init == "orthogonal":
+            nn.init.orthogonal_(self.hidden_to_hidden, gain=self._recurrent_gain)
+        else:
+            with torch.no_grad():
+                nn.init.eye_(self.hidden_to_hidden).mul_(self._recurrent_gain)
+
+    def project(self, x: Tensor) -> Tensor:
+        """W_xh x + b_h for ids [...] or vectors [..., inputs] -> [..., H]."""
+        if not self.reads_ids:
+            return nn.functional.linear(x, self.input_to_hidden, self.hidden_bias)
+        # The bias goes into the table: V rows are fewer than T * B. Contiguous, so that a look-up reads one row.
+        table_VH = (self.input_to_hidden.t() + self.hidden_bias).contiguous()
+        return nn.functional.embedding(x, table_VH)
+
+    def step(self, x_B: Tensor, state_BS: Tensor) -> tuple[Tensor, Tensor]:
+        """One time step: x_t and h_{t-1} in, the layer's output h_t and its new state (the same tensor) out."""
+        # A column of W_xh itself: the whole table would cost more than one step.
+        inputs_BH = self.input_to_hidden[:, x_B].t() + self.hidden_bias if self.reads_ids else self.project(x_B)
+        state_BH = PHI[self.activation](torch.addmm(inputs_BH, state_BS, self.hidden_to_hidden.t()))
+        return state_BH, state_BH
+
+    def unroll(self, x_T: Tensor, state_BS: Tensor) -> tuple[Tensor, Tensor]:
+        """T time steps: ids [T, B] or vectors [T, B, inputs] in, outputs [T, B, H] and the last state [B, S] out."""
+        if not len(x_T):
+            raise RequestError("a sequence needs at least one time step, got none")
+        states_TBH = elman_scan(self.project(x_T), state_BS, self.hidden_to_hidden, self.activation, self.kernel)
+        return states_TBH, states_TBH[-1]

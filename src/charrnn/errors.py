@@ -1,0 +1,96 @@
+"""The one error that is the user's to mend, the checks that raise it, and how a command ends."""
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+EXIT_FAILED = 1
+EXIT_REQUEST = 2
+
+
+class RequestError(ValueError):
+    """A request that cannot be met. The message is one line: what was wanted, what was got, what to do."""
+
+
+class Stopped(BaseException):
+    """A signal asked the run to end (128 + its number is the exit code, as shells have it).
+
+    Not an `Exception`, so that no library on the way turns it into a failed job.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.exit_code = 128 + signum
+
+
+@contextmanager
+def signals_raise_stopped() -> Iterator[None]:
+    """Within the block Ctrl-C and SIGTERM raise `Stopped`, so that what is under way can be put in order."""
+    if threading.current_thread() is not threading.main_thread():  # Python lets no other thread handle signals
+        yield
+        return
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise Stopped(signum)
+
+    before = {signum: signal.signal(signum, stop) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def one_line(text: object) -> str:
+    """`text` with every run of white space, line ends included, as one space."""
+    return " ".join(str(text).split())
+
+
+def require_integer(name: str, value: object, minimum: int = 1) -> int:
+    """`value`, if it is an integer of at least `minimum`; `RequestError` otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        kind = "a positive integer" if minimum == 1 else f"an integer of at least {minimum}"
+        raise RequestError(f"{name} must be {kind}, got {value!r}")
+    return value
+
+
+def require_number(name: str, value: object, minimum: float, below: float = float("inf")) -> float:
+    """`value` as a float, if minimum <= value < below; `RequestError` otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not minimum <= value < below:
+        upper = "" if below == float("inf") else f" and below {below:g}"
+        raise RequestError(f"{name} must be a number of at least {minimum:g}{upper}, got {value!r}")
+    return float(value)
+
+
+def require_choice(name: str, value: object, choices: Sequence[str]) -> str:
+    """`value`, if it is one of `choices`; `RequestError` otherwise."""
+    if not isinstance(value, str) or value not in choices:
+        raise RequestError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+    return value
+
+
+def print_error(program: str, error: object) -> None:
+    """One line on stderr, as every command of this project reports what went wrong."""
+    sys.stderr.write(f"{program}: {one_line(error)}\n")
+
+
+@contextmanager
+def exit_codes(program: str) -> Iterator[None]:
+    """Around a script's whole work: a wrong request ends with one line and exit code 2, Ctrl-C quietly with 130.
+
+    A reader that went away (`generate | head`) ends it quietly too, with the code of SIGPIPE.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except RequestError as error:
+        print_error(program, error)
+        raise SystemExit(EXIT_REQUEST) from None
+    except KeyboardInterrupt:
+        raise SystemExit(128 + signal.SIGINT) from None
+    except BrokenPipeError:
+        sys.stdout = None  # else the interpreter complains while it flushes at exit
+        raise SystemExit(141) from None

@@ -1,0 +1,88 @@
+"""How well a network predicts a text: nats summed over all predicted characters and divided once.
+
+B batch lane, T time step, V vocabulary.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from charrnn.data import IGNORED, Batch, CharDataset, Ids, read_sequences, split_lanes
+from charrnn.errors import RequestError, require_integer
+from charrnn.network import CharRNN
+
+CHARACTERS_PER_LANE = 100_000  # one lane is exact; more lanes keep a long text from taking for ever
+CHUNK = 256  # time steps per call; no influence on the result
+WINDOWS_PER_CALL = 256
+
+
+@dataclass(frozen=True)
+class Score:
+    """The summed surprisal of `characters` predicted characters, in nats, and what people read from it."""
+
+    nats: float
+    characters: int
+
+    @property
+    def nats_per_char(self) -> float:
+        return self.nats / self.characters
+
+    @property
+    def bits_per_char(self) -> float:
+        return self.nats_per_char / math.log(2)
+
+    @property
+    def perplexity(self) -> float:
+        """exp(nats per character); infinity where a float can't hold it."""
+        return math.exp(self.nats_per_char) if self.nats_per_char < 700 else math.inf
+
+
+def carried_lanes(characters: int) -> int:
+    """The number of contiguous lanes of the carried protocol: max(1, n // 100000)."""
+    return max(1, characters // CHARACTERS_PER_LANE)
+
+
+def score_carried(network: CharRNN, ids: Ids) -> Score:
+    """Protocol `carried`: the state goes from the first character to the last, in `carried_lanes` lanes."""
+    if len(ids) < 2:
+        raise RequestError(f"a text to evaluate needs at least 2 characters, got {len(ids)}")
+    return _score(network, split_lanes(ids, carried_lanes(len(ids)), CHUNK))
+
+
+def score_windows(network: CharRNN, ids: Ids, window: int) -> Score:
+    """Protocol `windows`: windows that do not overlap, each from a zero state; the mean over all positions.
+
+    What models with a fixed context report. Characters after the last whole window are dropped.
+    """
+    windows = len(CharDataset(ids, require_integer("window", window)))
+    if not windows:
+        raise RequestError(f"a window of {window} needs a text of {window + 1} characters, got {len(ids)}")
+    starts = np.arange(windows) * window
+    groups = (starts[i : i + WINDOWS_PER_CALL] for i in range(0, windows, WINDOWS_PER_CALL))
+    return _score(network, (read_sequences(ids, starts_B, window, starts=True) for starts_B in groups))
+
+
+def _score(network: CharRNN, batches: Iterable[Batch]) -> Score:
+    device = network.output_bias.device
+    training = network.training
+    network.eval()
+    nats, characters = 0.0, 0
+    state_LBS = torch.empty(0)
+    try:
+        with torch.inference_mode():
+            for inputs_TB, targets_TB, starts in batches:
+                if starts:
+                    state_LBS = network.initial_state(inputs_TB.shape[1])
+                logits_TBV, state_LBS = network.unroll(inputs_TB.to(device), state_LBS)
+                targets = targets_TB.to(device).flatten()
+                nats += nn.functional.cross_entropy(
+                    logits_TBV.flatten(0, 1).float(), targets, ignore_index=IGNORED, reduction="sum"
+                ).item()
+                characters += int((targets_TB != IGNORED).sum())
+    finally:
+        network.train(training)
+    return Score(nats, characters)

@@ -1,0 +1,147 @@
+"""The story of a run: data, model, trainer, fit, final validation and test, summary."""
+
+import logging
+import math
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import lightning
+from hydra.core.hydra_config import HydraConfig
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ModelCheckpoint
+from omegaconf import DictConfig, OmegaConf
+
+from charrnn import checkpoint_file
+from charrnn.building import (
+    build,
+    build_optimizer,
+    build_scheduler,
+    build_trainer,
+    check_keys,
+    prepare_process,
+    resumable,
+    run_length,
+)
+from charrnn.callbacks import Progress, Samples, Speed, StopOnSignal
+from charrnn.data import CharDataModule
+from charrnn.errors import RequestError, Stopped, one_line, require_integer, signals_raise_stopped
+from charrnn.evaluation import score_carried
+from charrnn.module import VALIDATION, CharRNNModule
+from charrnn.network import CharRNN, network_weights
+from charrnn.report import RunLogger, report_end, report_start
+from charrnn.runs import write_summary
+
+log = logging.getLogger(__name__)
+
+SUMMARY_KEYS = (
+    "status", "reason", "val_nats_per_char", "val_bits_per_char", "test_bits_per_char", "best_step", "steps",
+    "train_seconds", "train_chars_per_second", "parameters", "vocabulary_size", "corpus_sha256", "seed", "kernel",
+    "threads", "checkpoint",
+)  # fmt: skip
+
+
+def run(cfg: DictConfig, folder: Path | None = None) -> float:
+    """Train what `cfg` describes, leave the run in `folder` (by default Hydra's), return validation bits per character.
+
+    nan without a validation part. However the run ends, `summary.json` says how; the exception goes on to the caller.
+    """
+    folder = folder or Path(HydraConfig.get().runtime.output_dir)
+    summary: dict[str, Any] = dict.fromkeys(SUMMARY_KEYS)
+    try:
+        logger = RunLogger(folder, name="", version="", default_hp_metric=False, flush_secs=10)
+        with signals_raise_stopped(), closing(logger):
+            bits_per_char = _run(cfg, folder, logger, summary)
+        summary["status"] = "finished"
+        return bits_per_char
+    except Stopped as stop:
+        summary.update(status="interrupted", reason=str(stop))
+        raise
+    except BaseException as error:
+        summary.update(status="failed", reason=one_line(error) or type(error).__name__)
+        raise
+    finally:
+        write_summary(folder, summary)
+
+
+def _run(cfg: DictConfig, folder: Path, logger: RunLogger, summary: dict[str, Any]) -> float:
+    check_keys(cfg)
+    summary["seed"], summary["threads"] = prepare_process(cfg)
+    data: CharDataModule = build(cfg, "data")
+    summary["corpus_sha256"], summary["vocabulary_size"] = data.corpus.sha256, len(data.vocabulary)
+    network: CharRNN = build(cfg, "model", vocabulary_size=len(data.vocabulary))
+    summary["parameters"] = network.parameter_count()
+    steps = run_length(cfg.trainer.max_steps, cfg.trainer.max_epochs, data.batches_per_epoch, cfg.trainer)
+    module = CharRNNModule(
+        network,
+        data.vocabulary,
+        optimizer=build_optimizer(cfg, network),
+        scheduler=build_scheduler(cfg, steps),
+        log_every=require_integer("trainer.log_every_n_steps", cfg.trainer.log_every_n_steps),
+        about={"data": data.settings, "config": OmegaConf.to_container(cfg, resolve=True)},
+    )
+
+    checkpoints = folder / "checkpoints"
+    speed = Speed()
+    samples = Samples(folder, summary["seed"])
+    best = ModelCheckpoint(
+        checkpoints, "best", monitor=VALIDATION, auto_insert_metric_name=False, enable_version_counter=False
+    )
+    every = require_integer("checkpoint_every", cfg.checkpoint_every)
+    last = ModelCheckpoint(checkpoints, "last", every_n_train_steps=every, enable_version_counter=False)
+    stop = StopOnSignal(checkpoints / "last.ckpt")
+    trainer = build_trainer(cfg, data, logger, [speed, samples, Progress(steps, log.info), best, last, stop])
+    resume_from = resumable(cfg.resume_from, network, data)
+    summary["kernel"] = report_start(cfg, folder, data, network, trainer, steps)
+
+    started = time.perf_counter()
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=resume_from)
+    except MisconfigurationException as error:  # some settings meet only when Lightning sees the data
+        raise RequestError(f"trainer: these settings can't be used: {error}") from error
+    finally:
+        summary["train_seconds"] = round(time.perf_counter() - started, 3)
+        summary["train_chars_per_second"] = round(speed.characters / speed.seconds) if speed.seconds else None
+        summary["steps"] = trainer.global_step
+
+    checkpoint = _keep_final_weights(trainer, module, data, best, checkpoints)
+    summary["checkpoint"] = str(checkpoint.absolute())
+    summary["best_step"] = _restore(network, checkpoint)
+    validation = score_carried(network, data.validation_ids) if len(data.validation_ids) else None
+    test = score_carried(network, data.test_ids) if len(data.test_ids) else None
+    if validation:
+        summary["val_nats_per_char"] = validation.nats_per_char
+        summary["val_bits_per_char"] = validation.bits_per_char
+    if test:
+        summary["test_bits_per_char"] = test.bits_per_char
+    logger.log_outcome(cfg, summary)
+    report_end(folder, summary, samples.write(trainer, module))
+    return validation.bits_per_char if validation else math.nan
+
+
+def _keep_final_weights(
+    trainer: lightning.Trainer, module: CharRNNModule, data: CharDataModule, best: ModelCheckpoint, folder: Path
+) -> Path:
+    """Validate the final weights, let them compete for best, save them as last; return the checkpoint that counts.
+
+    Lightning does none of it when `max_steps` ends inside an epoch.
+    """
+    if not len(data.validation_ids):
+        trainer.save_checkpoint(folder / "last.ckpt")
+        return folder / "last.ckpt"
+    if module.validated_step != trainer.global_step:
+        trainer.validate(module, dataloaders=data.val_dataloader(), verbose=False)
+    value = trainer.callback_metrics[VALIDATION]
+    if best.best_model_score is None or value < best.best_model_score:
+        best.best_model_score, best.best_model_path = value, str(folder / "best.ckpt")
+        trainer.save_checkpoint(folder / "best.ckpt")
+    trainer.save_checkpoint(folder / "last.ckpt")
+    return folder / "best.ckpt"
+
+
+def _restore(network: CharRNN, checkpoint: Path) -> int:
+    """Put the checkpoint's weights into `network`; return the step they are from."""
+    saved = checkpoint_file.read(checkpoint)
+    network.load_state_dict(network_weights(saved))
+    return int(saved["global_step"])

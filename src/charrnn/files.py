@@ -1,0 +1,43 @@
+"""Files that are there whole or not at all, and the folder for what can be made again."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """A binary file that takes the place of `path` when the block ends well, and leaves `path` alone otherwise.
+
+    The temporary file lies beside the target, since a rename is atomic on one file system only; it is on the disk
+    (fsync) before it gets its name. Raises `OSError` as `open` does.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp makes 0600; a run folder is read by others as any file is
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, atomically, line ends as they are."""
+    with atomic_write(path) as file:
+        file.write(text.encode("utf-8"))
+
+
+def cache_folder() -> Path:
+    """`$XDG_CACHE_HOME/charrnn`, by default `~/.cache/charrnn`."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "charrnn"

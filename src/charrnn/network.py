@@ -1,0 +1,95 @@
+"""The network: look-up, stacked recurrent layers, output layer. Knows nothing of Lightning, Hydra or files of text.
+
+B batch lane, T time step, V vocabulary, H hidden unit, L layer, S state size of one layer.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from charrnn import checkpoint_file
+from charrnn.cells import ElmanCell
+from charrnn.errors import RequestError, require_choice, require_integer, require_number
+from charrnn.vocabulary import Vocabulary
+
+# By name and not by import path: a name read from a checkpoint must never run code of its choice.
+CELLS = {"elman": ElmanCell}
+
+
+class CharRNN(nn.Module):
+    """Character ids in, logits of the next character out: y_t = W_hy h_t + b_y on top of `layers` recurrent layers.
+
+    `cell` is the kind of layer, `cell_options` its settings. Dropout acts between layers, on the outputs that go up.
+    W_hy starts at zero: the first prediction is then uniform and the initial loss ln(V).
+    `settings` holds the arguments as plain values, enough to build the same network again.
+    """
+
+    def __init__(
+        self, vocabulary_size: int, *, cell: str, hidden: int, layers: int, dropout: float, **cell_options: Any
+    ) -> None:
+        super().__init__()
+        self.settings: dict[str, Any] = {
+            "vocabulary_size": require_integer("vocabulary_size", vocabulary_size),
+            "cell": require_choice("cell", cell, tuple(CELLS)),
+            "hidden": require_integer("hidden", hidden),
+            "layers": require_integer("layers", layers),
+            "dropout": require_number("dropout", dropout, 0.0, below=1.0),
+            **cell_options,
+        }
+        self.cells = nn.ModuleList(
+            CELLS[cell](vocabulary_size if layer == 0 else hidden, hidden, reads_ids=layer == 0, **cell_options)
+            for layer in range(layers)
+        )
+        self._state_size = int(self.cells[0].state_size)  # type: ignore[arg-type]  # a ModuleList forgets its types
+        self.dropout = nn.Dropout(dropout)
+        self.hidden_to_output = nn.Parameter(torch.zeros(vocabulary_size, hidden))
+        self.output_bias = nn.Parameter(torch.zeros(vocabulary_size))
+
+    def initial_state(self, lanes: int) -> Tensor:
+        """The zero state h_0, [L, B, S], on the network's device and in its type."""
+        return self.hidden_to_output.new_zeros((len(self.cells), lanes, self._state_size))
+
+    def step(self, ids_B: Tensor, state_LBS: Tensor) -> tuple[Tensor, Tensor]:
+        """One time step: x_t and h_{t-1} in, logits y_t [B, V] and h_t [L, B, S] out."""
+        return self._pass_up(ids_B, state_LBS, "step")
+
+    def unroll(self, ids_TB: Tensor, state_LBS: Tensor) -> tuple[Tensor, Tensor]:
+        """T time steps: logits [T, B, V] and the last state [L, B, S]. The same as T calls of `step`."""
+        return self._pass_up(ids_TB, state_LBS, "unroll")
+
+    def _pass_up(self, x: Tensor, state_LBS: Tensor, method: str) -> tuple[Tensor, Tensor]:
+        states = []
+        for layer, cell in enumerate(self.cells):
+            if layer > 0:
+                x = self.dropout(x)
+            x, state_BS = getattr(cell, method)(x, state_LBS[layer])
+            states.append(state_BS)
+        logits = nn.functional.linear(x, self.hidden_to_output, self.output_bias)
+        return logits, torch.stack(states)
+
+    def parameter_count(self) -> int:
+        """The number of trainable values."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+def load_network(path: Path) -> tuple[CharRNN, Vocabulary, dict[str, Any]]:
+    """The network of a checkpoint, on the CPU and ready to predict, its vocabulary, and what else was noted in it.
+
+    Needs nothing but the file. Raises `RequestError` if it is not a checkpoint of this project.
+    """
+    checkpoint = checkpoint_file.read(path)
+    about = checkpoint["charrnn"]
+    network = CharRNN(**about["network"])
+    try:
+        network.load_state_dict(network_weights(checkpoint))
+    except RuntimeError as error:
+        raise RequestError(f"the weights in {path} do not fit the network described in it: {error}") from error
+    return network.eval(), Vocabulary(about["vocabulary"]), about
+
+
+def network_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """The network's part of a checkpoint's `state_dict`, under the network's own names."""
+    weights: dict[str, Tensor] = checkpoint["state_dict"]
+    return {name.removeprefix("network."): tensor for name, tensor in weights.items() if name.startswith("network.")}

@@ -1,0 +1,143 @@
+"""Run folders: their names, their summaries, the newest one, and the table of many.
+
+outputs/<date>_<time>/          .hydra/ train.log events* checkpoints/{best,last}.ckpt samples.txt summary.json
+outputs/sweep_<date>_<time>/    one such folder per job, leaderboard.csv, leaderboard.md
+"""
+
+import csv
+import hashlib
+import io
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from charrnn import checkpoint_file
+from charrnn.errors import RequestError
+from charrnn.files import write_text
+
+# The project is installed in place (pip install -e), so its outputs lie beside its sources.
+OUTPUTS = Path(__file__).resolve().parents[2] / "outputs"
+LONGEST_NAME = 120  # file systems end at 255 bytes, and a path holds more than one name
+
+RESULT_COLUMNS = (
+    "status", "val_bits_per_char", "test_bits_per_char", "parameters", "train_chars_per_second", "minutes",
+)  # fmt: skip
+
+
+def job_folder_name(overrides: str, job: int) -> str:
+    """A sweep job's folder: its swept overrides, only letters, digits, `.`, `_` and `-`.
+
+    Where that loses something (other characters, a name too long), a hash keeps two jobs apart.
+    """
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", overrides)
+    if not overrides:
+        return f"job-{job}"
+    if name == overrides and len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[:LONGEST_NAME].strip('_.-')}-{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
+
+
+def checkpoint_of(run: Path) -> Path:
+    """The run's best checkpoint, or its last one if there is no (whole) best. `RequestError` if there is neither."""
+    for name in ("best.ckpt", "last.ckpt"):
+        path = run / "checkpoints" / name
+        if checkpoint_file.is_whole(path):
+            return path
+    raise RequestError(f"{run} holds no readable checkpoint (checkpoints/best.ckpt or last.ckpt); name another run")
+
+
+def latest_run(outputs: Path = OUTPUTS) -> Path:
+    """The newest run with a readable checkpoint, jobs of sweeps included."""
+    newest: dict[Path, float] = {}
+    for file in outputs.rglob("checkpoints/*.ckpt"):
+        run = file.parent.parent
+        newest[run] = max(newest.get(run, 0.0), file.stat().st_mtime)
+    for run in sorted(newest, key=newest.__getitem__, reverse=True):
+        try:
+            checkpoint_of(run)
+        except RequestError:
+            continue
+        return run
+    raise RequestError(f"there is no run with a checkpoint in {outputs}; train one with: python train.py")
+
+
+def find_checkpoint(run: str | None, checkpoint: str | None) -> Path:
+    """The checkpoint that `--run latest|DIR` or `--checkpoint PATH` names."""
+    if checkpoint is not None:
+        return Path(checkpoint).expanduser()
+    if run is None or run == "latest":
+        return checkpoint_of(latest_run())
+    folder = Path(run).expanduser()
+    if not folder.is_dir():
+        raise RequestError(f"there is no run folder {folder}; name one, or write --run latest")
+    return checkpoint_of(folder)
+
+
+def write_summary(run: Path, summary: dict[str, Any]) -> None:
+    """Write `summary.json`, atomically. NaN and infinity, which JSON does not know, become null."""
+    plain = {key: None if value != value or value in (float("inf"), float("-inf")) else value
+             for key, value in summary.items()}  # fmt: skip
+    write_text(run / "summary.json", json.dumps(plain, indent=2, allow_nan=False) + "\n")
+
+
+def read_summary(run: Path) -> dict[str, Any]:
+    """The run's summary; one with the status `missing` or `unreadable` if there is none to be read."""
+    try:
+        summary = json.loads((run / "summary.json").read_text("utf-8"))
+    except FileNotFoundError:
+        return {"status": "missing", "reason": "the job left no summary.json"}
+    except ValueError:
+        return {"status": "unreadable", "reason": "summary.json is not JSON"}
+    return summary if isinstance(summary, dict) else {"status": "unreadable", "reason": "summary.json is not an object"}
+
+
+def sweep_rows(sweep: Path) -> list[dict[str, Any]]:
+    """One row per job of a sweep, best first: its overrides, then its results. Jobs without a figure come last."""
+    rows = []
+    for hydra_folder in sorted(sweep.glob("*/.hydra")):
+        run = hydra_folder.parent
+        summary = read_summary(run)
+        row: dict[str, Any] = {"run": run.name}
+        for override in OmegaConf.load(hydra_folder / "overrides.yaml"):
+            key, _, value = str(override).partition("=")
+            row[key] = value
+        seconds = summary.get("train_seconds")
+        results = {**summary, "minutes": None if seconds is None else round(seconds / 60, 2)}
+        row.update({column: results.get(column) for column in RESULT_COLUMNS})
+        row["reason"] = summary.get("reason")
+        rows.append(row)
+    return sorted(rows, key=_rank)
+
+
+def _rank(row: dict[str, Any]) -> tuple[bool, bool, float]:
+    value = row["val_bits_per_char"]
+    return (row["status"] != "finished", value is None, 0.0 if value is None else value)
+
+
+def write_leaderboard(sweep: Path) -> list[dict[str, Any]]:
+    """Write `leaderboard.csv` and `leaderboard.md` into the sweep's folder and return the rows."""
+    rows = sweep_rows(sweep)
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    columns.sort(key=lambda column: column in (*RESULT_COLUMNS, "reason"))  # overrides first, each group as it came
+    lines = io.StringIO(newline="")
+    writer = csv.DictWriter(lines, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(sweep / "leaderboard.csv", lines.getvalue())
+    write_text(sweep / "leaderboard.md", markdown_table(rows, columns))
+    return rows
+
+
+def markdown_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
+    """The rows as a Markdown table; floats with four digits, nothing for a missing value."""
+
+    def cell(value: object) -> str:
+        text = "" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+        return text.replace("|", "\\|").replace("\n", " ")
+
+    table = [columns, ["---"] * len(columns), *([cell(row.get(column)) for column in columns] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in table)

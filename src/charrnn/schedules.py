@@ -1,0 +1,28 @@
+"""Learning-rate schedules that torch does not have; the others are named in conf/scheduler by their torch class."""
+
+import math
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from charrnn.errors import require_integer, require_number
+
+
+def warmup_cosine(optimizer: Optimizer, *, total_steps: int, warmup_steps: int, final_fraction: float) -> LambdaLR:
+    """A linear rise over `warmup_steps`, then half a cosine down to `final_fraction` of the learning rate.
+
+    For step k >= w = min(warmup_steps, total_steps / 10):  f + (1 - f) (1 + cos(pi (k - w) / (total - w))) / 2.
+    Source: Loshchilov and Hutter 2017 (one cycle of SGDR); Goyal et al. 2017 (warm-up).
+    torch's own one-cycle class stores its length in the checkpoint, so a longer run could not be resumed.
+    """
+    require_integer("warmup_steps", warmup_steps, minimum=0)
+    floor = require_number("final_fraction", final_fraction, 0.0)
+    warmup = min(warmup_steps, total_steps // 10)  # a short run must not end before it has warmed up
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        progress = min(1.0, (step - warmup) / max(1, total_steps - warmup))
+        return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+    return LambdaLR(optimizer, factor)

@@ -1,0 +1,52 @@
+"""What surrounds the jobs of a Hydra multirun: their folders' names, where the sweep lies, its table at the end."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, read_write
+
+from charrnn.runs import OUTPUTS, job_folder_name, write_leaderboard
+
+
+def register_resolvers() -> None:
+    """Make `${outputs:}` and `${job_folder:NAME,NUMBER}` known to OmegaConf; conf/config.yaml uses them."""
+    OmegaConf.register_new_resolver("outputs", lambda: str(OUTPUTS), replace=True)
+    OmegaConf.register_new_resolver("job_folder", job_folder_name, replace=True)
+
+
+class SweepCallback(Callback):
+    """Remembers the sweep's folder, and lets only swept keys into the names of its jobs' folders.
+
+    Hydra pickles its callbacks for launchers that start other processes; making one anew there registers the
+    resolvers there too.
+    """
+
+    folder: Path | None = None  # of the sweep that this process started; read when it has ended, well or not
+
+    def __init__(self) -> None:
+        register_resolvers()
+
+    def __reduce__(self) -> tuple[type["SweepCallback"], tuple[()]]:
+        return SweepCallback, ()
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        SweepCallback.folder = Path(config.hydra.sweep.dir).absolute()
+        overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+        fixed = [override.key_or_group for override in overrides if not override.is_sweep_override()]
+        excluded = ",".join(f"'{key}'" for key in fixed)
+        with read_write(config):
+            # Every job is composed anew from these, in whatever process it runs.
+            config.hydra.overrides.hydra.append(f"hydra.job.config.override_dirname.exclude_keys=[{excluded}]")
+
+
+def report_sweep(folder: Path) -> tuple[str, bool]:
+    """Write the sweep's leaderboard; return what to show of it, and whether all of its jobs finished."""
+    rows = write_leaderboard(folder)
+    lines = [f"leaderboard {folder / 'leaderboard.csv'} and .md, best first:"]
+    for row in rows:
+        bits = row["val_bits_per_char"]
+        result = f"{bits:.4f} bits per character" if bits is not None else f"{row['status']}: {row['reason']}"
+        lines.append(f"  {row['run']}  {result}")
+    return "\n".join(lines), all(row["status"] == "finished" for row in rows)

@@ -1,0 +1,76 @@
+"""Train a character-level RNN: Hydra in, `charrnn.experiment.run` out.
+
+python train.py model.hidden=256 data.sequence_length=64
+python train.py -m model.hidden=64,128 optimizer.lr=1e-3,3e-3
+python train.py --help
+"""
+
+import os
+import sys
+
+if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+    sys.exit("train.py: Python 3.11, 3.12 or 3.13 is needed, this is %d.%d" % sys.version_info[:2])  # noqa: UP031
+try:
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    from omegaconf import DictConfig
+
+    from charrnn.errors import EXIT_FAILED, EXIT_REQUEST, Stopped, print_error
+    from charrnn.overrides import check_command_line, request_line
+    from charrnn.sweep import SweepCallback, register_resolvers, report_sweep
+except ModuleNotFoundError as error:
+    sys.stderr.write(f"train.py: {error.name} is not installed; run scripts/train.sh, which installs what is needed\n")
+    sys.exit(2)
+
+exit_code = 0
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def job(cfg: DictConfig) -> float:
+    """One run, or one job of a sweep, where an error must not end the jobs after it."""
+    from charrnn.experiment import log, run  # torch and lightning take seconds: only when there is something to train
+
+    global exit_code
+    in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    try:
+        return run(cfg)
+    except Exception as error:
+        line = request_line(error)
+        if line is None and not in_sweep:
+            raise
+        if line is None:
+            log.exception("the job failed")
+        print_error("train.py", line or f"{type(error).__name__}: {error}")
+        exit_code = EXIT_REQUEST
+    return float("nan")
+
+
+def main() -> int:
+    """Run the command line and return the exit code: 0 done, 1 failed, 2 wrong request, 130 Ctrl-C, 143 SIGTERM."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises instead of printing several lines of its own
+    register_resolvers()
+    try:
+        check_command_line()
+        job()
+    except Stopped as stop:
+        return stop.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        line = request_line(error)
+        if line is None:
+            raise
+        print_error("train.py", line)
+        return EXIT_REQUEST
+    finally:
+        if SweepCallback.folder is not None:
+            table, all_finished = report_sweep(SweepCallback.folder)
+            print(table)
+    if SweepCallback.folder is not None:
+        return 0 if all_finished else EXIT_FAILED
+    return exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
