@@ -51,7 +51,7 @@ def main() -> int:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises instead of printing several lines of its own
     register_resolvers()
     try:
-        check_command_line()
+        sys.argv[1:] = check_command_line(sys.argv[1:])
         job()
     except Stopped as stop:
         return stop.exit_code

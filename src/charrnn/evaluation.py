@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from charrnn.data import IGNORED, Batch, CharDataset, Ids, read_sequences, split_lanes
 from charrnn.errors import RequestError, require_integer
@@ -66,6 +66,12 @@ def score_windows(network: CharRNN, ids: Ids, window: int) -> Score:
     return _score(network, (read_sequences(ids, starts_B, window, starts=True) for starts_B in groups))
 
 
+def summed_nats(logits: Tensor, targets: Tensor) -> Tensor:
+    """The surprisal of all targets that are not IGNORED, [...], summed in float32 at least."""
+    precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return nn.functional.cross_entropy(precise, targets, ignore_index=IGNORED, reduction="sum")
+
+
 def _score(network: CharRNN, batches: Iterable[Batch]) -> Score:
     device = network.output_bias.device
     training = network.training
@@ -79,9 +85,7 @@ def _score(network: CharRNN, batches: Iterable[Batch]) -> Score:
                     state_LBS = network.initial_state(inputs_TB.shape[1])
                 logits_TBV, state_LBS = network.unroll(inputs_TB.to(device), state_LBS)
                 targets = targets_TB.to(device).flatten()
-                nats += nn.functional.cross_entropy(
-                    logits_TBV.flatten(0, 1).float(), targets, ignore_index=IGNORED, reduction="sum"
-                ).item()
+                nats += summed_nats(logits_TBV.flatten(0, 1), targets).item()
                 characters += int((targets_TB != IGNORED).sum())
     finally:
         network.train(training)

@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from charrnn import checkpoint_file
 from charrnn.data import IGNORED, Batch
+from charrnn.evaluation import summed_nats
 from charrnn.network import CharRNN
 from charrnn.vocabulary import Vocabulary
 
@@ -113,9 +114,7 @@ class CharRNNModule(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         logits, self._validation_state_LBS = self._unroll(batch, self._validation_state_LBS)
-        nats = nn.functional.cross_entropy(
-            logits.float(), batch.targets_TB.flatten(), ignore_index=IGNORED, reduction="sum"
-        )
+        nats = summed_nats(logits, batch.targets_TB.flatten())
         self._validation_nats.append((nats, int((batch.targets_TB != IGNORED).sum())))
 
     def on_validation_epoch_end(self) -> None:

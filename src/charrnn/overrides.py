@@ -20,15 +20,25 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 HELP = "python train.py --help lists what there is"
 
 
-def check_command_line() -> None:
-    """Raise `RequestError` for flags that Hydra's parser does not know; it would print its whole usage and exit."""
+def check_command_line(arguments: list[str]) -> list[str]:
+    """The command line in an order that Hydra reads: flags first, so that `model.hidden=64 -m seed=1,2` works too.
+
+    Raises `RequestError` for flags that Hydra's parser does not know; it would print its whole usage and exit.
+    """
 
     def refuse(message: str) -> NoReturn:
         raise RequestError(f"{message}; settings are written key=value, for example model.hidden=256 ({HELP})")
 
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
-    parser.parse_args()
+    overrides = parser.parse_intermixed_args(arguments).overrides
+    flags, left = [], list(overrides)
+    for argument in arguments:
+        if argument in left:
+            left.remove(argument)
+        else:
+            flags.append(argument)
+    return [*flags, *overrides]
 
 
 def request_line(error: Exception) -> str | None:

@@ -1,0 +1,73 @@
+"""Shared by the tests: a small real text, small networks, and train.py as a user calls it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from charrnn.corpus import PYTHON_DOCS, read_corpus
+from charrnn.network import CharRNN
+
+ROOT = Path(__file__).resolve().parents[1]
+OPTIONS: dict[str, Any] = {
+    "activation": "tanh",
+    "kernel": "reference",
+    "recurrent_init": "auto",
+    "recurrent_gain": 0.95,
+    "input_std": 0.5,
+}
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or writes the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def docs() -> str:
+    """The embedded corpus."""
+    return read_corpus(PYTHON_DOCS).text
+
+
+@pytest.fixture(scope="session")
+def text_file(docs: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small real text."""
+    file = tmp_path_factory.mktemp("text") / "small.txt"
+    file.write_text(docs[:30_000], "utf-8")
+    return file
+
+
+@pytest.fixture
+def make_network() -> Callable[..., CharRNN]:
+    def make(vocabulary_size: int = 7, *, trained: bool = True, **changes: Any) -> CharRNN:
+        settings = {"cell": "elman", "hidden": 5, "layers": 1, "dropout": 0.0, **OPTIONS, **changes}
+        network = CharRNN(vocabulary_size, **settings)
+        if trained:  # the output layer starts at zero, which would hide what the tests look for
+            torch.nn.init.normal_(network.hidden_to_output)
+            torch.nn.init.normal_(network.output_bias)
+        return network
+
+    return make
+
+
+def command(script: str, *arguments: object, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a script of the project as a user does."""
+    variables = {key: value for key, value in os.environ.items() if key not in ("HYDRA_FULL_ERROR", "PYTHONPATH")}
+    return subprocess.run(
+        [sys.executable, str(ROOT / script), *map(str, arguments)],
+        cwd=cwd, env={**variables, **environment}, capture_output=True, text=True, encoding="utf-8", timeout=120,
+        check=False,
+    )  # fmt: skip

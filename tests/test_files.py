@@ -1,0 +1,26 @@
+from pathlib import Path
+
+import pytest
+
+from charrnn.files import atomic_write, cache_folder, write_text
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    file = tmp_path / "new folder" / "a.txt"
+    write_text(file, "old\r\n")
+    with pytest.raises(ZeroDivisionError), atomic_write(file) as target:
+        target.write(b"half")
+        raise ZeroDivisionError
+    assert file.read_bytes() == b"old\r\n"
+    assert list(file.parent.iterdir()) == [file]
+    write_text(file, "new")
+    assert file.read_text() == "new"
+    assert file.stat().st_mode & 0o600 == 0o600
+
+
+def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "charrnn"
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache" / "charrnn"

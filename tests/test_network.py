@@ -1,0 +1,141 @@
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from charrnn import checkpoint_file
+from charrnn.errors import RequestError
+from charrnn.network import CharRNN, load_network
+
+Make = Callable[..., CharRNN]
+V, B, T = 7, 3, 8
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_a_character_changes_no_output_before_it(make_network: Make, layers: int) -> None:
+    network = make_network(layers=layers).double()
+    ids_TB = torch.randint(V, (T, B))
+    logits, _ = network.unroll(ids_TB, network.initial_state(B))
+    for t in range(T):
+        changed = ids_TB.clone()
+        changed[t] = (changed[t] + 1) % V
+        other, _ = network.unroll(changed, network.initial_state(B))
+        assert torch.equal(other[:t], logits[:t])
+        assert not torch.allclose(other[t:], logits[t:])
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_steps_chunks_and_one_unroll_agree(make_network: Make, layers: int) -> None:
+    network = make_network(layers=layers).double()
+    ids_TB = torch.randint(V, (T, B))
+    logits, last = network.unroll(ids_TB, network.initial_state(B))
+    state = network.initial_state(B)
+    for t in range(T):
+        step_logits, state = network.step(ids_TB[t], state)
+        torch.testing.assert_close(step_logits, logits[t])
+    torch.testing.assert_close(state, last)
+
+    first, state = network.unroll(ids_TB[:3], network.initial_state(B))
+    second, state = network.unroll(ids_TB[3:], state)
+    torch.testing.assert_close(torch.cat([first, second]), logits)
+    torch.testing.assert_close(state, last)
+
+
+def test_stacked_layers_equal_those_of_torch(make_network: Make) -> None:
+    network = make_network(layers=3).double()
+    twin = nn.RNN(V, 5, num_layers=3).double()
+    with torch.no_grad():
+        for layer, cell in enumerate(network.cells):
+            getattr(twin, f"weight_ih_l{layer}").copy_(cell.input_to_hidden)
+            getattr(twin, f"weight_hh_l{layer}").copy_(cell.hidden_to_hidden)
+            getattr(twin, f"bias_ih_l{layer}").copy_(cell.hidden_bias)
+            getattr(twin, f"bias_hh_l{layer}").zero_()
+    ids_TB = torch.randint(V, (T, B))
+    logits, last = network.unroll(ids_TB, network.initial_state(B))
+    outputs, twin_last = twin(nn.functional.one_hot(ids_TB, V).double())
+    torch.testing.assert_close(logits, outputs @ network.hidden_to_output.T + network.output_bias)
+    torch.testing.assert_close(last, twin_last)
+
+
+def test_dropout_acts_between_layers_and_only_in_training(make_network: Make) -> None:
+    ids_TB = torch.randint(V, (T, B))
+
+    def logits(network: CharRNN) -> torch.Tensor:
+        return network.unroll(ids_TB, network.initial_state(B))[0]
+
+    two = make_network(layers=2, dropout=0.5)
+    assert not torch.equal(logits(two), logits(two))
+    two.eval()
+    assert torch.equal(logits(two), logits(two))
+    one = make_network(layers=1, dropout=0.5)
+    assert torch.equal(logits(one), logits(one))
+
+
+def test_the_first_loss_is_that_of_guessing(make_network: Make) -> None:
+    network = make_network(vocabulary_size=65, hidden=64, trained=False)
+    ids_TB = torch.randint(65, (33, 16))
+    logits, _ = network.unroll(ids_TB[:-1], network.initial_state(16))
+    loss = nn.functional.cross_entropy(logits.flatten(0, 1), ids_TB[1:].flatten()).item()
+    assert loss == pytest.approx(math.log(65), rel=0.02)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_a_tiny_text_is_overfitted(make_network: Make, activation: str) -> None:
+    text = torch.tensor([0, 1, 2, 0, 1, 3, 3, 4, 0, 5, 6, 1, 1, 2, 5, 0, 3, 6, 6, 2, 4, 1, 0, 0, 5])[:, None]
+    network = make_network(hidden=32, trained=False, activation=activation)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+    loss = torch.tensor(math.inf)
+    for _ in range(200):
+        logits, _ = network.unroll(text[:-1], network.initial_state(1))
+        loss = nn.functional.cross_entropy(logits.flatten(0, 1), text[1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.1
+
+
+def test_parameters_are_counted(make_network: Make) -> None:
+    assert make_network(layers=2).parameter_count() == (5 * 7 + 5 * 5 + 5) + (5 * 5 + 5 * 5 + 5) + (7 * 5 + 7)
+
+
+@pytest.mark.skipif(not torch.backends.mps.is_available(), reason="no MPS device on this machine")
+def test_cpu_and_mps_agree(make_network: Make) -> None:
+    network = make_network(layers=2, hidden=32)
+    ids_TB = torch.randint(V, (T, B))
+    results = []
+    for device in ("cpu", "mps"):
+        network.zero_grad()
+        network.to(device)
+        logits, _ = network.unroll(ids_TB.to(device), network.initial_state(B))
+        logits.logsumexp(-1).sum().backward()
+        results.append([logits.cpu(), *(p.grad.cpu() for p in network.parameters() if p.grad is not None)])
+    for cpu, mps in zip(*results, strict=True):
+        torch.testing.assert_close(cpu, mps, rtol=1e-4, atol=1e-4)
+
+
+def saved(network: CharRNN, path: Path) -> Path:
+    weights = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    about = {"format": checkpoint_file.FORMAT, "network": network.settings, "vocabulary": "abcdefg"}
+    checkpoint_file.write({"state_dict": weights, "charrnn": about}, path)
+    return path
+
+
+def test_a_checkpoint_opens_alone(make_network: Make, tmp_path: Path) -> None:
+    network = make_network(layers=2)
+    again, vocabulary, _ = load_network(saved(network, tmp_path / "x.ckpt"))
+    ids_TB = torch.randint(V, (T, B))
+    assert torch.equal(
+        again.unroll(ids_TB, again.initial_state(B))[0], network.unroll(ids_TB, network.initial_state(B))[0]
+    )
+    assert vocabulary.characters == "abcdefg"
+    assert not again.training
+
+
+def test_weights_that_do_not_fit_are_refused(make_network: Make, tmp_path: Path) -> None:
+    network = make_network()
+    network.settings["hidden"] = 6
+    with pytest.raises(RequestError, match="do not fit the network"):
+        load_network(saved(network, tmp_path / "x.ckpt"))

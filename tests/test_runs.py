@@ -1,0 +1,113 @@
+import csv
+import json
+import math
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charrnn import checkpoint_file, runs
+from charrnn.errors import RequestError
+
+
+def make_run(folder: Path, *, checkpoint: str | None = "best.ckpt", age: float = 0.0) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    if checkpoint:
+        path = folder / "checkpoints" / checkpoint
+        checkpoint_file.write({"state_dict": {}, "charrnn": {"format": 1}}, path)
+        os.utime(path, (1e9 - age, 1e9 - age))
+    return folder
+
+
+@given(st.text(max_size=300))
+def test_folder_names_can_be_pasted_into_an_override(overrides: str) -> None:
+    name = runs.job_folder_name(overrides, 3)
+    assert re.fullmatch(r"[A-Za-z0-9._-]+", name)
+    assert name not in (".", "..") or overrides in (".", "..")
+    assert len(name) < 140
+
+
+def test_names_of_jobs() -> None:
+    plain = "model.hidden-64_optimizer.lr-0.001"
+    assert runs.job_folder_name(plain, 0) == plain
+    assert runs.job_folder_name("", 7) == "job-7"
+    slash, underscore = runs.job_folder_name("data.path-a/b.txt", 0), runs.job_folder_name("data.path-a_b.txt", 0)
+    assert slash.startswith("data.path-a_b.txt-")
+    assert slash != underscore == "data.path-a_b.txt"
+    long = [runs.job_folder_name("x" * 200 + tail, 0) for tail in "ab"]
+    assert long[0] != long[1]
+    assert all(len(name) < 140 for name in long)
+
+
+def test_the_best_checkpoint_counts_and_the_last_stands_in(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", checkpoint="last.ckpt")
+    assert runs.checkpoint_of(run).name == "last.ckpt"
+    make_run(run)
+    assert runs.checkpoint_of(run).name == "best.ckpt"
+    (run / "checkpoints" / "best.ckpt").write_bytes(b"torn")
+    assert runs.checkpoint_of(run).name == "last.ckpt"
+    with pytest.raises(RequestError, match="holds no readable checkpoint"):
+        runs.checkpoint_of(tmp_path)
+
+
+def test_latest_is_the_newest_run_that_can_be_read(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="train one with"):
+        runs.latest_run(tmp_path)
+    make_run(tmp_path / "old", age=100)
+    job = make_run(tmp_path / "sweep_1" / "model.hidden-64", age=10)
+    make_run(tmp_path / "empty", checkpoint=None)
+    torn = make_run(tmp_path / "torn", age=1)
+    (torn / "checkpoints" / "best.ckpt").write_bytes(b"torn")
+    assert runs.latest_run(tmp_path) == job
+
+
+def test_what_run_and_checkpoint_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(tmp_path / "run")
+    best = run / "checkpoints" / "best.ckpt"
+    assert runs.find_checkpoint(str(run), None) == best
+    assert runs.find_checkpoint(None, "x/y.ckpt") == Path("x/y.ckpt")
+    monkeypatch.setattr(runs, "latest_run", lambda: run)
+    assert runs.find_checkpoint("latest", None) == runs.find_checkpoint(None, None) == best
+    with pytest.raises(RequestError, match="no run folder"):
+        runs.find_checkpoint(str(tmp_path / "gone"), None)
+
+
+def test_a_summary_is_json_whatever_the_numbers(tmp_path: Path) -> None:
+    runs.write_summary(tmp_path, {"status": "finished", "a": math.nan, "b": math.inf, "c": 1.5, "d": None})
+    assert json.loads((tmp_path / "summary.json").read_text()) == {
+        "status": "finished", "a": None, "b": None, "c": 1.5, "d": None,
+    }  # fmt: skip
+    (tmp_path / "summary.json").write_text("{half")
+    assert runs.read_summary(tmp_path)["status"] == "unreadable"
+    assert runs.read_summary(tmp_path / "gone")["status"] == "missing"
+
+
+def make_job(sweep: Path, hidden: int, summary: dict[str, Any] | None) -> None:
+    folder = sweep / f"model.hidden-{hidden}"
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra" / "overrides.yaml").write_text(f"- model.hidden={hidden}\n- seed=1\n")
+    if summary:
+        runs.write_summary(folder, summary)
+
+
+def test_the_leaderboard_lists_all_jobs_best_first(tmp_path: Path) -> None:
+    make_job(tmp_path, 64, {"status": "finished", "val_bits_per_char": 2.5, "train_seconds": 90.0})
+    make_job(tmp_path, 128, {"status": "finished", "val_bits_per_char": 2.25})
+    make_job(tmp_path, 256, {"status": "failed", "reason": "out of | luck"})
+    make_job(tmp_path, 512, None)
+    rows = runs.write_leaderboard(tmp_path)
+    assert [row["model.hidden"] for row in rows] == ["128", "64", "256", "512"]
+    assert [row["status"] for row in rows] == ["finished", "finished", "failed", "missing"]
+    with (tmp_path / "leaderboard.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [row["val_bits_per_char"] for row in table] == ["2.25", "2.5", "", ""]
+    assert table[1]["minutes"] == "1.5"
+    assert table[2]["reason"] == "out of | luck"
+    lines = (tmp_path / "leaderboard.md").read_text().splitlines()
+    assert len(lines) == 2 + 4
+    assert len({re.sub(r"\\\|", "", line).count("|") for line in lines}) == 1  # every line has the same cells
+    assert "2.2500" in lines[2]

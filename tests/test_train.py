@@ -1,0 +1,306 @@
+"""train.py, generate.py and evaluate.py as a user calls them, on a small real text."""
+
+import json
+import math
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from charrnn.network import load_network
+from charrnn.runs import read_summary
+from conftest import ROOT, command
+
+SMALL = (
+    "data=text", "model.hidden=32", "data.batch_size=8", "data.sequence_length=16", "data.validation_fraction=0.1",
+    "data.test_fraction=0.1", "trainer.accelerator=cpu", "trainer.log_every_n_steps=10", "threads=1",
+)  # fmt: skip
+
+
+def train(folder: Path, text: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
+    return command("train.py", *SMALL, f"data.path={text}", f"hydra.run.dir={folder}", *overrides)
+
+
+@pytest.fixture(scope="module")
+def run(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    done = train(folder, text_file, "trainer.max_steps=250", "trainer.val_check_interval=100", "seed=7")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    (folder / "stdout.txt").write_text(done.stdout)
+    return folder
+
+
+def test_what_a_person_sees(run: Path, text_file: Path) -> None:
+    screen = (run / "stdout.txt").read_text()
+    summary = read_summary(run)
+    for expected in (
+        "cpu, 1 threads",
+        "small.txt: 30,000 characters",
+        "train 24,000, validation 3,000, test 3,000",
+        f"{summary['parameters']:,} parameters",
+        "an epoch has 188 batches",
+        "step 100 of 250: train ",
+        "step 200 of 250: train ",
+        f"validation  {summary['val_bits_per_char']:.4f} bits per character",
+        f"test        {summary['test_bits_per_char']:.4f} bits per character",
+        "checkpoints/best.ckpt",
+        "tensorboard --logdir ",
+    ):
+        assert expected in screen
+    sample = re.search(r"sample of step \d+:\n(.*)\n\nvalidation", screen, re.DOTALL)
+    assert sample
+    assert len(sample[1]) == 301  # the random start character counts
+    for noise in ("litlogger", "GPU available", "Warning", "LOCAL_RANK"):
+        assert noise not in screen
+
+
+def test_what_a_run_leaves(run: Path) -> None:
+    assert {path.name for path in run.iterdir() if not path.name.startswith("events.")} == {
+        ".hydra", "checkpoints", "samples.txt", "stdout.txt", "summary.json", "train.log",
+    }  # fmt: skip
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert "step 200 of 250" in (run / "train.log").read_text()
+    assert (run / "samples.txt").read_text().count("--- step ") == 4
+    summary = read_summary(run)
+    assert summary["status"] == "finished"
+    assert summary["steps"] == summary["best_step"] == 250
+    assert (summary["seed"], summary["kernel"], summary["threads"]) == (7, "reference", 1)
+    assert summary["val_bits_per_char"] == pytest.approx(summary["val_nats_per_char"] / math.log(2))
+    assert summary["val_bits_per_char"] < 4.6
+    assert summary["train_seconds"] > 0
+    assert summary["train_chars_per_second"] > 0
+    assert Path(summary["checkpoint"]) == run / "checkpoints" / "best.ckpt"
+    network, vocabulary, about = load_network(run / "checkpoints" / "best.ckpt")
+    assert summary["parameters"] == network.parameter_count()
+    assert summary["vocabulary_size"] == len(vocabulary)
+    assert summary["corpus_sha256"] == about["data"]["corpus_sha256"]
+
+
+def test_what_tensorboard_shows(run: Path) -> None:
+    events = EventAccumulator(str(run), size_guidance={"scalars": 0})
+    events.Reload()
+    tags = events.Tags()
+    assert set(tags["scalars"]) == {
+        "train/nats_per_char", "train/bits_per_char", "val/nats_per_char", "val/bits_per_char",
+        "optimizer/learning_rate", "optimizer/gradient_norm", "speed/chars_per_second",
+        "hp/val_bits_per_char", "hp/test_bits_per_char",
+    }  # fmt: skip
+    assert {"sample/text_summary", "_hparams_/session_start_info"} <= set(tags["tensors"]) | set(
+        events.summary_metadata
+    )
+    assert [event.step for event in events.Scalars("train/nats_per_char")] == list(range(10, 251, 10))
+    assert [event.step for event in events.Scalars("val/bits_per_char")] == [100, 200, 250]
+    (final,) = events.Scalars("hp/val_bits_per_char")
+    assert final.value == pytest.approx(read_summary(run)["val_bits_per_char"], rel=1e-6)
+    losses = [event.value for event in events.Scalars("train/nats_per_char")]
+    assert losses[0] > losses[-1] + 0.5
+
+
+def test_evaluating_gives_the_figures_of_the_run(run: Path, text_file: Path) -> None:
+    summary = read_summary(run)
+    for split in ("validation", "test"):
+        done = command("scripts/evaluate.py", "--run", run, "--split", split)
+        assert done.returncode == 0, done.stderr
+        result = json.loads(done.stdout)
+        key = "val_bits_per_char" if split == "validation" else "test_bits_per_char"
+        assert result["bits_per_char"] == pytest.approx(summary[key], rel=1e-9)
+        assert result["perplexity"] == pytest.approx(math.exp(result["nats_per_char"]))
+        assert (result["characters"], result["protocol"], result["lanes"], result["window"]) == (
+            2999,
+            "carried",
+            1,
+            None,
+        )
+
+
+def test_evaluating_a_text_in_windows(run: Path, text_file: Path) -> None:
+    best = run / "checkpoints" / "best.ckpt"
+    arguments = ("--checkpoint", best, "--text", text_file, "--protocol", "windows", "--window", "50")
+    result = json.loads(command("scripts/evaluate.py", *arguments).stdout)
+    assert result["characters"] == 29_999 // 50 * 50
+    assert (result["protocol"], result["lanes"], result["window"]) == ("windows", None, 50)
+
+
+def test_generating_writes_text_and_nothing_else(run: Path) -> None:
+    done = command("scripts/generate.py", "--run", run, "--prompt", "The ", "--length", "80", "--seed", "3")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert done.stdout.startswith("The ")
+    assert len(done.stdout) == 84
+    best = run / "checkpoints" / "best.ckpt"
+    again = command("scripts/generate.py", "--checkpoint", best, "--prompt", "The ", "--length", "80", "--seed", "3")
+    assert again.stdout == done.stdout
+    alone = command("scripts/generate.py", "--run", run, "--length", "20", "--temperature", "0")
+    assert len(alone.stdout) == 21
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "message"),
+    [
+        ("scripts/generate.py", ("--prompt", "naïve"), r"'ï' \(U\+00EF\) at position 2"),
+        ("scripts/generate.py", ("--temperature", "-1"), "temperature must be a number of at least 0"),
+        ("scripts/evaluate.py", ("--text", "/nowhere.txt"), "there is no text file /nowhere.txt"),
+    ],
+)
+def test_wrong_requests_of_the_scripts(run: Path, script: str, arguments: tuple[str, ...], message: str) -> None:
+    done = command(script, "--run", run, *arguments)
+    assert done.returncode == 2
+    assert re.search(message, done.stderr)
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+def test_a_run_goes_on_from_a_checkpoint(run: Path, text_file: Path, tmp_path: Path) -> None:
+    last = run / "checkpoints" / "last.ckpt"
+    done = train(tmp_path / "more", text_file, f"resume_from={last}", "trainer.max_steps=300")
+    assert done.returncode == 0, done.stderr
+    summary = read_summary(tmp_path / "more")
+    assert summary["steps"] == 300
+    other = train(tmp_path / "other", text_file, f"resume_from={last}", "model.hidden=33")
+    assert other.returncode == 2
+    assert "holds another network; resume it with model.hidden=32" in other.stderr
+
+
+def test_no_validation_no_test_and_words_of_the_trainer(text_file: Path, tmp_path: Path) -> None:
+    parts = ("data.validation_fraction=0", "data.test_fraction=0")
+    done = train(
+        tmp_path, text_file, *parts, "trainer.max_steps=5", "+trainer.limit_train_batches=3", "data.order=shuffle"
+    )
+    assert done.returncode == 0, done.stderr
+    summary = read_summary(tmp_path)
+    assert (summary["status"], summary["steps"], summary["best_step"]) == ("finished", 5, 5)
+    assert summary["val_bits_per_char"] is summary["test_bits_per_char"] is None
+    assert Path(summary["checkpoint"]).name == "last.ckpt"
+
+
+def test_a_sweep_names_its_jobs_and_survives_one_that_fails(text_file: Path, tmp_path: Path) -> None:
+    sweep = ("-m", "model.hidden=8,-1", "optimizer.lr=1e-3,3e-3", f"hydra.sweep.dir={tmp_path}", "trainer.max_steps=5")
+    small = [override for override in SMALL if not override.startswith("model.hidden")]
+    done = command("train.py", *small, f"data.path={text_file}", *sweep)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == ["train.py: model.hidden must be a positive integer, got -1"] * 2
+    jobs = {f"model.hidden-{hidden}_optimizer.lr-{lr}" for hidden in (8, -1) for lr in ("0.001", "0.003")}
+    assert {path.name for path in tmp_path.iterdir()} == {*jobs, "leaderboard.csv", "leaderboard.md", "multirun.yaml"}
+    table = (tmp_path / "leaderboard.md").read_text()
+    assert table.count("finished") == table.count("failed") == 2
+    assert table.index("finished") < table.index("failed")
+    assert "leaderboard" in done.stdout
+    for job in jobs:
+        summary = read_summary(tmp_path / job)
+        assert summary["status"] == ("failed" if "--1" in job else "finished")
+    assert "got -1" in read_summary(tmp_path / "model.hidden--1_optimizer.lr-0.001")["reason"]
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_the_run_and_ends_it(text_file: Path, tmp_path: Path, signum: int, code: int) -> None:
+    arguments = (*SMALL, f"data.path={text_file}", f"hydra.run.dir={tmp_path}", "trainer.val_check_interval=10")
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *arguments, "trainer.max_steps=1000000"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "samples.txt").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signum)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in stderr
+    summary = read_summary(tmp_path)
+    assert (summary["status"], summary["reason"]) == ("interrupted", signal.Signals(signum).name)
+    assert summary["steps"] >= 10
+    load_network(tmp_path / "checkpoints" / "last.ckpt")
+
+
+# Refused by Hydra or before it: quick.
+EARLY = [
+    (("model.hiden=1",), r"no setting model.hiden; did you mean model.hidden\?"),
+    (("model=elmo",), "model=elmo is not an option of model; it has elman"),
+    (("trainer=ddp",), "trainer=ddp is not an option of trainer; it has auto, cpu, gpu, mps"),
+    (("experiment=best",), "no setting experiment"),
+    (("foo=1",), "no setting foo"),
+    (("model=null",), "Config group override must be a string"),
+    (("model.hidden",), "written key=value, got 'model.hidden'"),
+    (("--hidden=3",), "unrecognized arguments: --hidden=3"),
+    (("data.path=~/b.txt",), """needs quotes; write 'data.path="~/b.txt"'"""),
+    (("resume_from=a/model.hidden=64,lr=1/last.ckpt",), """write 'resume_from="a/model.hidden=64,lr=1/last.ckpt"'"""),
+    (("-m", "model.hiden=1,2"), "no setting model.hiden"),
+]  # fmt: skip
+# Refused by the job.
+LATE = [
+    (("seed=x",), "seed must be an integer of at least 0, got 'x'"),
+    (("+foo=1",), "foo is not a setting"),
+    (("model.hidden=abc",), "model.hidden must be a positive integer, got 'abc'"),
+    (("+model.hiden=1",), "model.hiden is not a setting here; model has"),
+    (("model.kernel=fused",), "model.kernel must be one of auto, reference; got 'fused'"),
+    (("data=text",), "data.path has no value"),
+    (("data=text", "data.path=/nowhere.txt"), "there is no text file /nowhere.txt"),
+    (("optimizer.lr=fast",), "optimizer.lr must be a number"),
+    (("+trainer.logger=false",), "trainer.logger is set by the run itself"),
+    (("trainer.devices=2",), "trainer.devices must be 1, got 2"),
+    (("resume_from=last",), "there is no checkpoint file last"),
+    (("~optimizer",), "optimizer is missing"),
+    (("trainer.precision=16-mixed", "trainer.accelerator=cpu"), "16-mixed needs a GPU"),
+]
+
+
+def refused(overrides: tuple[str, ...], message: str, cwd: Path) -> None:
+    done = command("train.py", *overrides, cwd=cwd)
+    assert done.returncode == 2, done.stderr
+    assert re.search(message, done.stderr) or message in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("train.py: ")
+
+
+@pytest.mark.parametrize(("overrides", "message"), EARLY)
+def test_wrong_command_lines(overrides: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    refused(overrides, message, tmp_path)
+
+
+@pytest.mark.parametrize(("overrides", "message"), LATE)
+def test_wrong_settings(overrides: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    refused((f"hydra.run.dir={tmp_path}/run", *overrides), message, tmp_path)
+    summary = read_summary(tmp_path / "run")
+    assert summary["status"] == "failed"
+    assert re.search(message, summary["reason"]) or message in summary["reason"]
+
+
+def missing_accelerators() -> list[str]:
+    import torch
+
+    return ["gpu"] * (not torch.cuda.is_available()) + ["mps"] * (not torch.backends.mps.is_available())
+
+
+@pytest.mark.parametrize("accelerator", missing_accelerators())
+def test_an_accelerator_that_is_not_there(accelerator: str, tmp_path: Path) -> None:
+    message = f"trainer.accelerator={accelerator} is not available here, this machine has .*cpu; write trainer=auto"
+    refused((f"trainer={accelerator}", f"hydra.run.dir={tmp_path}/run"), message, tmp_path)
+
+
+def test_help_answers_at_once_and_names_groups_and_keys() -> None:
+    done = command("train.py", "--help")
+    assert done.returncode == 0
+    for expected in ("optimizer: adagrad, adam, adamw, rmsprop, sgd", "data.sequence_length", "python train.py -m "):
+        assert expected in done.stdout
+    assert "$" not in done.stdout
+
+
+def test_runs_go_to_the_project_from_any_folder(tmp_path: Path) -> None:
+    done = command("train.py", "--cfg", "hydra", "--resolve", "-p", "hydra.run", cwd=tmp_path)
+    folder = done.stdout.split("dir: ")[1].strip()
+    assert Path(folder).parent == ROOT / "outputs"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-\d{6}", Path(folder).name)
+
+
+def test_without_the_packages_one_line_says_what_to_do(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(ROOT / "train.py")], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "scripts/train.sh" in done.stderr

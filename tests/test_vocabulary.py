@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charrnn.errors import RequestError
+from charrnn.vocabulary import Vocabulary
+
+
+@given(st.text(st.characters(), min_size=1))
+def test_encode_and_decode_are_inverse(text: str) -> None:
+    vocabulary = Vocabulary(text)
+    ids = vocabulary.encode(text)
+    assert vocabulary.decode(ids) == text
+    assert len(ids) == len(text)
+    assert vocabulary.characters == "".join(sorted(set(text)))
+    assert int(ids.max()) < len(vocabulary)
+
+
+def test_ids_are_places_among_the_sorted_characters() -> None:
+    vocabulary = Vocabulary("banana\n")
+    assert vocabulary.characters == "\nabn"
+    assert vocabulary.encode("nab").tolist() == [3, 1, 2]
+    assert vocabulary.decode([3, 1, 2]) == "nab"
+    assert len(vocabulary) == 4
+
+
+@pytest.mark.parametrize(("size", "dtype"), [(256, np.uint8), (257, np.uint16)])
+def test_ids_take_the_smallest_type(size: int, dtype: type) -> None:
+    assert Vocabulary("".join(map(chr, range(100, 100 + size)))).encode("d").dtype == dtype
+
+
+def test_rebuilt_from_its_characters() -> None:
+    assert Vocabulary(Vocabulary("some text, æøå 😀").characters) == Vocabulary("some text, æøå 😀")
+
+
+@pytest.mark.parametrize(("stranger", "code"), [("ß", "U+00DF"), ("😀", "U+1F600"), ("\x00", "U+0000")])
+def test_an_unknown_character_is_named_with_its_code_point_and_position(stranger: str, code: str) -> None:
+    with pytest.raises(RequestError, match="position 3") as error:
+        Vocabulary("abc").encode("abc" + stranger + "a")
+    assert repr(stranger) in str(error.value)
+    assert code in str(error.value)
+
+
+def test_ids_outside_are_refused() -> None:
+    with pytest.raises(IndexError, match=r"0 \.\.\. 2"):
+        Vocabulary("abc").decode([0, 3])
+    with pytest.raises(IndexError):
+        Vocabulary("abc").decode([-1])
+
+
+def test_an_empty_text_has_no_vocabulary() -> None:
+    with pytest.raises(RequestError, match="at least one character"):
+        Vocabulary("")
