@@ -87,18 +87,18 @@ def test_what_tensorboard_shows(run: Path) -> None:
     events.Reload()
     tags = events.Tags()
     assert set(tags["scalars"]) == {
-        "train/nats_per_char", "train/bits_per_char", "val/nats_per_char", "val/bits_per_char",
+        "nats_per_char/train", "bits_per_char/train", "nats_per_char/val", "bits_per_char/val",
         "optimizer/learning_rate", "optimizer/gradient_norm", "speed/chars_per_second",
-        "hp/val_bits_per_char", "hp/test_bits_per_char",
+        "result/val_bits_per_char", "result/test_bits_per_char",
     }  # fmt: skip
     assert {"sample/text_summary", "_hparams_/session_start_info"} <= set(tags["tensors"]) | set(
         events.summary_metadata
     )
-    assert [event.step for event in events.Scalars("train/nats_per_char")] == list(range(10, 251, 10))
-    assert [event.step for event in events.Scalars("val/bits_per_char")] == [100, 200, 250]
-    (final,) = events.Scalars("hp/val_bits_per_char")
+    assert [event.step for event in events.Scalars("nats_per_char/train")] == list(range(10, 251, 10))
+    assert [event.step for event in events.Scalars("bits_per_char/val")] == [100, 200, 250]
+    (final,) = events.Scalars("result/val_bits_per_char")
     assert final.value == pytest.approx(read_summary(run)["val_bits_per_char"], rel=1e-6)
-    losses = [event.value for event in events.Scalars("train/nats_per_char")]
+    losses = [event.value for event in events.Scalars("nats_per_char/train")]
     assert losses[0] > losses[-1] + 0.5
 
 

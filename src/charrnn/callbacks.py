@@ -130,7 +130,7 @@ class Progress(Callback):
 def _figures(latest: dict[str, float]) -> str:
     parts = [
         f"{part} {latest[tag]:.3f}"
-        for part, tag in (("train", "train/bits_per_char"), ("validation", "val/bits_per_char"))
+        for part, tag in (("train", "bits_per_char/train"), ("validation", "bits_per_char/val"))
         if tag in latest
     ]
     speed = latest.get("speed/chars_per_second")

@@ -22,7 +22,7 @@ from charrnn.evaluation import summed_nats
 from charrnn.network import CharRNN
 from charrnn.vocabulary import Vocabulary
 
-VALIDATION = "val/nats_per_char"  # the figure that picks the best checkpoint
+VALIDATION = "nats_per_char/val"  # the figure that picks the best checkpoint
 
 
 class CharRNNModule(lightning.LightningModule):
@@ -95,8 +95,8 @@ class CharRNNModule(lightning.LightningModule):
         self._nats_since_log.clear()
         self.write_metrics(
             {
-                "train/nats_per_char": nats,
-                "train/bits_per_char": nats / math.log(2),
+                "nats_per_char/train": nats,
+                "bits_per_char/train": nats / math.log(2),
                 "optimizer/learning_rate": self.trainer.optimizers[0].param_groups[0]["lr"],
                 "optimizer/gradient_norm": float(self._gradient_norm),
             }
@@ -123,7 +123,7 @@ class CharRNNModule(lightning.LightningModule):
         self._validation_nats.clear()
         self.validated_step = self.global_step
         self.log(VALIDATION, value, logger=False)  # for the checkpoint callback
-        self.write_metrics({VALIDATION: value, "val/bits_per_char": value / math.log(2)})
+        self.write_metrics({VALIDATION: value, "bits_per_char/val": value / math.log(2)})
         scheduler = self.lr_schedulers() if self.trainer.state.fn == TrainerFn.FITTING else None
         if isinstance(scheduler, ReduceLROnPlateau):
             scheduler.step(value)

@@ -18,6 +18,8 @@ from charrnn.runs import OUTPUTS
 
 log = logging.getLogger(__name__)
 
+NOT_IN_TABLE = ("data._target_", "model._target_", "trainer._target_", "data.seed")  # the same in every run
+
 
 class RunLogger(TensorBoardLogger):
     """TensorBoard events into the run folder, and nothing else: Hydra already keeps the settings there."""
@@ -32,12 +34,14 @@ class RunLogger(TensorBoardLogger):
         self.experiment.close()
 
     def log_outcome(self, cfg: DictConfig, summary: dict[str, Any]) -> None:
-        """Fill the hyperparameters tab: every setting, with the final figures beside it."""
+        """Fill the hyperparameters tab: the settings that shape a result, with the final figures beside them."""
         names = ("val_bits_per_char", "test_bits_per_char")
-        metrics = {f"hp/{name}": summary[name] for name in names if summary[name] is not None}
+        metrics = {f"result/{name}": summary[name] for name in names if summary[name] is not None}
         for tag, value in metrics.items():
             self.experiment.add_scalar(tag, value, summary["steps"])
-        for part in hparams(_flat(OmegaConf.to_container(cfg, resolve=True)), metrics):
+        settings = {key: cfg[key] for key in ("model", "data", "optimizer", "scheduler", "trainer", "seed")}
+        flat = _flat(OmegaConf.to_container(OmegaConf.create(settings), resolve=True))
+        for part in hparams({key: value for key, value in flat.items() if key not in NOT_IN_TABLE}, metrics):
             self.experiment.file_writer.add_summary(part)
 
 
