@@ -39,9 +39,10 @@ find_python() {
 prepare_environment() {
     local root=$1 extra=$2 venv python mark wanted
     venv=$root/.venv
-    mark=$venv/.charrnn-installed${extra:+-$extra}
+    mark=$venv/.charrnn-installed-
     wanted=$(cat "$root/pyproject.toml" "$root/constraints.txt" | cksum)
-    if [ -x "$venv/bin/python" ] && [ "$(cat "$mark" 2>/dev/null)" = "$wanted $root" ]; then
+    # An installation with an extra serves calls without one too.
+    if [ -x "$venv/bin/python" ] && cat "$mark"${extra:-*} 2>/dev/null | grep -qxF "$wanted $root"; then
         return
     fi
     if [ -e "$venv" ] && [ ! -e "$venv/pyvenv.cfg" ] && [ -n "$(ls -A "$venv" 2>/dev/null)" ]; then
@@ -60,5 +61,5 @@ prepare_environment() {
     (cd "$root" && "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
         -e ".${extra:+[$extra]}" -c constraints.txt >&2) \
         || fail "the installation did not succeed (see above); call again to go on with it"
-    echo "$wanted $root" >"$mark"
+    echo "$wanted $root" >"$mark${extra:-base}"
 }

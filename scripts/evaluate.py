@@ -28,7 +28,6 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from charrnn.corpus import read_corpus
-    from charrnn.data import read_part
     from charrnn.evaluation import carried_lanes, score_carried, score_windows
     from charrnn.network import load_network
     from charrnn.runs import find_checkpoint
@@ -38,6 +37,8 @@ def main() -> None:
     if arguments.text is not None:
         ids = vocabulary.encode(read_corpus(arguments.text).text)
     else:
+        from charrnn.data import read_part  # brings Lightning, which takes seconds
+
         ids = read_part(about["data"], vocabulary, arguments.split or "validation")
     carried = arguments.protocol == "carried"
     score = score_carried(network, ids) if carried else score_windows(network, ids, arguments.window)

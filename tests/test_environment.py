@@ -66,6 +66,7 @@ def test_the_first_call_installs_and_the_second_starts_at_once(project: Path) ->
     assert [line.split()[0] for line in calls] == ["installed", "ran"]
     assert "-e .[test] -c constraints.txt" in calls[0]
     assert calls[1] == "ran -m pytest -x"
+    assert call(project, "train.sh")[2] == [f"ran {project}/train.py"]
 
 
 def test_new_requirements_are_installed(project: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from charrnn.data import IGNORED, Batch, CharDataset, Ids, read_sequences, split_lanes
+from charrnn.batches import IGNORED, Batch, CharDataset, Ids, read_sequences, split_lanes
 from charrnn.errors import RequestError, require_integer
 from charrnn.network import CharRNN
 

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -68,6 +67,7 @@ def run(cfg: DictConfig, folder: Path | None = None) -> float:
 def _run(cfg: DictConfig, folder: Path, logger: RunLogger, summary: dict[str, Any]) -> float:
     check_keys(cfg)
     summary["seed"], summary["threads"] = prepare_process(cfg)
+
     data: CharDataModule = build(cfg, "data")
     summary["corpus_sha256"], summary["vocabulary_size"] = data.corpus.sha256, len(data.vocabulary)
     network: CharRNN = build(cfg, "model", vocabulary_size=len(data.vocabulary))
@@ -83,41 +83,32 @@ def _run(cfg: DictConfig, folder: Path, logger: RunLogger, summary: dict[str, An
     )
 
     checkpoints = folder / "checkpoints"
-    speed = Speed()
-    samples = Samples(folder, summary["seed"])
+    every = require_integer("checkpoint_every", cfg.checkpoint_every)
     best = ModelCheckpoint(
         checkpoints, "best", monitor=VALIDATION, auto_insert_metric_name=False, enable_version_counter=False
     )
-    every = require_integer("checkpoint_every", cfg.checkpoint_every)
     last = ModelCheckpoint(checkpoints, "last", every_n_train_steps=every, enable_version_counter=False)
+    speed, samples, progress = Speed(), Samples(folder, summary["seed"]), Progress(steps, log.info)
     stop = StopOnSignal(checkpoints / "last.ckpt")
-    trainer = build_trainer(cfg, data, logger, [speed, samples, Progress(steps, log.info), best, last, stop])
+    trainer = build_trainer(cfg, data, logger, [speed, samples, progress, best, last, stop])
     resume_from = resumable(cfg.resume_from, network, data)
     summary["kernel"] = report_start(cfg, folder, data, network, trainer, steps)
 
-    started = time.perf_counter()
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume_from)
     except MisconfigurationException as error:  # some settings meet only when Lightning sees the data
         raise RequestError(f"trainer: these settings can't be used: {error}") from error
     finally:
-        summary["train_seconds"] = round(time.perf_counter() - started, 3)
-        summary["train_chars_per_second"] = round(speed.characters / speed.seconds) if speed.seconds else None
-        summary["steps"] = trainer.global_step
+        summary["steps"], summary["train_seconds"] = trainer.global_step, round(speed.fit.seconds, 3)
+        summary["train_chars_per_second"] = speed.characters_per_second()
 
     checkpoint = _keep_final_weights(trainer, module, data, best, checkpoints)
-    summary["checkpoint"] = str(checkpoint.absolute())
-    summary["best_step"] = _restore(network, checkpoint)
-    validation = score_carried(network, data.validation_ids) if len(data.validation_ids) else None
-    test = score_carried(network, data.test_ids) if len(data.test_ids) else None
-    if validation:
-        summary["val_nats_per_char"] = validation.nats_per_char
-        summary["val_bits_per_char"] = validation.bits_per_char
-    if test:
-        summary["test_bits_per_char"] = test.bits_per_char
+    summary["checkpoint"], summary["best_step"] = str(checkpoint.absolute()), _restore(network, checkpoint)
+    _measure(network, data, summary)
     logger.log_outcome(cfg, summary)
     report_end(folder, summary, samples.write(trainer, module))
-    return validation.bits_per_char if validation else math.nan
+    bits_per_char = summary["val_bits_per_char"]
+    return math.nan if bits_per_char is None else float(bits_per_char)
 
 
 def _keep_final_weights(
@@ -145,3 +136,13 @@ def _restore(network: CharRNN, checkpoint: Path) -> int:
     saved = checkpoint_file.read(checkpoint)
     network.load_state_dict(network_weights(saved))
     return int(saved["global_step"])
+
+
+def _measure(network: CharRNN, data: CharDataModule, summary: dict[str, Any]) -> None:
+    """Score the validation and the test part, each read once with the state carried."""
+    if len(data.validation_ids):
+        validation = score_carried(network, data.validation_ids)
+        summary["val_nats_per_char"] = validation.nats_per_char
+        summary["val_bits_per_char"] = validation.bits_per_char
+    if len(data.test_ids):
+        summary["test_bits_per_char"] = score_carried(network, data.test_ids).bits_per_char

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from charrnn import checkpoint_file
-from charrnn.data import IGNORED, Batch
+from charrnn.batches import IGNORED, Batch
 from charrnn.evaluation import summed_nats
 from charrnn.network import CharRNN
 from charrnn.vocabulary import Vocabulary

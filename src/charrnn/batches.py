@@ -1,0 +1,153 @@
+"""Windows of a text, and the orders in which training and evaluation read them.
+
+B batch lane, T time step. A target is the input shifted by one: what follows the character just read.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from charrnn.errors import require_integer
+
+Ids = NDArray[np.unsignedinteger]
+IGNORED = -100  # the target that cross-entropy leaves out, by torch's convention
+
+
+class Batch(NamedTuple):
+    """`inputs_TB` and `targets_TB`, int64. `starts`: these sequences begin here, so their state is zero."""
+
+    inputs_TB: Tensor
+    targets_TB: Tensor
+    starts: bool
+
+
+class CharDataset(Dataset[tuple[Tensor, Tensor]]):
+    """The windows of a text: item i is (X, y), both [sequence_length] int64, y being X shifted by one.
+
+    Windows do not overlap; there are (len(ids) - 1) // sequence_length of them, since the last target must exist.
+    """
+
+    def __init__(self, ids: Ids, sequence_length: int) -> None:
+        self.ids = ids
+        self.sequence_length = require_integer("sequence_length", sequence_length)
+
+    def __len__(self) -> int:
+        return max(0, len(self.ids) - 1) // self.sequence_length
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"window {index} is not among the {len(self)} windows of the text")
+        start = index % len(self) * self.sequence_length
+        window = torch.from_numpy(self.ids[start : start + self.sequence_length + 1].astype(np.int64))
+        return window[:-1], window[1:]
+
+
+def read_sequences(ids: Ids, starts_B: NDArray[np.int64], length: int, starts: bool) -> Batch:
+    """`length` time steps from each of the given positions, in one indexing operation."""
+    window = torch.from_numpy(ids[np.arange(length + 1)[:, None] + starts_B].astype(np.int64))
+    return Batch(window[:-1], window[1:], starts)
+
+
+def split_lanes(ids: Ids, lanes: int, chunk: int) -> Iterator[Batch]:
+    """The whole text as `lanes` contiguous stretches, in chunks of time; every character but the first is a target.
+
+    Stretches are ceil((n - 1) / lanes) long; where the last ones run over the end, the target is IGNORED.
+    """
+    last = len(ids) - 1
+    length = math.ceil(last / lanes)
+    starts_B = np.arange(lanes) * length
+    for position in range(0, length, chunk):
+        steps = min(chunk, length - position)
+        targets_at_TB = position + 1 + np.arange(steps)[:, None] + starts_B
+        inputs_TB = ids[np.minimum(targets_at_TB - 1, last)].astype(np.int64)
+        targets_TB = ids[np.minimum(targets_at_TB, last)].astype(np.int64)
+        targets_TB[targets_at_TB > last] = IGNORED
+        yield Batch(torch.from_numpy(inputs_TB), torch.from_numpy(targets_TB), starts=position == 0)
+
+
+class StreamBatches:
+    """Training batches in `stream` order: lane b reads its own contiguous stretch, chunk after chunk.
+
+    Each lane has (n - 1) // B targets, so fewer than B are left over; the last chunk of an epoch is shorter.
+    The position is advanced before a batch is handed out and saved with the run, so a resumed run reads on.
+    """
+
+    def __init__(self, ids: Ids, batch_size: int, sequence_length: int) -> None:
+        self._ids = ids
+        self._length = (len(ids) - 1) // batch_size
+        self._starts_B = np.arange(batch_size, dtype=np.int64) * self._length
+        self._chunk = sequence_length
+        self._position = 0
+
+    def __len__(self) -> int:
+        return math.ceil(self._length / self._chunk)
+
+    def __iter__(self) -> Iterator[Batch]:
+        # Start over here: the code after a generator's loop never runs, since Lightning stops calling `next`.
+        if self._position >= self._length:
+            self._position = 0
+        while self._position < self._length:
+            position = self._position
+            steps = min(self._chunk, self._length - position)
+            self._position += steps
+            yield read_sequences(self._ids, self._starts_B + position, steps, starts=position == 0)
+
+    def state_dict(self) -> dict[str, int]:
+        return {"position": self._position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self._position = state["position"]
+
+
+class ShuffledBatches:
+    """Training batches in `shuffle` order: the windows of a `CharDataset` in random order, each from a zero state.
+
+    The order of an epoch follows from the seed and the epoch's number alone. The last batch may be smaller.
+    """
+
+    def __init__(self, dataset: CharDataset, batch_size: int, seed: int) -> None:
+        self._dataset = dataset
+        self._batch_size = batch_size
+        self._seed = seed
+        self._epoch = 0
+        self._position = 0
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._dataset) / self._batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self._position >= len(self._dataset):
+            self._position = 0
+            self._epoch += 1
+        length = self._dataset.sequence_length
+        starts = np.random.default_rng([self._seed, self._epoch]).permutation(len(self._dataset)) * length
+        while self._position < len(starts):
+            starts_B = starts[self._position : self._position + self._batch_size]
+            self._position += len(starts_B)
+            yield read_sequences(self._dataset.ids, starts_B, length, starts=True)
+
+    def state_dict(self) -> dict[str, int]:
+        return {"position": self._position, "epoch": self._epoch}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self._position, self._epoch = state["position"], state["epoch"]
+
+
+class LaneBatches:
+    """Validation batches for the curve during training: the whole split, once, as contiguous lanes."""
+
+    def __init__(self, ids: Ids, lanes: int, chunk: int) -> None:
+        self._arguments = (ids, lanes, chunk)
+
+    def __len__(self) -> int:
+        ids, lanes, chunk = self._arguments
+        return math.ceil(math.ceil((len(ids) - 1) / lanes) / chunk)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return split_lanes(*self._arguments)

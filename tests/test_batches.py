@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charrnn.batches import IGNORED, CharDataset, LaneBatches, ShuffledBatches, StreamBatches, split_lanes
+
+
+def numbered(n: int) -> np.ndarray:
+    """Ids that tell their own position."""
+    return np.arange(n, dtype=np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("characters", "length", "windows"),
+    [(0, 4, 0), (1, 4, 0), (4, 4, 0), (5, 4, 1), (8, 4, 1), (9, 4, 2), (2, 1, 1), (10, 1, 9)],
+)
+def test_the_last_window_ends_with_the_text_and_none_is_missing(characters: int, length: int, windows: int) -> None:
+    dataset = CharDataset(numbered(characters), length)
+    assert len(dataset) == windows
+    for i in range(windows):
+        x, y = dataset[i]
+        assert x.tolist() == list(range(i * length, (i + 1) * length))
+        assert y.tolist() == [position + 1 for position in x.tolist()]
+        assert x.dtype == y.dtype == torch.int64
+    with pytest.raises(IndexError):
+        dataset[windows]
+    if windows:
+        assert torch.equal(dataset[-1][0], dataset[windows - 1][0])
+
+
+@given(n=st.integers(2, 200), lanes=st.integers(1, 7), chunk=st.integers(1, 9))
+def test_streams_cover_the_text_once_per_epoch(n: int, lanes: int, chunk: int) -> None:
+    lanes = min(lanes, n - 1)
+    batches = StreamBatches(numbered(n), lanes, chunk)
+    per_lane = (n - 1) // lanes
+    for _ in range(2):  # the second epoch is like the first
+        epoch = list(batches)
+        assert len(epoch) == len(batches)
+        assert [batch.starts for batch in epoch] == [True] + [False] * (len(epoch) - 1)
+        assert all(len(batch.inputs_TB) == chunk for batch in epoch[:-1])
+        inputs_TB = torch.cat([batch.inputs_TB for batch in epoch])
+        targets_TB = torch.cat([batch.targets_TB for batch in epoch])
+        assert inputs_TB.shape == (per_lane, lanes)
+        for lane in range(lanes):
+            assert inputs_TB[:, lane].tolist() == list(range(lane * per_lane, (lane + 1) * per_lane))
+        assert torch.equal(targets_TB, inputs_TB + 1)
+    assert n - 1 - per_lane * lanes < lanes  # fewer than B targets are left over
+
+
+@given(n=st.integers(2, 200), lanes=st.integers(1, 7), chunk=st.integers(1, 9))
+def test_evaluation_lanes_predict_every_character_but_the_first(n: int, lanes: int, chunk: int) -> None:
+    batches = list(split_lanes(numbered(n), lanes, chunk))
+    assert len(LaneBatches(numbered(n), lanes, chunk)) == len(batches)
+    inputs_TB = torch.cat([batch.inputs_TB for batch in batches])
+    targets_TB = torch.cat([batch.targets_TB for batch in batches])
+    seen = targets_TB != IGNORED
+    assert torch.equal(targets_TB[seen], inputs_TB[seen] + 1)
+    assert sorted(targets_TB[seen].tolist()) == list(range(1, n))
+    assert [batch.starts for batch in batches] == [True] + [False] * (len(batches) - 1)
+
+
+def test_shuffled_windows_come_once_per_epoch_in_a_new_order() -> None:
+    dataset = CharDataset(numbered(50), 4)  # 12 windows, batches of 5, 5, 2
+    batches = ShuffledBatches(dataset, 5, seed=3)
+    orders = []
+    for _ in range(2):
+        epoch = list(batches)
+        assert [batch.inputs_TB.shape[1] for batch in epoch] == [5, 5, 2]
+        assert len(epoch) == len(batches)
+        assert all(batch.starts for batch in epoch)
+        windows = torch.cat([batch.inputs_TB for batch in epoch], dim=1).T
+        assert torch.equal(torch.cat([batch.targets_TB for batch in epoch], dim=1).T, windows + 1)
+        assert sorted(windows[:, 0].tolist()) == [4 * i for i in range(12)]
+        orders.append(windows[:, 0].tolist())
+    assert orders[0] != orders[1]
+    again = ShuffledBatches(dataset, 5, seed=3)
+    assert torch.cat([batch.inputs_TB[0] for batch in again]).tolist() == orders[0]
+
+
+@pytest.mark.parametrize("order", ["stream", "shuffle"])
+def test_a_saved_position_goes_on_with_the_next_batch(order: str) -> None:
+    def make() -> StreamBatches | ShuffledBatches:
+        ids = numbered(50)
+        return StreamBatches(ids, 3, 4) if order == "stream" else ShuffledBatches(CharDataset(ids, 4), 3, seed=1)
+
+    whole = make()
+    expected = [batch for _ in range(2) for batch in whole]
+    first = make()
+    taken = [batch for _, batch in zip(range(6), (b for _ in range(2) for b in first), strict=False)]
+    second = make()
+    second.load_state_dict(first.state_dict())
+    rest = [batch for _ in range(2) for batch in second]
+    for ours, theirs in zip(taken + rest, expected, strict=False):
+        assert torch.equal(ours.inputs_TB, theirs.inputs_TB)
+        assert ours.starts == theirs.starts
+    assert len(taken + rest) >= len(expected)
