@@ -23,6 +23,9 @@ OPTIONS: dict[str, Any] = {
 }
 
 
+torch.set_num_threads(1)  # the problems are tiny, and threads that wait for a busy processor cost more than they give
+
+
 @pytest.fixture(autouse=True)
 def _fixed_seed() -> None:
     torch.manual_seed(0)

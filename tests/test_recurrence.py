@@ -1,42 +1,160 @@
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from charrnn.errors import RequestError
-from charrnn.recurrence import ACTIVATIONS, choose_kernel, elman_scan, usable_kernels
+from charrnn.recurrence import ACTIVATIONS, KERNELS, choose_kernel, elman_scan, usable_kernels
 
 CPU = torch.device("cpu")
+USABLE = [kernel for kernel, reason in usable_kernels(CPU, torch.float32, 8).items() if reason is None]
+FAST = [kernel for kernel in USABLE if kernel != "reference"]
+# Largest difference from the reference, relative to the largest value. In bfloat16 both are far from the truth, so
+# there the error against float64 is compared.
+TOLERANCE = {torch.float64: 1e-13, torch.float32: 1e-5}
 
 
+def problem(steps: int, lanes: int, hidden: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+    """Inputs, state and weight of a recurrence that neither dies nor explodes."""
+    shapes = ((steps, lanes, hidden), (lanes, hidden), (hidden, hidden))
+    inputs, state, weight = (torch.randn(shape, dtype=torch.float64) for shape in shapes)
+    return [x.to(dtype).requires_grad_() for x in (inputs, state, torch.linalg.qr(weight)[0] * 0.9)]
+
+
+@pytest.mark.parametrize("kernel", USABLE)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("steps", [1, 6])
-def test_the_equation_by_hand_in_numpy(activation: str, steps: int) -> None:
+def test_the_equation_by_hand_in_numpy(kernel: str, activation: str, steps: int) -> None:
     rng = np.random.default_rng(0)
     inputs, state, weight = rng.normal(size=(steps, 3, 4)), rng.normal(size=(3, 4)), rng.normal(size=(4, 4))
-    states = elman_scan(*map(torch.from_numpy, (inputs, state, weight)), activation)
+    states = elman_scan(*map(torch.from_numpy, (inputs, state, weight)), activation, kernel)
+    assert states.shape == (steps, 3, 4)
     for t in range(steps):
         a = inputs[t] + state @ weight.T
         state = np.tanh(a) if activation == "tanh" else np.maximum(a, 0)
-        np.testing.assert_allclose(states[t].numpy(), state, rtol=1e-12)
+        np.testing.assert_allclose(states[t].numpy(), state, rtol=1e-12, atol=1e-14)
 
 
-def test_the_gradient_of_the_inputs_is_the_whole_error_at_t() -> None:
-    inputs = torch.randn(4, 2, 3, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(3, 3, dtype=torch.float64)
-    states = elman_scan(inputs, torch.zeros(2, 3, dtype=torch.float64), weight, "tanh")
+@pytest.mark.parametrize("kernel", USABLE)
+def test_the_gradient_of_the_inputs_is_the_whole_error_at_t(kernel: str) -> None:
+    inputs, _, weight = problem(4, 2, 3)
+    states = elman_scan(inputs, torch.zeros(2, 3, dtype=torch.float64), weight, "tanh", kernel)
     states.sum().backward()
     error = torch.zeros(2, 3, dtype=torch.float64)
     assert inputs.grad is not None
     for t in reversed(range(4)):  # Werbos 1990: error_t = (dL/dh_t + error_{t+1} W) phi'(a_t)
-        error = (1 + error @ weight) * (1 - states[t].detach() ** 2)
+        error = (1 + error @ weight.detach()) * (1 - states[t].detach() ** 2)
         torch.testing.assert_close(inputs.grad[t], error)
 
 
+@pytest.mark.parametrize("kernel", FAST)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("steps", [1, 5])
+def test_gradcheck(kernel: str, activation: str, steps: int) -> None:
+    assert torch.autograd.gradcheck(
+        lambda *tensors: elman_scan(*tensors, activation, kernel), problem(steps, 2, 3), raise_exception=True
+    )
+
+
+USES = {
+    "all": lambda states: states,
+    "the last": lambda states: states[-1:],
+    "another layout": lambda states: states.transpose(0, 1).contiguous().transpose(0, 1),
+}
+
+
+def states_and_gradients(kernel: str, tensors: list[Tensor], activation: str, use: str) -> list[Tensor]:
+    given = [tensor.detach().clone().requires_grad_() for tensor in tensors]
+    states = elman_scan(*given, activation, kernel)
+    used = USES[use](states)
+    weighting = torch.linspace(-1, 1, used.numel(), dtype=torch.float64).view(used.shape).to(used.dtype)
+    (used * weighting).sum().backward()
+    results = [states.detach(), *(tensor.grad for tensor in given if tensor.grad is not None)]
+    assert len(results) == 4
+    assert all(result.dtype == tensors[0].dtype for result in results)
+    return results
+
+
+@pytest.mark.parametrize("kernel", FAST)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("shape", [(1, 3, 5), (40, 4, 64), (65, 1, 7)])
+@pytest.mark.parametrize("use", USES)
+def test_values_and_gradients_equal_the_reference(
+    kernel: str, activation: str, dtype: torch.dtype, shape: tuple[int, int, int], use: str
+) -> None:
+    tensors = problem(*shape, dtype)
+    expected = states_and_gradients("reference", tensors, activation, use)
+    for ours, theirs in zip(states_and_gradients(kernel, tensors, activation, use), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=TOLERANCE[dtype] * theirs.abs().max().item())
+
+
+@pytest.mark.parametrize("kernel", FAST)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_bfloat16_is_as_near_to_the_truth_as_the_reference(kernel: str, activation: str) -> None:
+    tensors = problem(20, 4, 64, torch.bfloat16)
+    truth = states_and_gradients("reference", [x.double() for x in tensors], activation, "all")
+    ours = states_and_gradients(kernel, tensors, activation, "all")
+    theirs = states_and_gradients("reference", tensors, activation, "all")
+    for our, their, true in zip(ours, theirs, truth, strict=True):
+        assert (our - true).norm() <= 1.1 * (their - true).norm()
+
+
+@pytest.mark.parametrize("kernel", FAST)
+def test_small_states_are_not_lost(kernel: str) -> None:
+    """Through the sigmoid, a state near zero is a small difference from 1/2."""
+    for dtype, largest_error in ((torch.float32, 2e-7), (torch.bfloat16, 1e-6)):
+        tiny = torch.full((3, 1, 2), 1e-4, dtype=dtype)
+        zero = torch.zeros(2, 2, dtype=dtype)
+        states = elman_scan(tiny, zero[:1], zero, "tanh", kernel)
+        assert (states - tiny.tanh()).abs().max() <= largest_error
+
+
+@pytest.mark.parametrize("kernel", FAST)
+def test_what_comes_in_is_left_alone(kernel: str) -> None:
+    inputs, state, weight = problem(5, 2, 3)
+    before = [x.detach().clone() for x in (inputs, state, weight)]
+    states = elman_scan(inputs, state, weight, "tanh", kernel)
+    gradient = torch.randn_like(states)
+    kept = gradient.clone()
+    states.backward(gradient)
+    assert torch.equal(gradient, kept)
+    assert all(torch.equal(x, y) for x, y in zip((inputs, state, weight), before, strict=True))
+
+
+@pytest.mark.parametrize("kernel", FAST)
+def test_autocast_computes_in_its_type(kernel: str) -> None:
+    tensors = problem(5, 2, 4, torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        states = elman_scan(*tensors, "tanh", kernel)
+        expected = elman_scan(*tensors, "tanh", "reference")
+    assert states.dtype == expected.dtype == torch.bfloat16
+    torch.testing.assert_close(states, expected, rtol=0, atol=0.03)
+    states.float().sum().backward()
+    assert tensors[2].grad.dtype == torch.float32
+
+
 def test_kernels_and_the_reasons_against_them() -> None:
-    assert usable_kernels(CPU, torch.float32, 256)["reference"] is None
+    usable = usable_kernels(CPU, torch.float32, 256)
+    assert set(usable) == set(KERNELS)
+    assert usable["reference"] is usable["fused"] is None
+    assert usable["triton"] == "it needs a CUDA device, this is cpu"
     name, reason = choose_kernel("auto", CPU, torch.float32, 256)
-    assert name == "reference"
+    assert name == "fused"
     assert reason
-    assert choose_kernel("reference", CPU, torch.float32, 256)[0] == "reference"
-    with pytest.raises(RequestError, match="auto, reference; got 'warp'"):
+    assert choose_kernel("reference", CPU, torch.float32, 256) == ("reference", "as asked")
+    with pytest.raises(RequestError, match="auto, reference, fused, triton; got 'warp'"):
         choose_kernel("warp", CPU, torch.float32, 256)
+    with pytest.raises(RequestError, match="kernel=triton cannot serve here: it needs a CUDA device, this is cpu"):
+        choose_kernel("triton", CPU, torch.float32, 256)
+
+
+def test_the_limits_of_the_triton_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = torch.device("cuda")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    for dtype, largest in ((torch.float32, 128), (torch.bfloat16, 256)):
+        assert usable_kernels(cuda, dtype, largest)["triton"] is None
+        assert f"above {largest} does not fit" in str(usable_kernels(cuda, dtype, largest + 1)["triton"])
+    assert "not in torch.float64" in str(usable_kernels(cuda, torch.float64, 8)["triton"])
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert usable_kernels(cuda, torch.float32, 8)["triton"] == "triton is not installed"

@@ -70,7 +70,7 @@ def test_what_a_run_leaves(run: Path) -> None:
     summary = read_summary(run)
     assert summary["status"] == "finished"
     assert summary["steps"] == summary["best_step"] == 250
-    assert (summary["seed"], summary["kernel"], summary["threads"]) == (7, "reference", 1)
+    assert (summary["seed"], summary["kernel"], summary["threads"]) == (7, "fused", 1)
     assert summary["val_bits_per_char"] == pytest.approx(summary["val_nats_per_char"] / math.log(2))
     assert summary["val_bits_per_char"] < 4.6
     assert summary["train_seconds"] > 0
@@ -237,7 +237,8 @@ LATE = [
     (("+foo=1",), "foo is not a setting"),
     (("model.hidden=abc",), "model.hidden must be a positive integer, got 'abc'"),
     (("+model.hiden=1",), "model.hiden is not a setting here; model has"),
-    (("model.kernel=fused",), "model.kernel must be one of auto, reference; got 'fused'"),
+    (("model.kernel=triton", "trainer.accelerator=cpu"), "kernel=triton cannot serve here: it needs a CUDA device"),
+    (("model.kernel=warp",), "model.kernel must be one of auto, reference, fused, triton; got 'warp'"),
     (("data=text",), "data.path has no value"),
     (("data=text", "data.path=/nowhere.txt"), "there is no text file /nowhere.txt"),
     (("optimizer.lr=fast",), "optimizer.lr must be a number"),

@@ -1,0 +1,44 @@
+"""How fast, against what a user would take instead. Equality is checked before anything is timed.
+
+python scripts/benchmark.py recurrence                the kernels against nn.RNN, a one-hot loop and JAX
+python scripts/benchmark.py lightning                 whole runs against nn.RNN in Lightning and a bare loop
+python scripts/benchmark.py recurrence --json FILE    the numbers, with command, hardware, versions and date
+"""
+
+import argparse
+
+from charrnn.errors import exit_codes
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure speed and memory.")
+    subcommands = parser.add_subparsers(dest="subcommand", required=True)
+    for name, meaning in (("recurrence", "the kernels"), ("lightning", "whole runs")):
+        subcommand = subcommands.add_parser(name, help=meaning)
+        subcommand.add_argument("--json", metavar="FILE", help="write the numbers there")
+        subcommand.add_argument("--threads", type=int, default=2, help="of the CPU (2)")
+        subcommand.add_argument("--rounds", type=int, default=15, help="timed rounds, all candidates in turn (15)")
+        subcommand.add_argument("--toy", action="store_true", help="tiny sizes: does it run?")
+        if name == "recurrence":
+            subcommand.add_argument("--device", default="cpu", help="cpu, cuda or mps (cpu)")
+            subcommand.add_argument("--tf32", action="store_true", help="on CUDA: for every candidate, not for none")
+            subcommand.add_argument("--grid", nargs="+", metavar="B,T,H", help="sizes instead of the usual ones")
+        else:
+            subcommand.add_argument("--steps", type=int, default=600, help="optimizer steps of a run (600)")
+    arguments = parser.parse_args()
+
+    import torch
+
+    from benchmarks import lightning_runs, recurrence
+    from benchmarks.record import write_record
+
+    torch.set_num_threads(arguments.threads)
+    measure = recurrence.measure if arguments.subcommand == "recurrence" else lightning_runs.measure
+    results = measure(arguments)
+    if arguments.json:
+        write_record(arguments.json, results)
+
+
+if __name__ == "__main__":
+    with exit_codes("benchmark.py"):
+        main()

@@ -1,0 +1,159 @@
+"""Whole runs: train.py's own code against a bare loop with the same parts, and against `nn.RNN` in Lightning."""
+
+import argparse
+import logging
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from benchmarks.record import print_table
+from charrnn.batches import Batch
+from charrnn.building import build, build_optimizer, build_scheduler, prepare_process
+from charrnn.experiment import run
+from charrnn.overrides import CONF
+from charrnn.runs import read_summary
+from charrnn.sweep import register_resolvers
+
+GRID = [(64, 64, 256), (32, 32, 256), (16, 32, 256), (16, 32, 128)]
+TOY_GRID = [(4, 8, 8)]
+# What Lightning may take: at least this share of the bare loop's speed.
+TARGETS = {(64, 64, 256): 0.85, (16, 32, 256): 0.75}
+
+
+class TorchModule(lightning.LightningModule):
+    """What one would write without this project: `nn.RNN` on one-hot vectors, state carried, a log line per step."""
+
+    def __init__(self, vocabulary_size: int, hidden: int, cfg: DictConfig) -> None:
+        super().__init__()
+        self._vocabulary_size, self._cfg = vocabulary_size, cfg
+        self.rnn = nn.RNN(vocabulary_size, hidden)
+        self.output = nn.Linear(hidden, vocabulary_size)
+        self._state: Tensor | None = None
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        inputs_TBV = nn.functional.one_hot(batch.inputs_TB, self._vocabulary_size).float()
+        states_TBH, state = self.rnn(inputs_TBV, None if batch.starts else self._state)
+        self._state = state.detach()
+        loss = nn.functional.cross_entropy(self.output(states_TBH).flatten(0, 1), batch.targets_TB.flatten())
+        self.log("train_loss", loss, batch_size=batch.inputs_TB.shape[1])
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.parameters(), lr=self._cfg.optimizer.lr)
+
+
+class FitClock(lightning.Callback):
+    """Seconds from the first training step's start to the last one's end."""
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self._start = time.perf_counter()
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        self.seconds = time.perf_counter() - self._start
+
+
+def settings(size: tuple[int, int, int], arguments: argparse.Namespace) -> DictConfig:
+    """The configuration of train.py, with the sizes asked for and no validation in between."""
+    lanes, steps, hidden = size
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        return compose(
+            "config",
+            overrides=[
+                f"data.batch_size={lanes}", f"data.sequence_length={steps}", f"model.hidden={hidden}",
+                f"trainer.max_steps={arguments.steps}", f"threads={arguments.threads}", "trainer.accelerator=cpu",
+                f"trainer.val_check_interval={arguments.steps}", "data.validation_fraction=0.001",
+                "data.test_fraction=0",
+            ],
+        )  # fmt: skip
+
+
+def bare_loop(cfg: DictConfig) -> float:
+    """Characters per second of a loop written by hand around the same data, network, optimizer and schedule."""
+    prepare_process(cfg)
+    data = build(cfg, "data")
+    network = build(cfg, "model", vocabulary_size=len(data.vocabulary))
+    optimizer = build_optimizer(cfg, network)(list(network.parameters()))
+    scheduler = build_scheduler(cfg, cfg.trainer.max_steps)(optimizer)
+    done, characters, state_LBS = 0, 0, torch.empty(0)
+    start = time.perf_counter()
+    while done < cfg.trainer.max_steps:
+        for inputs_TB, targets_TB, starts in data.train_dataloader():
+            state_LBS = network.initial_state(inputs_TB.shape[1]) if starts else state_LBS.detach()
+            logits_TBV, state_LBS = network.unroll(inputs_TB, state_LBS)
+            loss = nn.functional.cross_entropy(logits_TBV.flatten(0, 1), targets_TB.flatten())
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), cfg.trainer.gradient_clip_val)
+            optimizer.step()
+            scheduler.step()
+            done, characters = done + 1, characters + inputs_TB.numel()
+            if done == cfg.trainer.max_steps:
+                break
+    return characters / (time.perf_counter() - start)
+
+
+def project_run(cfg: DictConfig) -> float:
+    """Characters per second of `charrnn.experiment.run`, with its checkpoints, logging and callbacks."""
+    with tempfile.TemporaryDirectory() as folder:
+        run(cfg, Path(folder))
+        return float(read_summary(Path(folder))["train_chars_per_second"])
+
+
+def torch_run(cfg: DictConfig) -> float:
+    """Characters per second of `nn.RNN` in a plain LightningModule."""
+    prepare_process(cfg)
+    data = build(cfg, "data")
+    clock = FitClock()
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = lightning.Trainer(
+            accelerator="cpu", devices=1, max_steps=cfg.trainer.max_steps, callbacks=[clock],
+            gradient_clip_val=cfg.trainer.gradient_clip_val, default_root_dir=folder, limit_val_batches=0,
+            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, logger=False,
+        )  # fmt: skip
+        trainer.fit(TorchModule(len(data.vocabulary), cfg.model.hidden, cfg), data.train_dataloader())
+    return float(trainer.global_step * data.batch_size * data.sequence_length / clock.seconds)
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Run the whole benchmark, print its table and return the numbers."""
+    register_resolvers()
+    logging.disable(logging.WARNING)
+    if arguments.toy:
+        arguments.steps = min(arguments.steps, 5)
+    ways: dict[str, Callable[[DictConfig], float]] = {
+        "bare loop": bare_loop, "train.py": project_run, "nn.RNN in Lightning": torch_run,
+    }  # fmt: skip
+    rounds = max(1, arguments.rounds // 5)
+    records = []
+    for size in TOY_GRID if arguments.toy else GRID:
+        cfg = settings(size, arguments)
+        speeds: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(rounds):
+            for name, way in ways.items():
+                speeds[name].append(way(cfg))
+        # Ratios within a round: the machine's speed drifts from one to the next.
+        shares = {
+            name: statistics.median(ours / other for ours, other in zip(speeds["train.py"], speeds[name], strict=True))
+            for name in ways
+        }
+        records.append(
+            {
+                "B": size[0], "T": size[1], "H": size[2], "rounds": rounds, "steps": arguments.steps,
+                **{f"{name}, characters/s": round(statistics.median(values)) for name, values in speeds.items()},
+                "train.py of the bare loop": shares["bare loop"],
+                "target": TARGETS.get(size),
+                "train.py x nn.RNN in Lightning": shares["nn.RNN in Lightning"],
+            }
+        )  # fmt: skip
+    columns = list(records[0])
+    print_table("Characters per second of whole runs, medians", columns, [list(record.values()) for record in records])
+    return {"measurements": records}

@@ -1,0 +1,94 @@
+"""Timing that bears a noisy machine, and a record of what was measured on what."""
+
+import datetime
+import gc
+import json
+import platform
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+
+from charrnn.errors import RequestError
+from charrnn.files import write_text
+
+
+def interleaved(
+    candidates: dict[str, Callable[[], object]], rounds: int, device: str = "cpu"
+) -> dict[str, list[float]]:
+    """Seconds of each call, the candidates in turn within every round, so that a slow moment slows all of them."""
+
+    def finish() -> None:
+        if device == "cuda":
+            torch.cuda.synchronize()
+        elif device == "mps":
+            torch.mps.synchronize()
+
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    for call in candidates.values():  # the first calls pay for memory and compilation
+        call()
+        call()
+    finish()
+    gc.disable()
+    try:
+        for _ in range(rounds):
+            for name, call in candidates.items():
+                start = time.perf_counter()
+                call()
+                finish()
+                seconds[name].append(time.perf_counter() - start)
+    finally:
+        gc.enable()
+    return seconds
+
+
+def summary(seconds: list[float]) -> dict[str, float]:
+    """Median and spread in milliseconds; the spread is half the range of the middle half."""
+    quartiles = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else [seconds[0]] * 3
+    return {"median_ms": statistics.median(seconds) * 1e3, "spread_ms": (quartiles[2] - quartiles[0]) / 2 * 1e3}
+
+
+def print_table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
+    """A Markdown table on the screen."""
+    print(f"\n{title}\n")
+    lines: list[list[Any]] = [list(columns), ["---"] * len(columns), *rows]
+    for line in lines:
+        print("| " + " | ".join(f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in line) + " |")
+
+
+def write_record(file: str, results: dict[str, Any]) -> None:
+    """The results with command, hardware, versions and date, as JSON."""
+    record = {
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "date": datetime.date.today().isoformat(),
+        "hardware": {
+            "processor": _processor(),
+            "threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "lightning": lightning.__version__,
+            "system": platform.system(),
+        },
+        **results,
+    }
+    try:
+        write_text(Path(file).expanduser(), json.dumps(record, indent=1) + "\n")
+    except OSError as error:
+        raise RequestError(f"{file} can't be written: {error.strerror}; name another --json FILE") from error
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())

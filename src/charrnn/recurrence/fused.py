@@ -1,0 +1,56 @@
+"""The recurrence in plain torch operations, two per time step in each direction; any device, no compiler.
+
+In float32 and float64 tanh(a) = 2 sigmoid(2a) - 1 is computed through the sigmoid, which is several times faster on
+CPUs: with s = (h + 1) / 2 the recurrence reads s[t] = sigmoid(2 (inputs[t] - W 1) + 4 W s[t-1]), and h = 2s - 1 is
+taken once at the end. In bfloat16 s near 1/2 would lose small states, so there it stays tanh.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from charrnn.recurrence import bptt
+
+aten = torch.ops.aten
+LOGISTIC = (torch.float32, torch.float64)
+
+
+def elman_scan(inputs_TBH: Tensor, state_BH: Tensor, weight_HH: Tensor, activation: str) -> Tensor:
+    """states[t] = phi(inputs[t] + states[t-1] @ weight.T), [T, B, H]; the same as `reference.elman_scan`."""
+    return bptt.scan(LOOPS, inputs_TBH, state_BH, weight_HH, activation)
+
+
+def _forward(states_TBH: Tensor, inputs_TBH: Tensor, weight_HH: Tensor, activation: str) -> None:
+    if activation == "tanh" and inputs_TBH.dtype in LOGISTIC:
+        torch.add(weight_HH.sum(1).mul_(-2), inputs_TBH, alpha=2, out=states_TBH[1:])
+        states_TBH[0].add_(1).mul_(0.5)
+        _loop(states_TBH, weight_HH.t() * 4, torch.sigmoid_)
+        states_TBH.mul_(2).sub_(1)
+    else:
+        states_TBH[1:] = inputs_TBH
+        _loop(states_TBH, weight_HH.t(), torch.tanh_ if activation == "tanh" else torch.relu_)
+
+
+def _loop(states_TBH: Tensor, transposed_HH: Tensor, phi_: Callable[[Tensor], Tensor]) -> None:
+    before, *rest = states_TBH.unbind(0)
+    for state in rest:
+        before = phi_(state.addmm_(before, transposed_HH))
+
+
+def _backward(
+    errors_TBH: Tensor, gradients_TBH: Tensor, states_TBH: Tensor, weight_HH: Tensor, activation: str
+) -> None:
+    errors, gradients, states = errors_TBH.unbind(0), gradients_TBH.unbind(0), states_TBH.unbind(0)
+    errors[-1].copy_(gradients[-1])
+    for t in reversed(range(len(errors))):
+        error, state = errors[t], states[t]
+        if t < len(errors) - 1:
+            torch.addmm(gradients[t], errors[t + 1], weight_HH, out=error)
+        if activation == "tanh":
+            aten.tanh_backward.grad_input(error, state, grad_input=error)
+        else:
+            aten.threshold_backward.grad_input(error, state, 0, grad_input=error)
+
+
+LOOPS = bptt.Loops(_forward, _backward)
