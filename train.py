@@ -9,19 +9,26 @@ import os
 import sys
 
 if not (3, 11) <= sys.version_info[:2] <= (3, 13):
-    sys.exit("train.py: Python 3.11, 3.12 or 3.13 is needed, this is %d.%d" % sys.version_info[:2])  # noqa: UP031
+    sys.stderr.write("train.py: Python 3.11, 3.12 or 3.13 is needed, this is %d.%d\n" % sys.version_info[:2])  # noqa: UP031
+    sys.exit(2)
 try:
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
     from omegaconf import DictConfig
 
-    from charrnn.errors import EXIT_FAILED, EXIT_REQUEST, Stopped, print_error
+    from charrnn.errors import EXIT_FAILED, EXIT_REQUEST, RunFailed, Stopped, print_error
     from charrnn.overrides import check_command_line, request_line
+    from charrnn.process import set_before_torch
     from charrnn.sweep import SweepCallback, register_resolvers, report_sweep
 except ModuleNotFoundError as error:
-    sys.stderr.write(f"train.py: {error.name} is not installed; run scripts/train.sh, which installs what is needed\n")
+    sys.stderr.write(
+        f"train.py: {error.name} is not installed; run scripts/train.sh, which installs what is needed, "
+        "or, if it did, source .venv/bin/activate\n"
+    )
     sys.exit(2)
+except KeyboardInterrupt:
+    sys.exit(130)
 
 exit_code = 0
 
@@ -36,20 +43,23 @@ def job(cfg: DictConfig) -> float:
     try:
         return run(cfg)
     except Exception as error:
-        line = request_line(error)
+        line = str(error) if isinstance(error, RunFailed) else request_line(error)
         if line is None and not in_sweep:
             raise
         if line is None:
             log.exception("the job failed")
         print_error("train.py", line or f"{type(error).__name__}: {error}")
-        exit_code = EXIT_REQUEST
+        exit_code = EXIT_FAILED if in_sweep or isinstance(error, RunFailed) else EXIT_REQUEST
     return float("nan")
 
 
 def main() -> int:
     """Run the command line and return the exit code: 0 done, 1 failed, 2 wrong request, 130 Ctrl-C, 143 SIGTERM."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises instead of printing several lines of its own
+    set_before_torch()
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal may not know every character
     register_resolvers()
+    all_finished = True
     try:
         sys.argv[1:] = check_command_line(sys.argv[1:])
         job()
@@ -57,6 +67,8 @@ def main() -> int:
         return stop.exit_code
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        return 141
     except Exception as error:
         line = request_line(error)
         if line is None:
@@ -65,12 +77,15 @@ def main() -> int:
         return EXIT_REQUEST
     finally:
         if SweepCallback.folder is not None:
-            table, all_finished = report_sweep(SweepCallback.folder)
+            table, all_finished = report_sweep(SweepCallback.folder, SweepCallback.started)
             print(table)
-    if SweepCallback.folder is not None:
-        return 0 if all_finished else EXIT_FAILED
-    return exit_code
+    return exit_code if all_finished else EXIT_FAILED
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # else the interpreter complains while it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)

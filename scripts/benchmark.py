@@ -5,13 +5,17 @@ python scripts/benchmark.py lightning                 whole runs against nn.RNN 
 python scripts/benchmark.py recurrence --json FILE    the numbers, with command, hardware, versions and date
 """
 
-import argparse
+import sys
 
-from charrnn.errors import exit_codes
+try:
+    from charrnn.errors import CommandParser, exit_codes
+except ModuleNotFoundError:
+    sys.stderr.write("benchmark.py: charrnn is not installed; run scripts/train.sh, or source .venv/bin/activate\n")
+    sys.exit(2)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure speed and memory.")
+    parser = CommandParser(description="Measure speed and memory.")
     subcommands = parser.add_subparsers(dest="subcommand", required=True)
     for name, meaning in (("recurrence", "the kernels"), ("lightning", "whole runs")):
         subcommand = subcommands.add_parser(name, help=meaning)

@@ -4,14 +4,17 @@ python scripts/evaluate.py --run latest --text other.txt
 python scripts/evaluate.py --run latest --split test --protocol windows --window 64
 """
 
-import argparse
-import json
+import sys
 
-from charrnn.errors import exit_codes
+try:
+    from charrnn.errors import CommandParser, exit_codes
+except ModuleNotFoundError:
+    sys.stderr.write("evaluate.py: charrnn is not installed; run scripts/train.sh, or source .venv/bin/activate\n")
+    sys.exit(2)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Score a text, or a part of the run's own text.")
+    parser = CommandParser(description="Score a text, or a part of the run's own text.")
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--run", metavar="DIR", help="a run folder, or latest (the default): its best checkpoint")
     source.add_argument("--checkpoint", metavar="PATH", help="a checkpoint file")
@@ -24,13 +27,17 @@ def main() -> None:
         default="carried",
         help="state carried through the whole text (default), or windows from a zero state",
     )
-    parser.add_argument("--window", type=int, default=64, help="characters per window (64)")
+    parser.add_argument("--window", type=int, help="characters per window (64), with --protocol windows")
     arguments = parser.parse_args()
+    carried = arguments.protocol == "carried"
+    if carried and arguments.window is not None:
+        parser.error("--window goes with --protocol windows")
+    window = 64 if arguments.window is None else arguments.window
 
     from charrnn.corpus import read_corpus
     from charrnn.evaluation import carried_lanes, score_carried, score_windows
     from charrnn.network import load_network
-    from charrnn.runs import find_checkpoint
+    from charrnn.runs import find_checkpoint, json_text
 
     checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)
     network, vocabulary, about = load_network(checkpoint)
@@ -39,9 +46,8 @@ def main() -> None:
     else:
         from charrnn.data import read_part  # brings Lightning, which takes seconds
 
-        ids = read_part(about["data"], vocabulary, arguments.split or "validation")
-    carried = arguments.protocol == "carried"
-    score = score_carried(network, ids) if carried else score_windows(network, ids, arguments.window)
+        ids = read_part(about.get("data", {}), vocabulary, arguments.split or "validation")
+    score = score_carried(network, ids) if carried else score_windows(network, ids, window)
     result = {
         "nats_per_char": score.nats_per_char,
         "bits_per_char": score.bits_per_char,
@@ -49,9 +55,9 @@ def main() -> None:
         "characters": score.characters,
         "protocol": arguments.protocol,
         "lanes": carried_lanes(len(ids)) if carried else None,
-        "window": None if carried else arguments.window,
+        "window": None if carried else window,
     }
-    print(json.dumps(result))
+    print(json_text(result))
 
 
 if __name__ == "__main__":

@@ -3,14 +3,17 @@
 python scripts/generate.py --run latest --prompt "The " --length 500 --temperature 0.8
 """
 
-import argparse
 import sys
 
-from charrnn.errors import exit_codes
+try:
+    from charrnn.errors import CommandParser, exit_codes
+except ModuleNotFoundError:
+    sys.stderr.write("generate.py: charrnn is not installed; run scripts/train.sh, or source .venv/bin/activate\n")
+    sys.exit(2)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Write text with a trained network.")
+    parser = CommandParser(description="Write text with a trained network.")
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--run", metavar="DIR", help="a run folder, or latest (the default): its best checkpoint")
     source.add_argument("--checkpoint", metavar="PATH", help="a checkpoint file")
@@ -37,6 +40,8 @@ def main() -> None:
         sys.stdout.write(characters)
         if sys.stdout.isatty():
             sys.stdout.flush()
+    if sys.stdout.isatty():
+        sys.stderr.write("\n")  # the shell's prompt on a line of its own; not part of the text
 
 
 if __name__ == "__main__":

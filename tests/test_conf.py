@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
+from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
 from charrnn import building
@@ -28,7 +28,7 @@ def test_every_group_has_its_folder() -> None:
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
-def test_every_option_builds(group: str, option: str, text_file: Path) -> None:
+def test_every_option_builds(group: str, option: str, text_file: Path, tmp_path: Path) -> None:
     cfg = composed(f"{group}={option}", f"++data.path={text_file}", "++data.sha256=null")
     data = building.build(cfg, "data")
     network = building.build(cfg, "model", vocabulary_size=len(data.vocabulary))
@@ -38,11 +38,13 @@ def test_every_option_builds(group: str, option: str, text_file: Path) -> None:
     assert sum(p.numel() for p in optimizer.param_groups[0]["params"]) == network.parameter_count()
     scheduler = building.build_scheduler(cfg, 100)(optimizer)
     assert scheduler.optimizer is optimizer
-    if group == "trainer" and option in ("gpu", "mps"):  # built where there is one
+    there = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if group == "trainer" and not there.get(option, True):
         assert cfg.trainer.accelerator == option
-        return
-    trainer = instantiate(cfg.trainer, logger=False, enable_checkpointing=False, check_val_every_n_epoch=None)
+        pytest.skip(f"no {option} device on this machine")
+    trainer = building.build_trainer(cfg, data, TensorBoardLogger(tmp_path), [])
     assert trainer.num_devices == 1
+    assert trainer.gradient_clip_val == 1.0
 
 
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "adagrad"])
@@ -52,6 +54,64 @@ def test_the_fused_form_is_taken_where_there_is_one(name: str) -> None:
     assert building.build_optimizer(cfg, network)(list(network.parameters())).defaults["fused"] is True
     cfg = composed(f"optimizer={name}", "trainer.precision=16-mixed")
     assert building.build_optimizer(cfg, network)(list(network.parameters())).defaults["fused"] is None
+
+
+@pytest.mark.parametrize("name", ["NAdam", "Adamax", "RAdam", "ASGD"])
+def test_any_class_of_torch_optim(name: str) -> None:
+    """Also one that has no fused form; and lists of the configuration must not reach its state."""
+    betas = ["~optimizer.betas", "~optimizer.weight_decay"] if name == "ASGD" else []
+    cfg = composed(f"optimizer._target_=torch.optim.{name}", *betas)
+    network = building.build(cfg, "model", vocabulary_size=7)
+    optimizer = building.build_optimizer(cfg, network)(list(network.parameters()))
+    assert type(optimizer).__name__ == name
+    assert not any(OmegaConf.is_config(value) for value in optimizer.param_groups[0].values())
+
+
+def test_the_shakespeare_option_is_the_text_and_the_split_that_everyone_quotes() -> None:
+    data = composed("data=shakespeare").data
+    assert data.sha256 == "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+    assert (data.validation_fraction, data.test_fraction) == (0.1, 0.0)
+    assert data.path.startswith("https://")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["trainer.gradient_clip_val=0"], "would stop all learning; write null"),
+        (["trainer.gradient_clip_val=-1"], "gradient_clip_val must be a number of at least 0"),
+        (["trainer.precision=16"], "trainer.precision must be one of 32-true"),
+        (["trainer.devices=2"], "trainer.devices must be 1, got 2"),
+        (["trainer.val_check_interval=0.5"], "val_check_interval must be a positive integer"),
+        (["trainer.gradient_clip_algorithm=foo"], "must be one of norm, value"),
+        (["trainer.deterministic=maybe"], "trainer.deterministic must be true, false or warn"),
+    ],
+)
+def test_what_the_trainer_must_not_do(overrides: list[str], message: str, text_file: Path, tmp_path: Path) -> None:
+    cfg = composed(f"data.path={text_file}", *overrides)
+    with pytest.raises(RequestError, match=message):
+        building.build_trainer(cfg, building.build(cfg, "data"), TensorBoardLogger(tmp_path), [])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["optimizer.lr=fast"], "optimizer.lr must be a number"),
+        (["optimizer.weight_decay=much"], "optimizer.weight_decay must be a number, got 'much'"),
+        (["optimizer.fused=maybe"], "optimizer.fused must be auto, true, false or null"),
+        (["optimizer.lr=-1"], "optimizer.lr must be a number of at least 0"),
+        (["scheduler=step", "scheduler.step_size=0"], "can't step with these settings"),
+        (["scheduler=step", "scheduler.gamma=abc"], "scheduler.gamma must be a number, got 'abc'"),
+        (["scheduler=plateau", "scheduler.patience=abc"], "scheduler.patience must be a number"),
+        (["scheduler=plateau", "data.validation_fraction=0"], "set data.validation_fraction above 0"),
+        (["+scheduler.foo=1"], "scheduler.foo is not a setting here"),
+        (["+optimizer.foo=1"], "optimizer.foo is not a setting here"),
+    ],
+)
+def test_what_optimizer_and_schedule_must_not_be(overrides: list[str], message: str) -> None:
+    cfg = composed(*overrides)
+    network = building.build(cfg, "model", vocabulary_size=7)
+    with pytest.raises(RequestError, match=message):
+        building.build_scheduler(cfg, 100)(building.build_optimizer(cfg, network)(list(network.parameters())))
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
@@ -84,10 +144,3 @@ def test_a_fault_of_the_program_is_no_wrong_request(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("charrnn.network.CharRNN.__init__", broken)
     with pytest.raises(KeyError, match="gone"):
         building.build(composed(), "model", vocabulary_size=7)
-
-
-def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert 1 <= building.default_threads() <= building.MOST_THREADS
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert building.default_threads() == 3

@@ -58,7 +58,9 @@ def test_home_and_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("nowhere.txt", "there is no text file .*nowhere.txt"),
         (".", "can't be read as a text: Is a directory"),
         ("", "path must name a text"),
-        (3, "path must name a text, got 3"),
+        (None, "path must name a text, got None"),
+        (1984, "there is no text file .*1984"),
+        ("http://localhost:abc/x", "can't be fetched"),
     ],
 )
 def test_what_is_no_file_is_refused(path: Any, message: str) -> None:
@@ -70,6 +72,13 @@ def test_bytes_that_are_not_utf8_are_shown_with_their_place(tmp_path: Path) -> N
     file = tmp_path / "latin.txt"
     file.write_bytes("first line\ncaf\xe9 au lait".encode("latin-1"))
     with pytest.raises(RequestError, match=r"bytes e9 at offset 14 \(line 2\)"):
+        read_corpus(str(file))
+
+
+def test_a_utf_16_file_is_told_how_to_convert(tmp_path: Path) -> None:
+    file = tmp_path / "wide.txt"
+    file.write_bytes("wide".encode("utf-16"))
+    with pytest.raises(RequestError, match="iconv -f UTF-16 -t UTF-8 .*wide.txt"):
         read_corpus(str(file))
 
 

@@ -71,12 +71,15 @@ def test_a_text_too_small_names_what_fits_and_that_does_fit(tmp_path: Path, orde
     make_data(tmp_path, "abc", batch_size=1, sequence_length=2, **whole)
     with pytest.raises(RequestError, match="take a longer text"):
         make_data(tmp_path, "a", **whole)
+    with pytest.raises(RequestError, match="text.txt is empty"):
+        make_data(tmp_path, "", **whole)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"order": "random"}, "order must be one of stream, shuffle"),
+        ({"seed": -1}, "seed must be an integer of at least 0"),
         ({"batch_size": 0}, "batch_size must be a positive integer, got 0"),
         ({"sequence_length": "long"}, "sequence_length must be a positive integer"),
         ({"validation_fraction": 1.5}, "validation_fraction must be a number"),

@@ -64,3 +64,10 @@ def test_what_is_in_range_comes_back() -> None:
     assert errors.require_integer("n", 0, minimum=0) == 0
     assert errors.require_number("x", 0, 0.0) == 0.0
     assert errors.require_choice("c", "a", ("a", "b")) == "a"
+
+
+def test_a_wrong_command_line_of_a_script_is_one_line() -> None:
+    parser = errors.CommandParser(prog="tool")
+    parser.add_argument("--length", type=int)
+    with pytest.raises(RequestError, match="invalid int value: 'abc'; tool --help lists what there is"):
+        parser.parse_args(["--length", "abc"])

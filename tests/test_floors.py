@@ -1,13 +1,17 @@
 """Imports point down the floors; one look at this table tells where a file stands."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 import charrnn
 
 FLOORS = [
-    {"errors", "files"},
-    {"vocabulary", "schedules", "recurrence"},
+    {"errors", "files", "settings"},
+    {"vocabulary", "schedules", "recurrence", "process"},
     {"batches", "corpus", "checkpoint_file", "cells", "overrides"},
     {"runs", "network"},
     {"data", "generation"},
@@ -41,13 +45,13 @@ def test_imports_point_down_the_floors() -> None:
             assert floor_of[other] < floor_of[room], f"{room} imports {other}, which is not on a lower floor"
 
 
-def test_a_network_is_sampled_and_scored_without_lightning() -> None:
-    reached, todo = set(), {"generation", "evaluation"}
-    while todo:
-        room = todo.pop()
-        reached.add(room)
-        folder = PACKAGE / room
-        for file in folder.glob("*.py") if folder.is_dir() else [PACKAGE / f"{room}.py"]:
-            assert "import lightning" not in file.read_text("utf-8"), file
-            assert "from lightning" not in file.read_text("utf-8"), file
-            todo |= imported(file) - reached
+@pytest.mark.parametrize(
+    ("rooms", "heavy"),
+    [
+        ("generation, evaluation", "lightning"),
+        ("sweep, overrides, runs, process", "torch"),  # --help and a mistyped key must answer at once
+    ],
+)
+def test_what_is_not_imported(rooms: str, heavy: str) -> None:
+    program = f"import sys; from charrnn import {rooms}; sys.exit({heavy!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

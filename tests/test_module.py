@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from charrnn.data import CharDataModule
+from charrnn.errors import RunFailed
 from charrnn.module import VALIDATION, CharRNNModule
 from charrnn.network import CharRNN
 
@@ -113,6 +114,28 @@ def test_a_plateau_schedule_looks_at_each_validation(make_network: Make, text_fi
     trainer = make_trainer(tmp_path)
     trainer.fit(module, datamodule=data)  # validations after steps 6 and 12
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.01 * 0.1 * 0.1)
+
+
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+def test_the_logged_figures(make_network: Make, text_file: Path, tmp_path: Path, algorithm: str) -> None:
+    data = make_data(text_file)
+    module = make_module(make_network(len(data.vocabulary)), data)
+    losses = Losses()
+    trainer = make_trainer(tmp_path, callbacks=[losses], gradient_clip_algorithm=algorithm, max_steps=10)
+    trainer.fit(module, datamodule=data)
+    assert module.latest["nats_per_char/train"] == pytest.approx(sum(losses.values[5:]) / 5, rel=1e-5)
+    assert module.latest["bits_per_char/train"] == pytest.approx(sum(losses.values[5:]) / 5 / math.log(2), rel=1e-5)
+    assert 0 < module.latest["optimizer/gradient_norm"] < 100
+    assert module.latest["optimizer/learning_rate"] == pytest.approx(0.01 * 0.5**2)
+
+
+def test_a_loss_that_is_no_number_ends_the_run(make_network: Make, text_file: Path, tmp_path: Path) -> None:
+    data = make_data(text_file)
+    network = make_network(len(data.vocabulary))
+    with torch.no_grad():
+        network.output_bias[0] = math.nan
+    with pytest.raises(RunFailed, match="the loss is nan at step 5; lower optimizer.lr"):
+        make_trainer(tmp_path).fit(make_module(network, data), datamodule=data)
 
 
 def test_checkpoints_hold_plain_values_only(make_network: Make, text_file: Path, tmp_path: Path) -> None:

@@ -137,5 +137,23 @@ def test_a_checkpoint_opens_alone(make_network: Make, tmp_path: Path) -> None:
 def test_weights_that_do_not_fit_are_refused(make_network: Make, tmp_path: Path) -> None:
     network = make_network()
     network.settings["hidden"] = 6
-    with pytest.raises(RequestError, match="do not fit the network"):
+    with pytest.raises(RequestError, match="does not fit together"):
         load_network(saved(network, tmp_path / "x.ckpt"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"network": None}, {"network": [1]}, {"network": {"cell": "elman"}}, {"vocabulary": 7}, {"vocabulary": "ab"},
+        {"network": {"extra": 1}}, {"network": {"cell": "os.system"}},
+    ],
+)  # fmt: skip
+def test_a_checkpoint_that_makes_no_sense_is_refused(make_network: Make, tmp_path: Path, change: dict) -> None:
+    path = saved(make_network(), tmp_path / "x.ckpt")
+    checkpoint = checkpoint_file.read(path)
+    for key, value in change.items():
+        old = checkpoint["charrnn"][key]
+        checkpoint["charrnn"][key] = {**old, **value} if isinstance(value, dict) and "extra" in value else value
+    checkpoint_file.write(checkpoint, path)
+    with pytest.raises(RequestError, match="does not fit together"):
+        load_network(path)

@@ -7,20 +7,33 @@ from charrnn.overrides import check_command_line, request_line
 @pytest.mark.parametrize(
     ("typed", "read"),
     [
-        (["a=1", "-m", "b=1,2"], ["-m", "a=1", "b=1,2"]),
-        (["-m", "a=1,2"], ["-m", "a=1,2"]),
-        (["a=1", "--config-name", "other", "b=2"], ["--config-name", "other", "a=1", "b=2"]),
+        (["a=1", "-m", "b=1,2"], ["a=1", "b=1,2", "-m"]),
+        (["-m", "a=1,2"], ["a=1,2", "-m"]),
+        (["a=1", "--config-name", "other", "b=2"], ["a=1", "b=2", "--config-name", "other"]),
+        (["a=1", "--info"], ["a=1", "--info"]),
         (["a=1", "~b", "+c=[1,2]"], ["a=1", "~b", "+c=[1,2]"]),
         ([], []),
     ],
 )
-def test_flags_come_first(typed: list[str], read: list[str]) -> None:
+def test_flags_come_last(typed: list[str], read: list[str]) -> None:
     assert check_command_line(typed) == read
 
 
 def test_unknown_flags_are_refused() -> None:
     with pytest.raises(RequestError, match="unrecognized arguments: --hidden; settings are written key=value"):
         check_command_line(["--hidden", "3"])
+
+
+def test_a_quoted_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    typed = ['hydra.run.dir="~/a b"', "hydra.sweep.dir='~/c'", 'x="~/d"', "hydra.run.dir=e"]
+    read = ['hydra.run.dir="/home/me/a b"', 'hydra.sweep.dir="/home/me/c"', 'x="~/d"', "hydra.run.dir=e"]
+    assert check_command_line(typed) == read
+
+
+def test_a_sweep_over_the_same_value_twice_is_refused() -> None:
+    with pytest.raises(RequestError, match="seed is swept over 1 twice"):
+        check_command_line(["-m", "seed=1,2,1"])
 
 
 def test_a_fault_of_the_program_has_no_request_line() -> None:

@@ -72,6 +72,10 @@ def test_what_run_and_checkpoint_name(tmp_path: Path, monkeypatch: pytest.Monkey
     assert runs.find_checkpoint(None, "x/y.ckpt") == Path("x/y.ckpt")
     monkeypatch.setattr(runs, "latest_run", lambda: run)
     assert runs.find_checkpoint("latest", None) == runs.find_checkpoint(None, None) == best
+    monkeypatch.setattr(runs, "OUTPUTS", tmp_path)
+    assert runs.find_checkpoint("run", None) == best  # by its name alone
+    with pytest.raises(RequestError, match="is a file; name it with --checkpoint"):
+        runs.find_checkpoint(str(best), None)
     with pytest.raises(RequestError, match="no run folder"):
         runs.find_checkpoint(str(tmp_path / "gone"), None)
 

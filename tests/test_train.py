@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from charrnn.network import load_network
@@ -146,6 +147,8 @@ def test_generating_writes_text_and_nothing_else(run: Path) -> None:
         ("scripts/generate.py", ("--prompt", "naïve"), r"'ï' \(U\+00EF\) at position 2"),
         ("scripts/generate.py", ("--temperature", "-1"), "temperature must be a number of at least 0"),
         ("scripts/evaluate.py", ("--text", "/nowhere.txt"), "there is no text file /nowhere.txt"),
+        ("scripts/evaluate.py", ("--window", "5"), "--window goes with --protocol windows"),
+        ("scripts/generate.py", ("--length", "abc"), "invalid int value: 'abc'"),
     ],
 )
 def test_wrong_requests_of_the_scripts(run: Path, script: str, arguments: tuple[str, ...], message: str) -> None:
@@ -156,33 +159,74 @@ def test_wrong_requests_of_the_scripts(run: Path, script: str, arguments: tuple[
     assert done.stdout == ""
 
 
-def test_a_run_goes_on_from_a_checkpoint(run: Path, text_file: Path, tmp_path: Path) -> None:
-    last = run / "checkpoints" / "last.ckpt"
-    done = train(tmp_path / "more", text_file, f"resume_from={last}", "trainer.max_steps=300")
-    assert done.returncode == 0, done.stderr
-    summary = read_summary(tmp_path / "more")
-    assert summary["steps"] == 300
-    other = train(tmp_path / "other", text_file, f"resume_from={last}", "model.hidden=33")
+@pytest.mark.parametrize("order", ["stream", "shuffle"])
+def test_a_run_cut_in_two_ends_where_the_whole_one_does(text_file: Path, tmp_path: Path, order: str) -> None:
+    """The last checkpoint of a finished run goes on, over the end of an epoch, as if it had never stopped."""
+    common = (f"data.order={order}", "scheduler=constant", "data.sequence_length=150", "checkpoint_every=7")
+    assert train(tmp_path / "whole", text_file, *common, "trainer.max_steps=30").returncode == 0
+    assert train(tmp_path / "half", text_file, *common, "trainer.max_steps=15").returncode == 0
+    last = tmp_path / "half" / "checkpoints" / "last.ckpt"
+    done = train(tmp_path / "rest", text_file, *common, "trainer.max_steps=30", f"resume_from={last}")
+    assert (done.returncode, done.stderr) == (0, "")
+    whole, rest = read_summary(tmp_path / "whole"), read_summary(tmp_path / "rest")
+    assert (whole["steps"], rest["steps"]) == (30, 30)
+    assert rest["train_seconds"] > read_summary(tmp_path / "half")["train_seconds"]
+    ours, theirs = (
+        torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for name in ("rest", "whole")
+    )
+    for name, tensor in theirs.items():
+        assert torch.equal(ours[name], tensor), name
+    points = EventAccumulator(str(tmp_path / "rest"), size_guidance={"scalars": 0}).Reload()
+    assert points.Scalars("nats_per_char/train")[0].step == 20
+    other = train(tmp_path / "other", text_file, *common, f"resume_from={last}", "model.hidden=33")
     assert other.returncode == 2
-    assert "holds another network; resume it with model.hidden=32" in other.stderr
+    assert "was trained with other settings; go on with model.hidden=32" in other.stderr
+
+
+def test_the_best_checkpoint_is_not_the_last_when_training_spoils_it(text_file: Path, tmp_path: Path) -> None:
+    done = train(
+        tmp_path, text_file, "trainer.max_steps=40", "trainer.val_check_interval=10", "seed=3",
+        "optimizer=sgd", "optimizer.lr=0.5", "scheduler=step", "scheduler.step_size=20", "scheduler.gamma=200",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    summary = read_summary(tmp_path)
+    assert summary["best_step"] in (10, 20)
+    best, last = (
+        torch.load(tmp_path / "checkpoints" / f"{name}.ckpt", weights_only=True)["global_step"]
+        for name in ("best", "last")
+    )
+    assert (best, last) == (summary["best_step"], 40)
+    samples = re.findall(r"--- step (\d+) ---", (tmp_path / "samples.txt").read_text())
+    assert samples == ["10", "20", "30", "40", str(best)]
+    result = json.loads(command("scripts/evaluate.py", "--run", tmp_path).stdout)
+    assert result["bits_per_char"] == pytest.approx(summary["val_bits_per_char"], rel=1e-6)
 
 
 def test_no_validation_no_test_and_words_of_the_trainer(text_file: Path, tmp_path: Path) -> None:
-    parts = ("data.validation_fraction=0", "data.test_fraction=0")
-    done = train(
-        tmp_path, text_file, *parts, "trainer.max_steps=5", "+trainer.limit_train_batches=3", "data.order=shuffle"
-    )
-    assert done.returncode == 0, done.stderr
+    parts = ("data.validation_fraction=0", "data.test_fraction=0", "data.order=shuffle", "data.sequence_length=200")
+    done = train(tmp_path, text_file, *parts, "trainer.max_steps=5", "+trainer.detect_anomaly=true")
+    assert (done.returncode, done.stderr) == (0, "")
     summary = read_summary(tmp_path)
     assert (summary["status"], summary["steps"], summary["best_step"]) == ("finished", 5, 5)
     assert summary["val_bits_per_char"] is summary["test_bits_per_char"] is None
     assert Path(summary["checkpoint"]).name == "last.ckpt"
+    assert "fit_loop" not in done.stdout
+
+
+def test_the_same_seed_gives_the_same_run(text_file: Path, tmp_path: Path) -> None:
+    results = []
+    for name, seed in (("one", 4), ("same", 4), ("other", 5)):
+        changes = ("trainer.max_steps=12", "model.layers=2", "model.dropout=0.2", "trainer.precision=bf16-mixed")
+        assert train(tmp_path / name, text_file, *changes, f"seed={seed}").returncode == 0
+        results.append(read_summary(tmp_path / name)["val_nats_per_char"])
+    assert results[0] == results[1] != results[2]
 
 
 def test_a_sweep_names_its_jobs_and_survives_one_that_fails(text_file: Path, tmp_path: Path) -> None:
+    # model.hidden is there fixed as well, and its folders must still tell the jobs apart.
     sweep = ("-m", "model.hidden=8,-1", "optimizer.lr=1e-3,3e-3", f"hydra.sweep.dir={tmp_path}", "trainer.max_steps=5")
-    small = [override for override in SMALL if not override.startswith("model.hidden")]
-    done = command("train.py", *small, f"data.path={text_file}", *sweep)
+    done = command("train.py", *SMALL, f"data.path={text_file}", *sweep)
     assert done.returncode == 1
     assert done.stderr.splitlines() == ["train.py: model.hidden must be a positive integer, got -1"] * 2
     jobs = {f"model.hidden-{hidden}_optimizer.lr-{lr}" for hidden in (8, -1) for lr in ("0.001", "0.003")}
@@ -208,13 +252,17 @@ def test_a_signal_saves_the_run_and_ends_it(text_file: Path, tmp_path: Path, sig
     while not (tmp_path / "samples.txt").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signum)
-    _, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == code
     assert "Traceback" not in stderr
     summary = read_summary(tmp_path)
     assert (summary["status"], summary["reason"]) == ("interrupted", signal.Signals(signum).name)
     assert summary["steps"] >= 10
-    load_network(tmp_path / "checkpoints" / "last.ckpt")
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    load_network(last)
+    assert Path(summary["checkpoint"]) == last
+    assert f"stopped by {signal.Signals(signum).name} after step" in stdout
+    assert str(last) in stdout
 
 
 # Refused by Hydra or before it: quick.
@@ -230,6 +278,9 @@ EARLY = [
     (("data.path=~/b.txt",), """needs quotes; write 'data.path="~/b.txt"'"""),
     (("resume_from=a/model.hidden=64,lr=1/last.ckpt",), """write 'resume_from="a/model.hidden=64,lr=1/last.ckpt"'"""),
     (("-m", "model.hiden=1,2"), "no setting model.hiden"),
+    (("-m", "seed=1,1"), "seed is swept over 1 twice"),
+    (("data=../a/b.txt",), "data=../a/b.txt is not an option of data; .*data=text data.path=FILE"),
+    (("hydra.run.dir=/dev/null/x",), "/dev/null/x"),
 ]  # fmt: skip
 # Refused by the job.
 LATE = [
@@ -272,8 +323,6 @@ def test_wrong_settings(overrides: tuple[str, ...], message: str, tmp_path: Path
 
 
 def missing_accelerators() -> list[str]:
-    import torch
-
     return ["gpu"] * (not torch.cuda.is_available()) + ["mps"] * (not torch.backends.mps.is_available())
 
 
@@ -298,10 +347,21 @@ def test_runs_go_to_the_project_from_any_folder(tmp_path: Path) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-\d{6}", Path(folder).name)
 
 
-def test_without_the_packages_one_line_says_what_to_do(tmp_path: Path) -> None:
+@pytest.mark.parametrize("script", ["train.py", "scripts/generate.py", "scripts/evaluate.py", "scripts/benchmark.py"])
+def test_without_the_packages_one_line_says_what_to_do(script: str, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-I", "-S", str(ROOT / "train.py")], capture_output=True, text=True, cwd=tmp_path, check=False
+        [sys.executable, "-I", "-S", str(ROOT / script)], capture_output=True, text=True, cwd=tmp_path, check=False
     )
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "scripts/train.sh" in done.stderr
+    assert ".venv/bin/activate" in done.stderr
+
+
+def test_a_reader_that_goes_away_does_not_disturb_a_run(text_file: Path, tmp_path: Path) -> None:
+    overrides = [*SMALL, f"data.path={text_file}", f"hydra.run.dir={tmp_path}", "trainer.max_steps=5"]
+    line = " ".join(["set -o pipefail;", sys.executable, str(ROOT / "train.py"), *overrides, "| head -1"])
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("\n") == 1
+    assert read_summary(tmp_path)["status"] == "finished"

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from benchmarks.record import print_table
 from charrnn.batches import Batch
-from charrnn.building import build, build_optimizer, build_scheduler, prepare_process
+from charrnn.building import build, build_optimizer, build_scheduler
 from charrnn.experiment import run
 from charrnn.overrides import CONF
+from charrnn.process import prepare_process
 from charrnn.runs import read_summary
 from charrnn.sweep import register_resolvers
 
@@ -78,7 +79,7 @@ def settings(size: tuple[int, int, int], arguments: argparse.Namespace) -> DictC
 
 def bare_loop(cfg: DictConfig) -> float:
     """Characters per second of a loop written by hand around the same data, network, optimizer and schedule."""
-    prepare_process(cfg)
+    prepare_process(cfg.seed, cfg.threads)
     data = build(cfg, "data")
     network = build(cfg, "model", vocabulary_size=len(data.vocabulary))
     optimizer = build_optimizer(cfg, network)(list(network.parameters()))
@@ -110,7 +111,7 @@ def project_run(cfg: DictConfig) -> float:
 
 def torch_run(cfg: DictConfig) -> float:
     """Characters per second of `nn.RNN` in a plain LightningModule."""
-    prepare_process(cfg)
+    prepare_process(cfg.seed, cfg.threads)
     data = build(cfg, "data")
     clock = FitClock()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,12 +1,8 @@
 """Configuration in, objects out: builds the parts of a run, and turns what can't be built into a `RequestError`."""
 
-import logging
+import inspect
 import math
-import os
 import re
-import warnings
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import lightning
@@ -16,22 +12,25 @@ from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from charrnn import checkpoint_file
 from charrnn.data import CharDataModule
 from charrnn.errors import RequestError, one_line, require_choice, require_integer, require_number
 from charrnn.network import CharRNN
 from charrnn.resume import AtomicCheckpointIO
+from charrnn.settings import plain
 
 GROUPS = ("model", "data", "optimizer", "scheduler", "trainer")
 TOP_LEVEL_KEYS = (*GROUPS, "seed", "threads", "resume_from", "checkpoint_every")
-# What the story below hands to the Trainer itself; asking for another one would break what a run promises.
+# What a run hands to the Trainer itself, and what would end it at another step than its schedule.
 OWN_TRAINER_KEYS = (
     "logger", "callbacks", "plugins", "default_root_dir", "enable_checkpointing", "enable_progress_bar",
     "enable_model_summary", "num_sanity_val_steps", "check_val_every_n_epoch", "fast_dev_run", "strategy",
-    "num_nodes", "barebones",
+    "num_nodes", "barebones", "max_time", "min_steps", "min_epochs", "limit_train_batches", "limit_val_batches",
+    "overfit_batches",
 )  # fmt: skip
-MOST_THREADS = 8  # the matmuls of a small network are too short to be shared among more
+PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-mixed", "64-true")
+WORDS = ("_target_", "fused", "mode", "threshold_mode", "anneal_strategy")  # settings of torch that are no numbers
 
 
 def check_keys(cfg: DictConfig) -> None:
@@ -48,38 +47,10 @@ def check_keys(cfg: DictConfig) -> None:
             raise RequestError(f"trainer.{key} is set by the run itself; leave it out (see python train.py --help)")
 
 
-def prepare_process(cfg: DictConfig) -> tuple[int, int]:
-    """Set every global switch: the jobs of a sweep share a process, and what one sets, the next would inherit."""
-    seed = require_integer("seed", cfg.seed, minimum=0)
-    if seed >= 2**32:
-        raise RequestError(f"seed must be below 2**32, got {seed}")
-    threads = default_threads() if cfg.threads == "auto" else require_integer("threads", cfg.threads)
-    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):  # its own handlers keep its words out of ours
-        logging.getLogger(name).handlers.clear()
-        logging.getLogger(name).propagate = True
-        logging.getLogger(name).setLevel(logging.WARNING)
-    logging.captureWarnings(True)
-    for category in (DeprecationWarning, FutureWarning):  # what the libraries have to say about themselves
-        warnings.filterwarnings("ignore", category=category, module=r"(torch|lightning)\.")
-    lightning.seed_everything(seed, workers=True, verbose=False)
-    torch.set_num_threads(threads)
-    torch.set_float32_matmul_precision("highest")
-    return seed, threads
-
-
-def default_threads() -> int:
-    """The processors this process may use, at most MOST_THREADS; OMP_NUM_THREADS wins, as everywhere."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    if wanted.isdigit() and int(wanted) > 0:
-        return int(wanted)
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(available, MOST_THREADS)
-
-
 def build(cfg: DictConfig, group: str, **arguments: Any) -> Any:
     """Call the constructor that a config group names. What it refuses becomes a `RequestError` with the full key."""
     try:
-        return instantiate(cfg[group], **arguments)
+        return instantiate(cfg[group], _convert_="all", **arguments)
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, RequestError):
@@ -94,31 +65,51 @@ def build(cfg: DictConfig, group: str, **arguments: Any) -> Any:
         raise cause from None  # a fault of the program, not of the request
 
 
+def _check_numbers(cfg: DictConfig, group: str) -> None:
+    """torch's constructors compare and multiply what they are given; a word would fail late and obscurely."""
+    for key, value in cfg[group].items():
+        if isinstance(value, str) and key not in WORDS:
+            raise RequestError(f"{group}.{key} must be a number, got {value!r}")
+
+
 def build_optimizer(cfg: DictConfig, network: CharRNN) -> Any:
-    """A callable parameters -> optimizer; `fused: auto` takes the fused form where the device has one."""
+    """A callable parameters -> optimizer; `fused: auto` takes the fused form where class and device have one."""
     require_number("optimizer.lr", cfg.optimizer.get("lr"), 0.0)
-    build(cfg, "optimizer", params=list(network.parameters()), **({"fused": None} if "fused" in cfg.optimizer else {}))
-    make = instantiate(cfg.optimizer, _partial_=True)
-    if cfg.optimizer.get("fused") != "auto":
+    _check_numbers(cfg, "optimizer")
+    settings = plain(cfg.optimizer)
+    wanted = settings.pop("fused", None)
+    if wanted not in ("auto", True, False, None):
+        raise RequestError(f"optimizer.fused must be auto, true, false or null, got {wanted!r}")
+    build(OmegaConf.create({"optimizer": settings}), "optimizer", params=list(network.parameters()))
+    make = instantiate(settings, _partial_=True, _convert_="all")
+    if wanted in (False, None) or "fused" not in inspect.signature(make.func).parameters:
         return make
     if cfg.trainer.precision == "16-mixed":  # a fused optimizer would unscale the gradients after they were clipped
-        return partial(make, fused=None)
+        return make
 
     def fused_if_possible(parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
         try:
             return make(parameters, fused=True)  # type: ignore[no-any-return]
         except RuntimeError:  # torch has no fused form for this device
-            return make(parameters, fused=None)  # type: ignore[no-any-return]
+            return make(parameters)  # type: ignore[no-any-return]
 
     return fused_if_possible
 
 
 def build_scheduler(cfg: DictConfig, steps: int) -> Any:
     """A callable optimizer -> schedule; a schedule that wants its length gets the run's."""
+    _check_numbers(cfg, "scheduler")
     length = {"total_steps": steps} if cfg.scheduler.get("total_steps", steps) is None else {}
     probe = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    build(cfg, "scheduler", optimizer=probe, **length)
-    return instantiate(cfg.scheduler, _partial_=True, **length)
+    scheduler = build(cfg, "scheduler", optimizer=probe, **length)
+    probe.step()
+    try:
+        scheduler.step(*([1.0] if isinstance(scheduler, ReduceLROnPlateau) else []))
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise RequestError(f"scheduler: {type(scheduler).__name__} can't step with these settings: {error}") from error
+    if isinstance(scheduler, ReduceLROnPlateau) and not cfg.data.validation_fraction:
+        raise RequestError("scheduler=plateau looks at the validation part; set data.validation_fraction above 0")
+    return instantiate(cfg.scheduler, _partial_=True, _convert_="all", **length)
 
 
 def run_length(max_steps: object, max_epochs: object, batches_per_epoch: int, trainer: DictConfig) -> int:
@@ -137,20 +128,11 @@ def run_length(max_steps: object, max_epochs: object, batches_per_epoch: int, tr
 
 
 def build_trainer(cfg: DictConfig, data: CharDataModule, logger: Logger, callbacks: list[Any]) -> lightning.Trainer:
-    accelerator, precision = cfg.trainer.accelerator, cfg.trainer.precision
-    if cfg.trainer.devices != 1:
-        raise RequestError(f"trainer.devices must be 1, got {cfg.trainer.devices!r}; one process trains one network")
-    require_choice("trainer.gradient_clip_algorithm", cfg.trainer.gradient_clip_algorithm, ("norm", "value"))
-    require_integer("trainer.log_every_n_steps", cfg.trainer.log_every_n_steps)
-    if not isinstance(cfg.trainer.val_check_interval, str):
-        require_integer("trainer.val_check_interval", cfg.trainer.val_check_interval)
-    settings = OmegaConf.to_container(cfg.trainer, resolve=True)
-    assert isinstance(settings, dict)
+    """The Lightning Trainer, with the run's own parts; `RequestError` for what it or this machine cannot do."""
+    settings = _trainer_settings(cfg)
     own = {
-        "max_steps": -1 if settings["max_steps"] is None else settings["max_steps"],
-        "max_epochs": -1 if settings["max_epochs"] is None else settings["max_epochs"],
-        "limit_val_batches": settings.get("limit_val_batches", 1.0) if len(data.validation_ids) else 0,
-        "check_val_every_n_epoch": None,  # val_check_interval counts steps over epochs
+        "limit_val_batches": 1.0 if len(data.validation_ids) else 0,
+        "check_val_every_n_epoch": None,  # val_check_interval counts over epochs
         "num_sanity_val_steps": 0,
         "logger": logger,
         "callbacks": callbacks,
@@ -159,31 +141,36 @@ def build_trainer(cfg: DictConfig, data: CharDataModule, logger: Logger, callbac
         "enable_model_summary": False,
     }
     try:
-        trainer: lightning.Trainer = instantiate(settings, **own)
+        trainer: lightning.Trainer = instantiate(settings, _convert_="all", **own)
     except InstantiationException as error:
         cause = error.__cause__ or error
         if "accelerator" in str(cause).lower() or "backend" in str(cause) or isinstance(cause, ImportError):
             there = {"mps": torch.backends.mps.is_available(), "gpu": torch.cuda.is_available(), "cpu": True}
             usable = ", ".join(name for name, available in there.items() if available)
             raise RequestError(
-                f"trainer.accelerator={accelerator} is not available here, this machine has {usable}; "
+                f"trainer.accelerator={cfg.trainer.accelerator} is not available here, this machine has {usable}; "
                 "write trainer=auto or trainer=cpu"
             ) from error
         raise RequestError(f"trainer: these settings can't be used: {one_line(cause)}") from error
-    if precision == "16-mixed" and trainer.strategy.root_device.type == "cpu":
+    if settings["precision"] == "16-mixed" and trainer.strategy.root_device.type == "cpu":
         raise RequestError("trainer.precision=16-mixed needs a GPU; on a CPU write trainer.precision=bf16-mixed")
     return trainer
 
 
-def resumable(resume_from: object, network: CharRNN, data: CharDataModule) -> str | None:
-    if resume_from is None:
-        return None
-    path = Path(str(resume_from)).expanduser()
-    about = checkpoint_file.read(path)["charrnn"]
-    if about["vocabulary"] != data.vocabulary.characters:
-        raise RequestError(f"resume_from: {path} was trained on other characters; resume with its own data settings")
-    different = {key for key, value in network.settings.items() if about["network"].get(key) != value} - {"kernel"}
-    if different:
-        was = ", ".join(f"model.{key}={about['network'].get(key)}" for key in sorted(different))
-        raise RequestError(f"resume_from: {path} holds another network; resume it with {was}")
-    return str(path)
+def _trainer_settings(cfg: DictConfig) -> dict[str, Any]:
+    settings = plain(cfg.trainer)
+    if settings["devices"] != 1:
+        raise RequestError(f"trainer.devices must be 1, got {settings['devices']!r}; one process trains one network")
+    require_choice("trainer.precision", settings["precision"], PRECISIONS)
+    require_choice("trainer.gradient_clip_algorithm", settings["gradient_clip_algorithm"], ("norm", "value"))
+    if settings["deterministic"] not in (True, False, "warn"):
+        raise RequestError(f"trainer.deterministic must be true, false or warn, got {settings['deterministic']!r}")
+    clip = settings["gradient_clip_val"]
+    if clip is not None and require_number("trainer.gradient_clip_val", clip, 0.0) == 0:
+        raise RequestError("trainer.gradient_clip_val=0 would stop all learning; write null for no clipping")
+    for limit in ("max_steps", "max_epochs"):
+        settings[limit] = -1 if settings[limit] is None else settings[limit]
+    # Lightning counts batches here, which only accumulation makes different from steps.
+    every = require_integer("trainer.val_check_interval", settings["val_check_interval"])
+    settings["val_check_interval"] = every * settings["accumulate_grad_batches"]
+    return settings

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ from charrnn.generation import generate_text
 from charrnn.module import CharRNNModule
 
 SAMPLE_LENGTH = 300
+BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} {elapsed}<{remaining} {postfix}"
+BAR_WIDTH = 79  # one line on the narrowest usual terminal
 SAMPLE_TEMPERATURE = 0.8  # below 1 the text is a little safer than the model's own distribution, and reads better
 
 
@@ -100,10 +103,10 @@ class Samples(Callback):
         self._seed = seed
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        self.write(trainer, pl_module)
+        self.write(trainer, pl_module, trainer.global_step)
 
-    def write(self, trainer: lightning.Trainer, module: CharRNNModule) -> str:
-        """Sample, write to both places, and return the text. The run's random generators are left alone."""
+    def write(self, trainer: lightning.Trainer, module: CharRNNModule, step: int) -> str:
+        """Sample from the weights of `step`, write to both places, return the text. No generator of the run is used."""
         text = generate_text(
             module.network,
             module.vocabulary,
@@ -112,10 +115,10 @@ class Samples(Callback):
             seed=self._seed,
         )
         with self._file.open("a", encoding="utf-8", errors="replace", newline="") as file:
-            file.write(f"--- step {trainer.global_step} ---\n{text}\n\n")
+            file.write(f"--- step {step} ---\n{text}\n\n")
         if isinstance(trainer.logger, TensorBoardLogger):
             indented = "".join(f"    {line}\n" for line in text.splitlines())  # Markdown shows it as it is
-            trainer.logger.experiment.add_text("sample", indented, trainer.global_step)
+            trainer.logger.experiment.add_text("sample", indented, step)
         return text
 
 
@@ -129,14 +132,16 @@ class Progress(Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         if sys.stderr.isatty():
-            self._bar = tqdm(total=self._steps, initial=trainer.global_step, unit="step", dynamic_ncols=True)
+            self._bar = tqdm(
+                total=self._steps, initial=trainer.global_step, bar_format=BAR, ncols=BAR_WIDTH, leave=False
+            )
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         if self._bar is None or not pl_module.logs_now():
             return
-        self._bar.set_postfix_str(_figures(pl_module.latest), refresh=False)
+        self._bar.set_postfix_str(_short_figures(pl_module.latest), refresh=False)
         self._bar.update(trainer.global_step - self._bar.n)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
@@ -167,6 +172,30 @@ def _figures(latest: dict[str, float]) -> str:
     return ", ".join(parts) + " bits per character" + (f", {speed:,.0f} characters/s" if speed else "")
 
 
+def _short_figures(latest: dict[str, float]) -> str:
+    tags = ("bits_per_char/train", "bits_per_char/val")
+    return "bits/char " + " val ".join(f"{latest[tag]:.3f}" for tag in tags if tag in latest)
+
+
+class LastStep(Callback):
+    """After the run's last step: `last.ckpt` is written, and the final weights are validated and compete for best.
+
+    Lightning does neither when `max_steps` ends inside an epoch. It must happen within the fit: afterwards a
+    checkpoint no longer holds the place in the text.
+    """
+
+    def __init__(self, steps: int, checkpoint: Path) -> None:
+        self._steps = steps
+        self._checkpoint = checkpoint
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step >= self._steps:
+            trainer.save_checkpoint(self._checkpoint)
+            trainer.val_check_batch = 1  # validate after every batch from here on, so after this one
+
+
 class StopOnSignal(Callback):
     """Ctrl-C and SIGTERM let the step end and the run be saved, then raise `Stopped`. A second Ctrl-C stops at once."""
 
@@ -176,8 +205,9 @@ class StopOnSignal(Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         # Here and not earlier: Lightning puts its own handlers in place first, and takes all away after the fit.
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(signum, self._receive)
+        if threading.current_thread() is threading.main_thread():
+            for signum in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(signum, self._receive)
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         if signum == signal.SIGINT and self._received == signal.SIGINT:
@@ -187,6 +217,12 @@ class StopOnSignal(Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        self._stop_if_asked(trainer)
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        self._stop_if_asked(trainer)
+
+    def _stop_if_asked(self, trainer: lightning.Trainer) -> None:
         if self._received is not None:
             trainer.save_checkpoint(self._checkpoint)
             raise Stopped(self._received)

@@ -8,8 +8,6 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from charrnn.errors import RequestError
 from charrnn.files import atomic_write
 
@@ -18,12 +16,18 @@ FORMAT = 1
 
 def write(checkpoint: dict[str, Any], path: Path) -> None:
     """Save `checkpoint`: the file is there whole or not at all."""
+    import torch  # only here: finding and naming runs needs no torch, and it takes a second
+
     with atomic_write(path) as file:
         torch.save(checkpoint, file)
 
 
 def read(path: Path) -> dict[str, Any]:
     """The checkpoint at `path`, its tensors on the CPU. Raises `RequestError` for anything that is not one of ours."""
+    import torch
+
+    if path.is_dir():
+        raise RequestError(f"{path} is a folder; name a checkpoint file, such as {path / 'checkpoints' / 'last.ckpt'}")
     if not path.is_file():
         raise RequestError(f"there is no checkpoint file {path}; name a .ckpt file of a run's checkpoints folder")
     try:

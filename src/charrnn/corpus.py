@@ -5,11 +5,12 @@
 
 import ast
 import hashlib
+import http.client
 import importlib
 import logging
+import shlex
 import sys
 import sysconfig
-import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Iterator
@@ -42,8 +43,9 @@ class Corpus:
 
 def read_corpus(path: str, sha256: str | None = None) -> Corpus:
     """The text at `path`, its bytes checked against `sha256` if given. Raises `RequestError` if it can't be had."""
-    if not isinstance(path, str) or not path:
+    if isinstance(path, bool) or not isinstance(path, str | int) or path == "":
         raise RequestError(f"path must name a text, got {path!r}; write for example data.path=my_book.txt")
+    path = str(path)  # a file may be named 1984
     if path == PYTHON_DOCS:
         name, raw = "python_docs", _python_docs()
     elif path.startswith(("http://", "https://")):
@@ -65,7 +67,7 @@ def _file_bytes(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except FileNotFoundError:
-        raise RequestError(f"there is no text file {file.absolute()}; name one with data.path=FILE") from None
+        raise RequestError(f"there is no text file {file.absolute()}; check the path") from None
     except OSError as error:
         raise RequestError(f"{file} can't be read as a text: {error.strerror}; name another file") from error
 
@@ -75,10 +77,11 @@ def _decode(raw: bytes, path: str) -> str:
         return raw.decode("utf-8-sig")  # a byte-order mark is not part of the text; line ends stay as they are
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
+        encoding = "UTF-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "WINDOWS-1252"
         offending = raw[error.start : error.end].hex(" ")
         raise RequestError(
             f"{path} is not UTF-8: bytes {offending} at offset {error.start} (line {line}); convert it, "
-            f"for example with iconv -f WINDOWS-1252 -t UTF-8"
+            f"for example: iconv -f {encoding} -t UTF-8 {shlex.quote(path)} > utf8.txt"
         ) from error
 
 
@@ -95,7 +98,7 @@ def _fetched(address: str, sha256: str | None) -> bytes:
     try:
         with urllib.request.urlopen(address, timeout=30) as response:
             raw: bytes = response.read()
-    except (urllib.error.URLError, OSError) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:  # unreachable, torn off, or no address at all
         reason = getattr(error, "reason", error)
         raise RequestError(f"{address} can't be fetched ({reason}); {by_hand}") from error
     if sha256 is not None and _sha256(raw) != sha256:

@@ -33,6 +33,8 @@ def read_part(settings: dict[str, Any], vocabulary: Vocabulary, part: str) -> Id
 
     Raises `RequestError` if the text is gone or is not the same any more.
     """
+    if "path" not in settings:
+        raise RequestError("the checkpoint does not say which text it was trained on; score one with --text")
     corpus = read_corpus(settings["path"], settings["sha256"])
     if corpus.sha256 != settings["corpus_sha256"]:
         raise RequestError(f"{corpus.path} has changed since the run was trained on it; score it with --text")
@@ -69,7 +71,10 @@ class CharDataModule(lightning.LightningDataModule):
         t = require_number("test_fraction", test_fraction, 0.0, below=1.0)
         if v + t >= 1:
             raise RequestError(f"validation_fraction + test_fraction must stay below 1, got {v:g} + {t:g}")
+        seed = require_integer("seed", seed, minimum=0)
         self.corpus = read_corpus(path, sha256)
+        if not self.corpus.text:
+            raise RequestError(f"{self.corpus.path} is empty; name a text with data.path=FILE")
         self.vocabulary = Vocabulary(self.corpus.text)
         ids = self.vocabulary.encode(self.corpus.text)
         self.train_ids, self.validation_ids, self.test_ids = split(ids, v, t).values()

@@ -1,11 +1,13 @@
 """The one error that is the user's to mend, the checks that raise it, and how a command ends."""
 
+import argparse
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 EXIT_FAILED = 1
 EXIT_REQUEST = 2
@@ -13,6 +15,10 @@ EXIT_REQUEST = 2
 
 class RequestError(ValueError):
     """A request that cannot be met. The message is one line: what was wanted, what was got, what to do."""
+
+
+class RunFailed(RuntimeError):
+    """A run that went wrong by itself, not by a fault of the program. The message is one line, with advice."""
 
 
 class Stopped(BaseException):
@@ -70,6 +76,13 @@ def require_choice(name: str, value: object, choices: Sequence[str]) -> str:
     if not isinstance(value, str) or value not in choices:
         raise RequestError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
     return value
+
+
+class CommandParser(argparse.ArgumentParser):
+    """argparse that refuses a wrong command line as everything else here does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise RequestError(f"{message}; {self.prog} --help lists what there is")
 
 
 def print_error(program: str, error: object) -> None:

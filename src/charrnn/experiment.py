@@ -6,31 +6,24 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import lightning
 from hydra.core.hydra_config import HydraConfig
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from charrnn import checkpoint_file
-from charrnn.building import (
-    build,
-    build_optimizer,
-    build_scheduler,
-    build_trainer,
-    check_keys,
-    prepare_process,
-    resumable,
-    run_length,
-)
-from charrnn.callbacks import Progress, Samples, Speed, StopOnSignal
+from charrnn.building import build, build_optimizer, build_scheduler, build_trainer, check_keys, run_length
+from charrnn.callbacks import LastStep, Progress, Samples, Speed, StopOnSignal
 from charrnn.data import CharDataModule
 from charrnn.errors import RequestError, Stopped, one_line, require_integer, signals_raise_stopped
 from charrnn.evaluation import score_carried
 from charrnn.module import VALIDATION, CharRNNModule
 from charrnn.network import CharRNN, network_weights
-from charrnn.report import RunLogger, report_end, report_start
+from charrnn.process import prepare_process
+from charrnn.report import RunLogger, report_end, report_start, report_stop
+from charrnn.resume import resumable
 from charrnn.runs import write_summary
+from charrnn.settings import plain
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +48,11 @@ def run(cfg: DictConfig, folder: Path | None = None) -> float:
         summary["status"] = "finished"
         return bits_per_char
     except Stopped as stop:
-        summary.update(status="interrupted", reason=str(stop))
+        last = folder / "checkpoints" / "last.ckpt"
+        summary.update(
+            status="interrupted", reason=str(stop), checkpoint=str(last.absolute()) if last.exists() else None
+        )
+        report_stop(summary)
         raise
     except BaseException as error:
         summary.update(status="failed", reason=one_line(error) or type(error).__name__)
@@ -66,7 +63,7 @@ def run(cfg: DictConfig, folder: Path | None = None) -> float:
 
 def _run(cfg: DictConfig, folder: Path, logger: RunLogger, summary: dict[str, Any]) -> float:
     check_keys(cfg)
-    summary["seed"], summary["threads"] = prepare_process(cfg)
+    summary["seed"], summary["threads"] = prepare_process(cfg.seed, cfg.threads)
 
     data: CharDataModule = build(cfg, "data")
     summary["corpus_sha256"], summary["vocabulary_size"] = data.corpus.sha256, len(data.vocabulary)
@@ -79,7 +76,7 @@ def _run(cfg: DictConfig, folder: Path, logger: RunLogger, summary: dict[str, An
         optimizer=build_optimizer(cfg, network),
         scheduler=build_scheduler(cfg, steps),
         log_every=require_integer("trainer.log_every_n_steps", cfg.trainer.log_every_n_steps),
-        about={"data": data.settings, "config": OmegaConf.to_container(cfg, resolve=True)},
+        about={"data": data.settings, "config": plain(cfg)},
     )
 
     checkpoints = folder / "checkpoints"
@@ -89,9 +86,9 @@ def _run(cfg: DictConfig, folder: Path, logger: RunLogger, summary: dict[str, An
     )
     last = ModelCheckpoint(checkpoints, "last", every_n_train_steps=every, enable_version_counter=False)
     speed, samples, progress = Speed(), Samples(folder, summary["seed"]), Progress(steps, log.info)
-    stop = StopOnSignal(checkpoints / "last.ckpt")
-    trainer = build_trainer(cfg, data, logger, [speed, samples, progress, best, last, stop])
-    resume_from = resumable(cfg.resume_from, network, data)
+    ending = [LastStep(steps, checkpoints / "last.ckpt"), StopOnSignal(checkpoints / "last.ckpt")]
+    trainer = build_trainer(cfg, data, logger, [speed, samples, progress, best, last, *ending])
+    resume_from = resumable(cfg.resume_from, plain(cfg), data.corpus.sha256, steps)
     summary["kernel"] = report_start(cfg, folder, data, network, trainer, steps)
 
     try:
@@ -102,38 +99,19 @@ def _run(cfg: DictConfig, folder: Path, logger: RunLogger, summary: dict[str, An
         summary["steps"], summary["train_seconds"] = trainer.global_step, round(speed.fit.seconds, 3)
         summary["train_chars_per_second"] = speed.characters_per_second()
 
-    checkpoint = _keep_final_weights(trainer, module, data, best, checkpoints)
+    checkpoint = Path(best.best_model_path or checkpoints / "last.ckpt")  # no best without a validation part
     summary["checkpoint"], summary["best_step"] = str(checkpoint.absolute()), _restore(network, checkpoint)
     _measure(network, data, summary)
     logger.log_outcome(cfg, summary)
-    report_end(folder, summary, samples.write(trainer, module))
+    report_end(folder, summary, samples.write(trainer, module, summary["best_step"]))
     bits_per_char = summary["val_bits_per_char"]
     return math.nan if bits_per_char is None else float(bits_per_char)
 
 
-def _keep_final_weights(
-    trainer: lightning.Trainer, module: CharRNNModule, data: CharDataModule, best: ModelCheckpoint, folder: Path
-) -> Path:
-    """Validate the final weights, let them compete for best, save them as last; return the checkpoint that counts.
-
-    Lightning does none of it when `max_steps` ends inside an epoch.
-    """
-    if not len(data.validation_ids):
-        trainer.save_checkpoint(folder / "last.ckpt")
-        return folder / "last.ckpt"
-    if module.validated_step != trainer.global_step:
-        trainer.validate(module, dataloaders=data.val_dataloader(), verbose=False)
-    value = trainer.callback_metrics[VALIDATION]
-    if best.best_model_score is None or value < best.best_model_score:
-        best.best_model_score, best.best_model_path = value, str(folder / "best.ckpt")
-        trainer.save_checkpoint(folder / "best.ckpt")
-    trainer.save_checkpoint(folder / "last.ckpt")
-    return folder / "best.ckpt"
-
-
 def _restore(network: CharRNN, checkpoint: Path) -> int:
-    """Put the checkpoint's weights into `network`; return the step they are from."""
+    """Put the checkpoint's weights into `network`, in float32 as everyone reads them; return their step."""
     saved = checkpoint_file.read(checkpoint)
+    network.float()
     network.load_state_dict(network_weights(saved))
     return int(saved["global_step"])
 

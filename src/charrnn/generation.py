@@ -51,7 +51,8 @@ def sample(logits_V: NDArray[np.float64], temperature: float, uniform: float) ->
     """The id that `uniform` in [0, 1) picks from softmax(logits / temperature): the inverse of its cumulative sum."""
     if temperature == 0:
         return int(logits_V.argmax())
-    weights = np.exp((logits_V - logits_V.max()) / temperature)
+    with np.errstate(over="ignore"):  # a tiny temperature turns all but the likeliest into exp(-inf) = 0
+        weights = np.exp((logits_V - logits_V.max()) / temperature)
     cumulative = weights.cumsum()
     choice = cumulative.searchsorted(uniform * cumulative[-1], side="right")
     return int(min(choice, len(logits_V) - 1))  # rounding can lift the product to the full sum

@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from charrnn import checkpoint_file
 from charrnn.batches import IGNORED, Batch
+from charrnn.errors import RunFailed
 from charrnn.evaluation import summed_nats
 from charrnn.network import CharRNN
 from charrnn.vocabulary import Vocabulary
@@ -54,11 +55,10 @@ class CharRNNModule(lightning.LightningModule):
         # Plain attributes, not buffers: a state belongs to this process and its streams.
         self._train_state_LBS: Tensor | None = None
         self._validation_state_LBS: Tensor | None = None
-        self._nats_since_log: list[Tensor] = []
+        self._nats_since_log: list[tuple[Tensor, int]] = []
         self._gradient_norm: Tensor | float = math.nan
         self._logged_step = 0
         self._validation_nats: list[tuple[Tensor, int]] = []
-        self.validated_step = -1
         self.latest: dict[str, float] = {}
 
     def _unroll(self, batch: Batch, state_LBS: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -70,7 +70,7 @@ class CharRNNModule(lightning.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         logits, self._train_state_LBS = self._unroll(batch, self._train_state_LBS)
         loss = nn.functional.cross_entropy(logits, batch.targets_TB.flatten())
-        self._nats_since_log.append(loss.detach())
+        self._nats_since_log.append((loss.detach(), batch.targets_TB.numel()))
         return loss
 
     def configure_gradient_clipping(
@@ -84,6 +84,8 @@ class CharRNNModule(lightning.LightningModule):
             largest = math.inf if gradient_clip_val is None else gradient_clip_val
             self._gradient_norm = nn.utils.clip_grad_norm_(self.network.parameters(), largest)
         else:
+            gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+            self._gradient_norm = nn.utils.get_total_norm(gradients)
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
@@ -91,8 +93,7 @@ class CharRNNModule(lightning.LightningModule):
         if not self.logs_now():
             return
         self._logged_step = self.global_step
-        nats = torch.stack(self._nats_since_log).mean().item()
-        self._nats_since_log.clear()
+        nats = self._mean_since_log()
         self.write_metrics(
             {
                 "nats_per_char/train": nats,
@@ -101,6 +102,16 @@ class CharRNNModule(lightning.LightningModule):
                 "optimizer/gradient_norm": float(self._gradient_norm),
             }
         )
+
+    def _mean_since_log(self) -> float:
+        """Nats per character of all batches since the last figures; `RunFailed` if that is no number any more."""
+        weights = torch.tensor([characters for _, characters in self._nats_since_log], dtype=torch.float32)
+        losses = torch.stack([loss for loss, _ in self._nats_since_log]).float().cpu()
+        self._nats_since_log.clear()
+        mean = float((losses * weights).sum() / weights.sum())
+        if not math.isfinite(mean):
+            raise RunFailed(f"the loss is {mean} at step {self.global_step}; lower optimizer.lr")
+        return mean
 
     def logs_now(self) -> bool:
         """Whether the step just made is one after which figures are written."""
@@ -121,7 +132,6 @@ class CharRNNModule(lightning.LightningModule):
         nats = torch.stack([nats for nats, _ in self._validation_nats]).sum().item()
         value = nats / sum(characters for _, characters in self._validation_nats)
         self._validation_nats.clear()
-        self.validated_step = self.global_step
         self.log(VALIDATION, value, logger=False)  # for the checkpoint callback
         self.write_metrics({VALIDATION: value, "bits_per_char/val": value / math.log(2)})
         scheduler = self.lr_schedulers() if self.trainer.state.fn == TrainerFn.FITTING else None
@@ -142,5 +152,10 @@ class CharRNNModule(lightning.LightningModule):
             "format": checkpoint_file.FORMAT,
             "network": self.network.settings,
             "vocabulary": self.vocabulary.characters,
+            "train_state": self._train_state_LBS,
             **self._about,
         }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        state_LBS = checkpoint["charrnn"].get("train_state")
+        self._train_state_LBS = None if state_LBS is None else state_LBS.to(self.device)

@@ -81,12 +81,14 @@ def load_network(path: Path) -> tuple[CharRNN, Vocabulary, dict[str, Any]]:
     """
     checkpoint = checkpoint_file.read(path)
     about = checkpoint["charrnn"]
-    network = CharRNN(**about["network"])
     try:
+        network, vocabulary = CharRNN(**about["network"]), Vocabulary(about["vocabulary"])
         network.load_state_dict(network_weights(checkpoint))
-    except RuntimeError as error:
-        raise RequestError(f"the weights in {path} do not fit the network described in it: {error}") from error
-    return network.eval(), Vocabulary(about["vocabulary"]), about
+        if len(vocabulary) != about["network"]["vocabulary_size"]:
+            raise ValueError(f"a vocabulary of {len(vocabulary)} for {about['network']['vocabulary_size']} outputs")
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise RequestError(f"what {path} holds does not fit together ({error!r}); take another checkpoint") from error
+    return network.eval(), vocabulary, about
 
 
 def network_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ import re
 import shlex
 import traceback
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
@@ -15,15 +15,17 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from charrnn.errors import RequestError, one_line
+from charrnn.settings import flattened
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 HELP = "python train.py --help lists what there is"
 
 
 def check_command_line(arguments: list[str]) -> list[str]:
-    """The command line in an order that Hydra reads: flags first, so that `model.hidden=64 -m seed=1,2` works too.
+    """The command line as Hydra reads it best: overrides first, then flags, a quoted `~` in a folder expanded.
 
-    Raises `RequestError` for flags that Hydra's parser does not know; it would print its whole usage and exit.
+    So `model.hidden=64 -m seed=1,2` works too. Raises `RequestError` for flags that Hydra's parser does not know (it
+    would print its whole usage) and for a sweep in which two jobs would be the same.
     """
 
     def refuse(message: str) -> NoReturn:
@@ -31,14 +33,30 @@ def check_command_line(arguments: list[str]) -> list[str]:
 
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
-    overrides = parser.parse_intermixed_args(arguments).overrides
-    flags, left = [], list(overrides)
+    parsed = parser.parse_intermixed_args(arguments)
+    flags, left = [], list(parsed.overrides)
     for argument in arguments:
         if argument in left:
             left.remove(argument)
         else:
             flags.append(argument)
-    return [*flags, *overrides]
+    if parsed.multirun:
+        _check_sweep(parsed.overrides)
+    return [*map(_expand_folder, parsed.overrides), *flags]
+
+
+def _expand_folder(override: str) -> str:
+    folder = re.fullmatch(r"(hydra\.(?:run|sweep)\.dir)=([\"'])(~.*)\2", override)
+    return f'{folder[1]}="{Path(folder[3]).expanduser()}"' if folder else override
+
+
+def _check_sweep(overrides: list[str]) -> None:
+    for override in OverridesParser.create().parse_overrides(overrides):
+        if override.is_choice_sweep():
+            values = list(override.sweep_string_iterator())
+            twice = next((value for value in values if values.count(value) > 1), None)
+            if twice is not None:
+                raise RequestError(f"{override.key_or_group} is swept over {twice} twice; name every value once")
 
 
 def request_line(error: Exception) -> str | None:
@@ -48,8 +66,9 @@ def request_line(error: Exception) -> str | None:
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
-        group, _, option = error.missing_cfg_file.rpartition("/")
-        return f"{group}={option} is not an option of {group}; it has {', '.join(error.options)}"
+        group, _, option = error.missing_cfg_file.partition("/")
+        own_text = "; a text of your own is data=text data.path=FILE" if group == "data" else ""
+        return f"{group}={option} is not an option of {group}; it has {', '.join(_options(group))}{own_text}"
     if isinstance(error, ConfigCompositionException):
         key = re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct|delete .*?'([^']+)'", str(error))
         if key:
@@ -59,10 +78,14 @@ def request_line(error: Exception) -> str | None:
     return None
 
 
+def _options(group: str) -> list[str]:
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+
+
 def _raised_by_hydra(error: Exception) -> bool:
-    """Whether Hydra's own code raised it: some of its checks raise a bare `ValueError`."""
-    frames = list(traceback.walk_tb(error.__traceback__))
-    return isinstance(error, ValueError) and str(frames[-1][0].f_globals.get("__name__")).startswith("hydra.")
+    """Whether it came up before the job began: a check of Hydra's, or a folder that it could not make."""
+    rooms = {str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)}
+    return isinstance(error, ValueError | OSError) and "charrnn.experiment" not in rooms and "hydra.main" in rooms
 
 
 def _unreadable(override: str) -> str:
@@ -80,14 +103,8 @@ def _unreadable(override: str) -> str:
 
 def _unknown_key(key: str) -> str:
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        known = _keys(OmegaConf.to_container(compose("config"), resolve=False))
+        known = [*flattened(OmegaConf.to_container(compose("config"), resolve=False)), *compose("config")]
+    known = [str(name) for name in known if name != key]
     alike = difflib.get_close_matches(key, known, n=1) or [name for name in known if name.split(".")[-1] == key]
     meant = f"did you mean {alike[0]}? " if alike else ""
     return f"there is no setting {key}; {meant}{HELP}"
-
-
-def _keys(settings: Any, prefix: str = "") -> list[str]:
-    if not isinstance(settings, dict):
-        return [prefix]
-    nested = [_keys(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in settings.items()]
-    return [key for keys in nested for key in keys] + ([prefix] if prefix else [])

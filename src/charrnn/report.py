@@ -2,6 +2,8 @@
 
 import logging
 import os
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,18 @@ from charrnn.data import CharDataModule
 from charrnn.network import CharRNN
 from charrnn.recurrence import choose_kernel
 from charrnn.runs import OUTPUTS
+from charrnn.settings import flattened, plain
 
 log = logging.getLogger(__name__)
 
+DTYPES = {
+    "32-true": torch.float32,
+    "64-true": torch.float64,
+    "16-mixed": torch.float16,
+    "bf16-mixed": torch.bfloat16,
+    "bf16-true": torch.bfloat16,
+}
+SCRIPTS = OUTPUTS.parent / "scripts"
 NOT_IN_TABLE = ("data._target_", "model._target_", "trainer._target_", "data.seed")  # the same in every run
 
 
@@ -31,7 +42,8 @@ class RunLogger(TensorBoardLogger):
         self.experiment.flush()  # fit and validate both end so; the file is closed when the run has ended
 
     def close(self) -> None:
-        self.experiment.close()
+        if self._experiment is not None:  # a run that was refused leaves no events
+            self.experiment.close()
 
     def log_outcome(self, cfg: DictConfig, summary: dict[str, Any]) -> None:
         """Fill the hyperparameters tab: the settings that shape a result, with the final figures beside them."""
@@ -40,20 +52,14 @@ class RunLogger(TensorBoardLogger):
         for tag, value in metrics.items():
             self.experiment.add_scalar(tag, value, summary["steps"])
         settings = {key: cfg[key] for key in ("model", "data", "optimizer", "scheduler", "trainer", "seed")}
-        flat = _flat(OmegaConf.to_container(OmegaConf.create(settings), resolve=True))
-        for part in hparams({key: value for key, value in flat.items() if key not in NOT_IN_TABLE}, metrics):
+        flat = flattened(plain(OmegaConf.create(settings)))
+        table = {
+            key: value if isinstance(value, str | int | float | bool) else str(value)  # the types the table takes
+            for key, value in flat.items()
+            if key not in NOT_IN_TABLE
+        }
+        for part in hparams(table, metrics):
             self.experiment.file_writer.add_summary(part)
-
-
-def _flat(settings: Any, prefix: str = "") -> dict[str, str | int | float | bool]:
-    """Nested settings as `group.key: value`, in the types that TensorBoard's table takes."""
-    if not isinstance(settings, dict):
-        return {prefix: settings if isinstance(settings, str | int | float | bool) else str(settings)}
-    return {
-        flat_key: value
-        for key, inner in settings.items()
-        for flat_key, value in _flat(inner, f"{prefix}.{key}" if prefix else str(key)).items()
-    }
 
 
 def report_start(
@@ -61,7 +67,7 @@ def report_start(
 ) -> str:
     """Say what is about to be trained, on what; return the name of the kernel that computes the recurrence."""
     device = trainer.strategy.root_device
-    dtype = torch.bfloat16 if trainer.precision == "bf16-true" else torch.float32
+    dtype = DTYPES[trainer.precision]
     settings = network.settings
     kernel, reason = choose_kernel(settings["kernel"], device, dtype, settings["hidden"])
     parts = (("train", data.train_ids), ("validation", data.validation_ids), ("test", data.test_ids))
@@ -104,8 +110,30 @@ def report_end(folder: Path, summary: dict[str, Any], sample: str) -> None:
         summary["train_seconds"], f"{summary['train_chars_per_second'] or 0:,}",
     )  # fmt: skip
     log.info("checkpoint  %s", shown(Path(summary["checkpoint"])))
-    log.info("curves      tensorboard --logdir %s", shown(OUTPUTS if OUTPUTS in folder.parents else folder))
-    log.info('more text   python scripts/generate.py --run %s --prompt "The "', shown(folder))
+    log.info(
+        "curves      %s --logdir %s", _command("tensorboard"), shown(OUTPUTS if OUTPUTS in folder.parents else folder)
+    )
+    log.info("more text   %s %s --run %s", _command("python"), shown(SCRIPTS / "generate.py"), shown(folder))
+
+
+def report_stop(summary: dict[str, Any]) -> None:
+    """Say where an interrupted run stands and how to go on with it."""
+    if summary["checkpoint"] is None:
+        log.info("\nstopped by %s before there was anything to save", summary["reason"])
+        return
+    log.info(
+        "\nstopped by %s after step %s; saved. To go on, repeat the command with resume_from='\"%s\"'",
+        summary["reason"],
+        f"{summary['steps']:,}",
+        shown(Path(summary["checkpoint"])),
+    )
+
+
+def _command(name: str) -> str:
+    """How to call a program of this environment from here: its name if the shell would find it, else its path."""
+    program = Path(sys.executable).parent / name
+    found = shutil.which(name)
+    return name if found and Path(found).parent == program.parent else shown(program)
 
 
 def shown(path: Path) -> str:

@@ -8,6 +8,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,17 +72,26 @@ def find_checkpoint(run: str | None, checkpoint: str | None) -> Path:
         return Path(checkpoint).expanduser()
     if run is None or run == "latest":
         return checkpoint_of(latest_run())
-    folder = Path(run).expanduser()
-    if not folder.is_dir():
-        raise RequestError(f"there is no run folder {folder}; name one, or write --run latest")
-    return checkpoint_of(folder)
+    named = Path(run).expanduser()
+    for folder in (named, OUTPUTS / named):  # also by its name alone, from anywhere
+        if folder.is_dir():
+            return checkpoint_of(folder)
+    if named.is_file():
+        raise RequestError(f"{named} is a file; name it with --checkpoint")
+    raise RequestError(f"there is no run folder {named}; name one, or write --run latest")
 
 
 def write_summary(run: Path, summary: dict[str, Any]) -> None:
-    """Write `summary.json`, atomically. NaN and infinity, which JSON does not know, become null."""
-    plain = {key: None if value != value or value in (float("inf"), float("-inf")) else value
-             for key, value in summary.items()}  # fmt: skip
-    write_text(run / "summary.json", json.dumps(plain, indent=2, allow_nan=False) + "\n")
+    """Write `summary.json`, atomically."""
+    write_text(run / "summary.json", json_text(summary, indent=2) + "\n")
+
+
+def json_text(values: dict[str, Any], indent: int | None = None) -> str:
+    """JSON; NaN and infinity, which it does not know, become null."""
+    plain = {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()
+    }
+    return json.dumps(plain, indent=indent, allow_nan=False)
 
 
 def read_summary(run: Path) -> dict[str, Any]:
@@ -98,11 +108,11 @@ def read_summary(run: Path) -> dict[str, Any]:
 def sweep_rows(sweep: Path) -> list[dict[str, Any]]:
     """One row per job of a sweep, best first: its overrides, then its results. Jobs without a figure come last."""
     rows = []
-    for hydra_folder in sorted(sweep.glob("*/.hydra")):
-        run = hydra_folder.parent
+    for run in sorted({path.parent for pattern in ("*/.hydra", "*/summary.json") for path in sweep.glob(pattern)}):
         summary = read_summary(run)
         row: dict[str, Any] = {"run": run.name}
-        for override in OmegaConf.load(hydra_folder / "overrides.yaml"):
+        overrides = run / ".hydra" / "overrides.yaml"
+        for override in OmegaConf.load(overrides) if overrides.exists() else ():
             key, _, value = str(override).partition("=")
             row[key] = value
         seconds = summary.get("train_seconds")

@@ -1,5 +1,6 @@
 """What surrounds the jobs of a Hydra multirun: their folders' names, where the sweep lies, its table at the end."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ class SweepCallback(Callback):
     """
 
     folder: Path | None = None  # of the sweep that this process started; read when it has ended, well or not
+    started = 0.0
 
     def __init__(self) -> None:
         register_resolvers()
@@ -33,20 +35,24 @@ class SweepCallback(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         SweepCallback.folder = Path(config.hydra.sweep.dir).absolute()
+        SweepCallback.started = time.time()
         overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
-        fixed = [override.key_or_group for override in overrides if not override.is_sweep_override()]
-        excluded = ",".join(f"'{key}'" for key in fixed)
+        swept = {override.key_or_group for override in overrides if override.is_sweep_override()}
+        excluded = ",".join(f"'{key}'" for key in {override.key_or_group for override in overrides} - swept)
         with read_write(config):
             # Every job is composed anew from these, in whatever process it runs.
             config.hydra.overrides.hydra.append(f"hydra.job.config.override_dirname.exclude_keys=[{excluded}]")
 
 
-def report_sweep(folder: Path) -> tuple[str, bool]:
-    """Write the sweep's leaderboard; return what to show of it, and whether all of its jobs finished."""
+def report_sweep(folder: Path, started: float) -> tuple[str, bool]:
+    """Write the sweep's leaderboard; return what to show of it, and whether all jobs begun since `started` finished."""
+    if not any(folder.glob("*/")):
+        return "", True  # the sweep was refused before its first job
     rows = write_leaderboard(folder)
     lines = [f"leaderboard {folder / 'leaderboard.csv'} and .md, best first:"]
     for row in rows:
         bits = row["val_bits_per_char"]
-        result = f"{bits:.4f} bits per character" if bits is not None else f"{row['status']}: {row['reason']}"
+        result = f"{bits:.4f} bits per character" if bits is not None else f"{row['status']}: {row['reason'] or ''}"
         lines.append(f"  {row['run']}  {result}")
-    return "\n".join(lines), all(row["status"] == "finished" for row in rows)
+    begun = [row for row in rows if (folder / row["run"]).stat().st_mtime >= started]
+    return "\n".join(lines), all(row["status"] == "finished" for row in begun)

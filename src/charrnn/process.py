@@ -1,0 +1,65 @@
+"""The global switches of a process, all set by every run: the jobs of a sweep share a process."""
+
+import logging
+import os
+import sys
+import warnings
+
+from charrnn.errors import RequestError, require_integer
+
+MOST_THREADS = 8  # the matmuls of a small network are too short to be shared among more
+# Of threads that wait for work: enough for the pause between two operations. By default they spin for ever, and a run
+# beside another program became ten times slower.
+SPIN_COUNT = "1000"
+# What Lightning says about settings that are the run's own business, not the user's.
+NOT_FOR_USERS = (
+    "The number of training batches",
+    "The dirpath has changed",
+    "Be aware that when using `ckpt_path`",
+)
+
+
+def set_before_torch() -> None:
+    """Environment variables that are read when torch is loaded."""
+    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+
+
+class ScreenHandler(logging.StreamHandler):
+    """Writes log lines to the screen; a reader that went away (`train.py | head`) does not disturb the run."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        if not isinstance(sys.exc_info()[1], BrokenPipeError):
+            super().handleError(record)
+
+
+def prepare_process(seed: object, threads: object) -> tuple[int, int]:
+    """Set generators, threads, precision and who may write to the screen; return seed and threads, checked."""
+    import lightning  # only here: `set_before_torch` comes first
+    import torch
+
+    seed = require_integer("seed", seed, minimum=0)
+    if seed >= 2**32:
+        raise RequestError(f"seed must be below 2**32, got {seed}")
+    threads = default_threads() if threads == "auto" else require_integer("threads", threads)
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):  # its own handlers keep its words out of ours
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.captureWarnings(True)
+    for category in (DeprecationWarning, FutureWarning):  # what the libraries have to say about themselves
+        warnings.filterwarnings("ignore", category=category, module=r"(torch|lightning)\.")
+    for message in NOT_FOR_USERS:
+        warnings.filterwarnings("ignore", message=message)
+    lightning.seed_everything(seed, workers=True, verbose=False)
+    torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision("highest")
+    return seed, threads
+
+
+def default_threads() -> int:
+    """The processors this process may use, at most MOST_THREADS; OMP_NUM_THREADS wins, as everywhere."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdigit() and int(wanted) > 0:
+        return int(wanted)
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(available, MOST_THREADS)

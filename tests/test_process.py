@@ -1,0 +1,45 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from charrnn import process
+from charrnn.errors import RequestError
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> object:
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_the_seed_sets_every_generator() -> None:
+    drawn = []
+    for seed in (5, 5, 6):
+        assert process.prepare_process(seed, 1) == (seed, 1)
+        drawn.append((random.random(), np.random.rand(), torch.rand(1).item()))
+    assert drawn[0] == drawn[1]
+    assert all(one != other for one, other in zip(drawn[0], drawn[2], strict=True))
+
+
+def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert 1 <= process.default_threads() <= process.MOST_THREADS
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert process.default_threads() == 3
+    assert process.prepare_process(1, "auto") == (1, 3)
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.parametrize(("seed", "threads"), [(-1, 1), (2**32, 1), ("x", 1), (1, 0), (1, "many")])
+def test_wrong_requests(seed: object, threads: object) -> None:
+    with pytest.raises(RequestError):
+        process.prepare_process(seed, threads)
+
+
+def test_the_environment_of_the_user_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    process.set_before_torch()
+    assert __import__("os").environ["GOMP_SPINCOUNT"] == "7"
