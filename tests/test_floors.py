@@ -10,7 +10,7 @@ import pytest
 import charrnn
 
 FLOORS = [
-    {"errors", "files", "settings"},
+    {"errors", "files", "matmul", "settings"},
     {"vocabulary", "schedules", "recurrence", "process"},
     {"batches", "corpus", "checkpoint_file", "cells", "overrides"},
     {"runs", "network"},

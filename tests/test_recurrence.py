@@ -7,8 +7,15 @@ from charrnn.errors import RequestError
 from charrnn.recurrence import ACTIVATIONS, KERNELS, choose_kernel, elman_scan, usable_kernels
 
 CPU = torch.device("cpu")
-USABLE = [kernel for kernel, reason in usable_kernels(CPU, torch.float32, 8).items() if reason is None]
+
+
+def usable(dtype: torch.dtype) -> list[str]:
+    return [kernel for kernel, reason in usable_kernels(CPU, dtype, 8).items() if reason is None]
+
+
+USABLE = usable(torch.float64)
 FAST = [kernel for kernel in USABLE if kernel != "reference"]
+FAST_AND_TYPE = [(k, dtype) for dtype in (torch.float64, torch.float32) for k in usable(dtype) if k != "reference"]
 # Largest difference from the reference, relative to the largest value. In bfloat16 both are far from the truth, so
 # there the error against float64 is compared.
 TOLERANCE = {torch.float64: 1e-13, torch.float32: 1e-5}
@@ -75,9 +82,8 @@ def states_and_gradients(kernel: str, tensors: list[Tensor], activation: str, us
     return results
 
 
-@pytest.mark.parametrize("kernel", FAST)
+@pytest.mark.parametrize(("kernel", "dtype"), FAST_AND_TYPE)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("shape", [(1, 3, 5), (40, 4, 64), (65, 1, 7)])
 @pytest.mark.parametrize("use", USES)
 def test_values_and_gradients_equal_the_reference(
@@ -110,9 +116,9 @@ def test_small_states_are_not_lost(kernel: str) -> None:
         assert (states - tiny.tanh()).abs().max() <= largest_error
 
 
-@pytest.mark.parametrize("kernel", FAST)
-def test_what_comes_in_is_left_alone(kernel: str) -> None:
-    inputs, state, weight = problem(5, 2, 3)
+@pytest.mark.parametrize(("kernel", "dtype"), FAST_AND_TYPE)
+def test_what_comes_in_is_left_alone(kernel: str, dtype: torch.dtype) -> None:
+    inputs, state, weight = problem(5, 2, 3, dtype)
     before = [x.detach().clone() for x in (inputs, state, weight)]
     states = elman_scan(inputs, state, weight, "tanh", kernel)
     gradient = torch.randn_like(states)
@@ -138,15 +144,24 @@ def test_kernels_and_the_reasons_against_them() -> None:
     usable = usable_kernels(CPU, torch.float32, 256)
     assert set(usable) == set(KERNELS)
     assert usable["reference"] is usable["fused"] is None
+    for dtype, lanes, hidden, chosen in (
+        (torch.float32, 32, 256, "onednn"),
+        (torch.float32, 31, 256, "fused"),
+        (torch.float32, 32, 255, "fused"),
+        (torch.float64, 64, 512, "fused"),
+        (torch.bfloat16, 64, 512, "fused"),
+    ):
+        expected = chosen if usable["onednn"] is None else "fused"
+        assert choose_kernel("auto", CPU, dtype, hidden, lanes)[0] == expected
     assert usable["triton"] == "it needs a CUDA device, this is cpu"
-    name, reason = choose_kernel("auto", CPU, torch.float32, 256)
+    name, reason = choose_kernel("auto", CPU, torch.float32, 256, 16)
     assert name == "fused"
     assert reason
-    assert choose_kernel("reference", CPU, torch.float32, 256) == ("reference", "as asked")
-    with pytest.raises(RequestError, match="auto, reference, fused, triton; got 'warp'"):
-        choose_kernel("warp", CPU, torch.float32, 256)
+    assert choose_kernel("reference", CPU, torch.float32, 256, 16) == ("reference", "as asked")
+    with pytest.raises(RequestError, match="auto, reference, fused, onednn, triton; got 'warp'"):
+        choose_kernel("warp", CPU, torch.float32, 256, 16)
     with pytest.raises(RequestError, match="kernel=triton cannot serve here: it needs a CUDA device, this is cpu"):
-        choose_kernel("triton", CPU, torch.float32, 256)
+        choose_kernel("triton", CPU, torch.float32, 256, 16)
 
 
 def test_the_limits_of_the_triton_kernel(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -289,15 +289,11 @@ LATE = [
     (("model.hidden=abc",), "model.hidden must be a positive integer, got 'abc'"),
     (("+model.hiden=1",), "model.hiden is not a setting here; model has"),
     (("model.kernel=triton", "trainer.accelerator=cpu"), "kernel=triton cannot serve here: it needs a CUDA device"),
-    (("model.kernel=warp",), "model.kernel must be one of auto, reference, fused, triton; got 'warp'"),
     (("data=text",), "data.path has no value"),
     (("data=text", "data.path=/nowhere.txt"), "there is no text file /nowhere.txt"),
-    (("optimizer.lr=fast",), "optimizer.lr must be a number"),
     (("+trainer.logger=false",), "trainer.logger is set by the run itself"),
-    (("trainer.devices=2",), "trainer.devices must be 1, got 2"),
     (("resume_from=last",), "there is no checkpoint file last"),
     (("~optimizer",), "optimizer is missing"),
-    (("trainer.precision=16-mixed", "trainer.accelerator=cpu"), "16-mixed needs a GPU"),
 ]
 
 

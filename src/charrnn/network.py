@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from charrnn import checkpoint_file
 from charrnn.cells import ElmanCell
 from charrnn.errors import RequestError, require_choice, require_integer, require_number
+from charrnn.matmul import linear
 from charrnn.vocabulary import Vocabulary
 
 # By name and not by import path: a name read from a checkpoint must never run code of its choice.
@@ -66,7 +67,7 @@ class CharRNN(nn.Module):
                 x = self.dropout(x)
             x, state_BS = getattr(cell, method)(x, state_LBS[layer])
             states.append(state_BS)
-        logits = nn.functional.linear(x, self.hidden_to_output, self.output_bias)
+        logits = linear(x, self.hidden_to_output, self.output_bias)
         return logits, torch.stack(states)
 
     def parameter_count(self) -> int:

@@ -69,7 +69,7 @@ def report_start(
     device = trainer.strategy.root_device
     dtype = DTYPES[trainer.precision]
     settings = network.settings
-    kernel, reason = choose_kernel(settings["kernel"], device, dtype, settings["hidden"])
+    kernel, reason = choose_kernel(settings["kernel"], device, dtype, settings["hidden"], data.batch_size)
     parts = (("train", data.train_ids), ("validation", data.validation_ids), ("test", data.test_ids))
     split = ", ".join(f"{name} {len(ids):,}" for name, ids in parts)
     layers = "1 layer" if settings["layers"] == 1 else f"{settings['layers']} layers"

@@ -26,7 +26,7 @@ def _forward(states_TBH: Tensor, inputs_TBH: Tensor, weight_HH: Tensor, activati
         torch.add(weight_HH.sum(1).mul_(-2), inputs_TBH, alpha=2, out=states_TBH[1:])
         states_TBH[0].add_(1).mul_(0.5)
         _loop(states_TBH, weight_HH.t() * 4, torch.sigmoid_)
-        states_TBH.mul_(2).sub_(1)
+        torch.add(states_TBH.new_tensor(-1), states_TBH, alpha=2, out=states_TBH)  # h = 2s - 1
     else:
         states_TBH[1:] = inputs_TBH
         _loop(states_TBH, weight_HH.t(), torch.tanh_ if activation == "tanh" else torch.relu_)
@@ -42,15 +42,18 @@ def _backward(
     errors_TBH: Tensor, gradients_TBH: Tensor, states_TBH: Tensor, weight_HH: Tensor, activation: str
 ) -> None:
     errors, gradients, states = errors_TBH.unbind(0), gradients_TBH.unbind(0), states_TBH.unbind(0)
-    errors[-1].copy_(gradients[-1])
-    for t in reversed(range(len(errors))):
-        error, state = errors[t], states[t]
-        if t < len(errors) - 1:
-            torch.addmm(gradients[t], errors[t + 1], weight_HH, out=error)
-        if activation == "tanh":
-            aten.tanh_backward.grad_input(error, state, grad_input=error)
-        else:
-            aten.threshold_backward.grad_input(error, state, 0, grad_input=error)
+    activation_backward(activation, gradients[-1], states[-1], out=errors[-1])
+    for t in reversed(range(len(errors) - 1)):
+        arriving_BH = torch.addmm(gradients[t], errors[t + 1], weight_HH, out=errors[t])
+        activation_backward(activation, arriving_BH, states[t], out=errors[t])
+
+
+def activation_backward(activation: str, gradient: Tensor, state: Tensor, *, out: Tensor) -> None:
+    """gradient * phi'(a), where state = phi(a): (1 - h^2) for tanh, [h > 0] for relu. `out` may be `gradient`."""
+    if activation == "tanh":
+        aten.tanh_backward.grad_input(gradient, state, grad_input=out)
+    else:
+        aten.threshold_backward.grad_input(gradient, state, 0, grad_input=out)
 
 
 LOOPS = bptt.Loops(_forward, _backward)
