@@ -31,6 +31,13 @@ def test_products() -> None:
     torch.testing.assert_close(matmul.product(x.t(), addend.t()), x.T @ addend)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("rows", [1, 1024, 2100])
+def test_transposed_product(dtype: torch.dtype, rows: int) -> None:
+    a, b = torch.randn(rows, 4, dtype=dtype), torch.randn(rows, 3, dtype=dtype)
+    torch.testing.assert_close(matmul.transposed_product(a, b), a.T @ b, rtol=1e-4, atol=1e-4)
+
+
 def test_other_types_and_few_rows_go_to_torch() -> None:
     assert not matmul.serves(CPU, torch.float64)
     assert not matmul.serves(CPU, torch.bfloat16)

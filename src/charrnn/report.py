@@ -21,6 +21,7 @@ from charrnn.settings import flattened, plain
 
 log = logging.getLogger(__name__)
 
+BFLOAT16_FROM_LANES = 32  # docs/benchmark.md
 DTYPES = {
     "32-true": torch.float32,
     "64-true": torch.float64,
@@ -89,6 +90,8 @@ def report_start(
         f"{steps:,}", data.batch_size, data.sequence_length, f"{batches:,}",
         steps * cfg.trainer.accumulate_grad_batches / batches,
     )  # fmt: skip
+    if device.type == "cpu" and dtype == torch.bfloat16 and data.batch_size < BFLOAT16_FROM_LANES:
+        log.info("note      bfloat16 does not pay on a CPU below data.batch_size=%d", BFLOAT16_FROM_LANES)
     if settings["dropout"] > 0 and settings["layers"] == 1:
         log.warning("model.dropout acts between layers and does nothing with model.layers=1")
     log.info("folder    %s", shown(folder))

@@ -57,7 +57,5 @@ class _Scan(torch.autograd.Function):
         state_gradient = error_TBH[0] @ weight_HH if state_needed else None
         weight_gradient = None
         if weight_needed:
-            error, before = error_TBH.flatten(0, 1), states_TBH[:-1].flatten(0, 1)
-            onednn = matmul.serves(error.device, error.dtype)
-            weight_gradient = matmul.product(error.t(), before.t()) if onednn else error.t() @ before
+            weight_gradient = matmul.transposed_product(error_TBH.flatten(0, 1), states_TBH[:-1].flatten(0, 1))
         return None, error_TBH, state_gradient, weight_gradient, None
