@@ -78,7 +78,7 @@ def main() -> int:
     finally:
         if SweepCallback.folder is not None:
             table, all_finished = report_sweep(SweepCallback.folder, SweepCallback.started)
-            print(table)
+            print(table, end="\n" if table else "")
     return exit_code if all_finished else EXIT_FAILED
 
 

@@ -145,9 +145,10 @@ def test_kernels_and_the_reasons_against_them() -> None:
     assert set(usable) == set(KERNELS)
     assert usable["reference"] is usable["fused"] is None
     for dtype, lanes, hidden, chosen in (
-        (torch.float32, 32, 256, "onednn"),
-        (torch.float32, 31, 256, "fused"),
-        (torch.float32, 32, 255, "fused"),
+        (torch.float32, 64, 256, "onednn"),
+        (torch.float32, 16, 512, "onednn"),
+        (torch.float32, 63, 256, "fused"),
+        (torch.float32, 64, 255, "fused"),
         (torch.float64, 64, 512, "fused"),
         (torch.bfloat16, 64, 512, "fused"),
     ):

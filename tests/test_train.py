@@ -277,7 +277,7 @@ EARLY = [
     (("--hidden=3",), "unrecognized arguments: --hidden=3"),
     (("data.path=~/b.txt",), """needs quotes; write 'data.path="~/b.txt"'"""),
     (("resume_from=a/model.hidden=64,lr=1/last.ckpt",), """write 'resume_from="a/model.hidden=64,lr=1/last.ckpt"'"""),
-    (("-m", "model.hiden=1,2"), "no setting model.hiden"),
+    (("-m", "model.hiden=1,2", "hydra.sweep.dir=sweep_x"), "no setting model.hiden"),
     (("-m", "seed=1,1"), "seed is swept over 1 twice"),
     (("data=../a/b.txt",), "data=../a/b.txt is not an option of data; .*data=text data.path=FILE"),
     (("hydra.run.dir=/dev/null/x",), "/dev/null/x"),
@@ -303,6 +303,8 @@ def refused(overrides: tuple[str, ...], message: str, cwd: Path) -> None:
     assert re.search(message, done.stderr) or message in done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
     assert done.stderr.startswith("train.py: ")
+    assert done.stdout == "" or "hydra.run.dir" in overrides[0]
+    assert not list(cwd.glob("sweep_*"))
 
 
 @pytest.mark.parametrize(("overrides", "message"), EARLY)

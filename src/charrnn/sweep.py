@@ -46,8 +46,11 @@ class SweepCallback(Callback):
 
 def report_sweep(folder: Path, started: float) -> tuple[str, bool]:
     """Write the sweep's leaderboard; return what to show of it, and whether all jobs begun since `started` finished."""
-    if not any(folder.glob("*/")):
-        return "", True  # the sweep was refused before its first job
+    if not any(folder.glob("*/")):  # the sweep was refused before its first job
+        (folder / "multirun.yaml").unlink(missing_ok=True)
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+        return "", True
     rows = write_leaderboard(folder)
     lines = [f"leaderboard {folder / 'leaderboard.csv'} and .md, best first:"]
     for row in rows:

@@ -31,8 +31,8 @@ KERNELS: dict[str, Kernel] = {
     "onednn": onednn.elman_scan,
     "triton": _triton_scan,
 }
-# Below, a call of oneDNN costs more than it saves.
-ONEDNN_FROM_HIDDEN, ONEDNN_FROM_LANES = 256, 32
+# Of one time step, lanes * hidden^2; below, a call of oneDNN costs more than it saves.
+ONEDNN_FROM_MULTIPLICATIONS = 2**22
 # Above, a weight does not fit into the registers of one multiprocessor.
 TRITON_LARGEST_HIDDEN = {torch.float32: 128, torch.bfloat16: 256}
 ACTIVATIONS = ("tanh", "relu")
@@ -70,7 +70,7 @@ def choose_kernel(requested: str, device: torch.device, dtype: torch.dtype, hidd
     require_choice("kernel", requested, ("auto", *KERNELS))
     if requested == "auto":
         # As measured (docs/benchmark.md). On a GPU triton waits for measurements.
-        wide = hidden >= ONEDNN_FROM_HIDDEN and lanes >= ONEDNN_FROM_LANES
+        wide = lanes * hidden**2 >= ONEDNN_FROM_MULTIPLICATIONS
         name = "onednn" if wide and matmul.serves(device, dtype) else "fused"
         return name, f"the table's choice for {device.type}, {str(dtype).removeprefix('torch.')}"
     reason = usable_kernels(device, dtype, hidden)[requested]
