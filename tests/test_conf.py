@@ -137,6 +137,21 @@ def test_a_run_without_an_end_is_refused(max_steps: Any, max_epochs: Any) -> Non
         building.run_length(max_steps, max_epochs, 7, OmegaConf.create({"accumulate_grad_batches": 1}))
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["+trainer.logger=false"], "trainer.logger is set by the run itself"),
+        (["+trainer.limit_train_batches=3"], "trainer.limit_train_batches is set by the run itself"),
+        (["+foo=1"], "foo is not a setting"),
+        (["data=text"], "data.path has no value; add data.path=VALUE"),
+        (["~scheduler"], "scheduler is missing"),
+    ],
+)
+def test_keys_that_must_not_be_there_or_must(overrides: list[str], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        building.check_keys(composed(*overrides))
+
+
 def test_a_fault_of_the_program_is_no_wrong_request(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*arguments: Any, **keywords: Any) -> None:
         raise KeyError("gone")
