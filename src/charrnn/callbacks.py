@@ -21,7 +21,7 @@ from charrnn.generation import generate_text
 from charrnn.module import CharRNNModule
 
 SAMPLE_LENGTH = 300
-BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} {elapsed}<{remaining} {postfix}"
+BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"
 BAR_WIDTH = 79  # one line on the narrowest usual terminal
 SAMPLE_TEMPERATURE = 0.8  # below 1 the text is a little safer than the model's own distribution, and reads better
 
