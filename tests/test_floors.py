@@ -17,7 +17,7 @@ FLOORS = [
     {"data", "generation"},
     {"evaluation"},
     {"module"},
-    {"callbacks", "resume", "report", "sweep"},
+    {"callbacks", "ending", "resume", "report", "sweep"},
     {"building"},
     {"experiment"},
 ]

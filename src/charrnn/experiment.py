@@ -13,8 +13,9 @@ from omegaconf import DictConfig
 
 from charrnn import checkpoint_file
 from charrnn.building import build, build_optimizer, build_scheduler, build_trainer, check_keys, run_length
-from charrnn.callbacks import LastStep, Progress, Samples, Speed, StopOnSignal
+from charrnn.callbacks import Progress, Samples, Speed
 from charrnn.data import CharDataModule
+from charrnn.ending import LastStep, StopOnSignal
 from charrnn.errors import RequestError, Stopped, one_line, require_integer, signals_raise_stopped
 from charrnn.evaluation import score_carried
 from charrnn.module import VALIDATION, CharRNNModule
@@ -48,10 +49,10 @@ def run(cfg: DictConfig, folder: Path | None = None) -> float:
         summary["status"] = "finished"
         return bits_per_char
     except Stopped as stop:
+        summary.update(status="interrupted", reason=str(stop))
         last = folder / "checkpoints" / "last.ckpt"
-        summary.update(
-            status="interrupted", reason=str(stop), checkpoint=str(last.absolute()) if last.exists() else None
-        )
+        if summary["steps"] and last.exists():  # a checkpoint from before this run began says nothing of it
+            summary["checkpoint"] = str(last.absolute())
         report_stop(summary)
         raise
     except BaseException as error:
