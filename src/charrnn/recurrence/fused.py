@@ -26,7 +26,7 @@ def _forward(states_TBH: Tensor, inputs_TBH: Tensor, weight_HH: Tensor, activati
         torch.add(weight_HH.sum(1).mul_(-2), inputs_TBH, alpha=2, out=states_TBH[1:])
         states_TBH[0].add_(1).mul_(0.5)
         _loop(states_TBH, weight_HH.t() * 4, torch.sigmoid_)
-        torch.add(states_TBH.new_tensor(-1), states_TBH, alpha=2, out=states_TBH)  # h = 2s - 1
+        torch.add(states_TBH.new_full((), -1), states_TBH, alpha=2, out=states_TBH)  # h = 2s - 1
     else:
         states_TBH[1:] = inputs_TBH
         _loop(states_TBH, weight_HH.t(), torch.tanh_ if activation == "tanh" else torch.relu_)

@@ -27,7 +27,7 @@ def _forward(states_TBH: Tensor, inputs_TBH: Tensor, weight_HH: Tensor, activati
         a_BH = matmul.product_plus(before, weight, inputs_BH)
         before = torch.sigmoid(a_BH, out=state_BH) if tanh else torch.clamp_min(a_BH, 0, out=state_BH)
     if tanh:
-        torch.add(states_TBH.new_tensor(-1), states_TBH, alpha=2, out=states_TBH)
+        torch.add(states_TBH.new_full((), -1), states_TBH, alpha=2, out=states_TBH)
 
 
 def _backward(
