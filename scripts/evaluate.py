@@ -4,6 +4,7 @@ python scripts/evaluate.py --run latest --text other.txt
 python scripts/evaluate.py --run latest --split test --protocol windows --window 64
 """
 
+import dataclasses
 import sys
 
 try:
@@ -21,6 +22,7 @@ def main() -> None:
     text = parser.add_mutually_exclusive_group()
     text.add_argument("--text", metavar="FILE", help="the text to score")
     text.add_argument("--split", choices=("train", "validation", "test"), help="a part of the run's text (validation)")
+    parser.add_argument("--encoding", help="of --text (that of the training text)")
     parser.add_argument(
         "--protocol",
         choices=("carried", "windows"),
@@ -35,22 +37,27 @@ def main() -> None:
     window = 64 if arguments.window is None else arguments.window
 
     from charrnn.corpus import read_corpus
-    from charrnn.evaluation import carried_lanes, score_carried, score_windows
+    from charrnn.evaluation import carried_lanes, in_text, score_carried, score_windows
     from charrnn.network import load_network
     from charrnn.runs import find_checkpoint, json_text
+    from charrnn.text_options import options_of
 
     checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)
     network, vocabulary, about = load_network(checkpoint)
     if arguments.text is not None:
-        ids = vocabulary.encode(read_corpus(arguments.text).text)
+        options = options_of(about.get("data", {}))
+        encoding = arguments.encoding or options.encoding
+        options = dataclasses.replace(options, path=arguments.text, sha256=None, encoding=encoding)
+        ids = read_corpus(options, vocabulary=vocabulary).ids
     else:
         from charrnn.data import read_part  # brings Lightning, which takes seconds
 
         ids = read_part(about.get("data", {}), vocabulary, arguments.split or "validation")
-    score = score_carried(network, ids) if carried else score_windows(network, ids, window)
+    score = in_text(score_carried(network, ids) if carried else score_windows(network, ids, window), vocabulary, ids)
     result = {
         "nats_per_char": score.nats_per_char,
         "bits_per_char": score.bits_per_char,
+        "bits_per_byte": score.bits_per_byte,
         "perplexity": score.perplexity,
         "characters": score.characters,
         "protocol": arguments.protocol,

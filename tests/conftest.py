@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from charrnn.corpus import PYTHON_DOCS, read_corpus
+from charrnn.corpus import read_corpus
 from charrnn.network import CharRNN
+from charrnn.sources import PYTHON_DOCS
+from charrnn.text_options import TextOptions
 
 ROOT = Path(__file__).resolve().parents[1]
 OPTIONS: dict[str, Any] = {
@@ -21,9 +23,26 @@ OPTIONS: dict[str, Any] = {
     "recurrent_gain": 0.95,
     "input_std": 0.5,
 }
+TEXT: dict[str, Any] = {
+    "pattern": "*.txt",
+    "sha256": None,
+    "separator": "\n",
+    "level": "char",
+    "encoding": "utf-8",
+    "errors": "strict",
+    "newlines": "keep",
+    "normalize": "none",
+    "min_count": 1,
+    "vocabulary_from": "all",
+}
 
 
 torch.set_num_threads(1)  # the problems are tiny, and threads that wait for a busy processor cost more than they give
+
+
+def text_options(path: Any, **changes: Any) -> TextOptions:
+    """How to read `path`, as conf/data/text.yaml has it."""
+    return TextOptions(path=path if isinstance(path, list | None) else str(path), **{**TEXT, **changes})
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +61,8 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def docs() -> str:
     """The embedded corpus."""
-    return read_corpus(PYTHON_DOCS).text
+    corpus = read_corpus(text_options(PYTHON_DOCS))
+    return corpus.vocabulary.decode(corpus.ids)
 
 
 @pytest.fixture(scope="session")

@@ -1,138 +1,141 @@
+import gzip
 import hashlib
-import urllib.error
+import io
+import os
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from charrnn import corpus
-from charrnn.corpus import PYTHON_DOCS, read_corpus
+from charrnn import corpus, encoder
+from charrnn.corpus import Corpus, read_corpus
 from charrnn.errors import RequestError
 from charrnn.files import cache_folder
+from charrnn.vocabulary import Vocabulary, count_symbols
+from conftest import text_options
+
+RAW = "one\r\ntwo\n\x00three é 😀".encode()
 
 
-def sha256(raw: bytes) -> str:
-    return hashlib.sha256(raw).hexdigest()
+def text_of(read: Corpus) -> str:
+    return read.vocabulary.decode(read.ids)
 
 
-def test_the_embedded_corpus(docs: str) -> None:
-    assert 1_500_000 < len(docs) < 2_500_000
-    assert set(docs) == {"\n", *map(chr, range(32, 127))}
-    assert "\n\n" in docs
-    assert docs.count("docstring") > 10
+def from_stdin(raw: bytes, **changes: Any) -> Corpus:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(raw)))
+        return read_corpus(text_options("-", **changes))
 
 
-def test_the_embedded_corpus_is_cached_and_a_damaged_cache_is_made_again(
-    docs: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (file,) = cache_folder().glob("python_docs-*")
+def test_one_text_is_the_same_plain_packed_and_piped(tmp_path: Path) -> None:
+    file, packed = tmp_path / "a.txt", tmp_path / "a.txt.gz"
+    file.write_bytes(RAW)
+    packed.write_bytes(gzip.compress(RAW))
+    found = [read_corpus(text_options(file)), read_corpus(text_options(packed)), from_stdin(RAW)]
+    for read in found:
+        assert text_of(read) == RAW.decode()
+        assert read.sha256 == hashlib.sha256(RAW).hexdigest()
+        assert read.counts == count_symbols(read.ids, len(read.vocabulary)).tolist()
+    assert [read.files for read in found] == [
+        [("a.txt", len(RAW))],
+        [("a.txt.gz", packed.stat().st_size)],
+        [("stdin", len(RAW))],
+    ]
+
+
+@given(st.text(st.characters(codec="utf-8")))
+def test_any_text_comes_back(text: str) -> None:
+    text = "." + text
+    assert text_of(from_stdin(text.encode())) == text
+    assert from_stdin(text.encode(), level="byte").ids.tobytes() == text.encode()
+
+
+def test_a_text_in_many_pieces_of_several_widths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charrnn.sources.CHUNK", 5)
+    text = "plain ascii, then é, then 語, then 😀, and ascii again"
+    read = from_stdin(text.encode())
+    assert text_of(read) == text
+    many = "".join(map(chr, range(0x4E00, 0x4E00 + 300))) + text
+    read = from_stdin(many.encode())
+    assert read.ids.dtype == np.uint16
+    assert text_of(read) == many
+
+
+def test_files_are_joined_by_the_separator(tmp_path: Path) -> None:
+    (tmp_path / "b.txt").write_text("bé")
+    (tmp_path / "a.txt").write_text("a")
+    assert text_of(read_corpus(text_options(tmp_path))) == "a\nbé"
+    assert text_of(read_corpus(text_options(tmp_path, separator="\\n--\\n"))) == "a\n--\nbé"
+    assert read_corpus(text_options(tmp_path, level="byte", separator="")).ids.tobytes() == "abé".encode()
+    assert read_corpus(text_options(tmp_path)).name == "a.txt and 1 more"
+
+
+def test_rare_symbols_become_one(tmp_path: Path) -> None:
+    read = from_stdin(b"aabbbc", min_count=2)
+    assert text_of(read) == "aabbb\ufffd"
+    assert read.counts == [2, 3, 1]
+    read = from_stdin(b"aabbbb", min_count=2)
+    assert len(read.vocabulary) == 3  # the unknown symbol is there, so that other texts can be read
+
+
+def test_a_vocabulary_of_the_training_part_alone(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("abababab語cd")
+    read = read_corpus(text_options(file, vocabulary_from="train"), train_share=0.8)
+    assert text_of(read) == "abababab\ufffd\ufffd\ufffd"
+    assert text_of(read_corpus(text_options(file), train_share=0.8)) == "abababab語cd"
+
+
+def test_a_text_read_with_a_given_vocabulary() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("cabé語語".encode())))
+        with pytest.raises(RequestError, match=r"not among the 3 .*'語' \(U\+8A9E, 2 x\), 'é' \(U\+00E9, 1 x\)"):
+            read_corpus(text_options("-"), vocabulary=Vocabulary("abc"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("cabé語語".encode())))
+        read = read_corpus(text_options("-"), vocabulary=Vocabulary("abc", unknown=True))
+    assert read.ids.tolist() == [2, 0, 1, 3, 3, 3]
+
+
+def test_a_text_is_encoded_once_and_again_when_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("first")
+    first = read_corpus(text_options(file))
     with monkeypatch.context() as patch:
-        patch.setattr(corpus, "_documentation", lambda: pytest.fail("the cache was not used"))
-        assert read_corpus(PYTHON_DOCS).text == docs
-    whole = file.read_bytes()
-    file.write_bytes(whole[:1000])
-    assert read_corpus(PYTHON_DOCS).text == docs
-    assert file.read_bytes() == whole
+        patch.setattr(encoder.TextEncoder, "read", lambda *_: pytest.fail("the cache was not used"))
+        assert text_of(read_corpus(text_options(file))) == "first"
+    assert read_corpus(text_options(file, level="byte")).ids.tobytes() == b"first"  # another entry
+    state = file.stat()
+    file.write_text("again")
+    os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns + 1))
+    assert text_of(read_corpus(text_options(file))) == "again"
+    assert text_of(first) == "first"  # who has it mapped keeps it
+
+    for cached in cache_folder().glob("*.ids"):
+        cached.write_bytes(cached.read_bytes()[:-9])
+    assert text_of(read_corpus(text_options(file))) == "again"
 
 
-def test_a_file_is_read_as_it_is(tmp_path: Path) -> None:
-    text = "one\r\ntwo\n\x00three é 😀"
+def test_without_a_cache_it_works_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cache").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     file = tmp_path / "a.txt"
-    file.write_bytes(b"\xef\xbb\xbf" + text.encode())  # a byte-order mark is not part of the text
-    read = read_corpus(str(file))
-    assert (read.text, read.name, read.path) == (text, "a.txt", str(file))
-    assert read.sha256 == sha256(text.encode())
+    file.write_text("abc")
+    assert text_of(read_corpus(text_options(file))) == "abc"
 
 
-def test_home_and_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "b.txt").write_text("home")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert read_corpus("~/b.txt").text == "home"
-    monkeypatch.chdir(tmp_path)
-    assert read_corpus("b.txt").path == str(tmp_path / "b.txt")
-
-
-@pytest.mark.parametrize(
-    ("path", "message"),
-    [
-        ("nowhere.txt", "there is no text file .*nowhere.txt"),
-        (".", "can't be read as a text: Is a directory"),
-        ("", "path must name a text"),
-        (None, "path must name a text, got None"),
-        (1984, "there is no text file .*1984"),
-        ("http://localhost:abc/x", "can't be fetched"),
-    ],
-)
-def test_what_is_no_file_is_refused(path: Any, message: str) -> None:
-    with pytest.raises(RequestError, match=message):
-        read_corpus(path)
-
-
-def test_bytes_that_are_not_utf8_are_shown_with_their_place(tmp_path: Path) -> None:
-    file = tmp_path / "latin.txt"
-    file.write_bytes("first line\ncaf\xe9 au lait".encode("latin-1"))
-    with pytest.raises(RequestError, match=r"bytes e9 at offset 14 \(line 2\)"):
-        read_corpus(str(file))
-
-
-def test_a_utf_16_file_is_told_how_to_convert(tmp_path: Path) -> None:
-    file = tmp_path / "wide.txt"
-    file.write_bytes("wide".encode("utf-16"))
-    with pytest.raises(RequestError, match="iconv -f UTF-16 -t UTF-8 .*wide.txt"):
-        read_corpus(str(file))
-
-
-def test_another_text_than_asked_for_is_refused(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "a.txt"
-    file.write_bytes(b"abc")
-    assert read_corpus(str(file), sha256(b"abc")).text == "abc"
-    with pytest.raises(RequestError, match="another sha256"):
-        read_corpus(str(file), sha256(b"abd"))
+    file.write_text("abc")
+    before = set(cache_folder().iterdir())
 
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
 
-class Response:
-    def __init__(self, raw: bytes) -> None:
-        self._raw = raw
-
-    def __enter__(self) -> "Response":
-        return self
-
-    def __exit__(self, *args: object) -> None:
-        pass
-
-    def read(self) -> bytes:
-        return self._raw
-
-
-def test_an_address_is_fetched_once_and_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-
-    def urlopen(address: str, timeout: float) -> Response:
-        asked.append(address)
-        return Response(b"to be or not")
-
-    monkeypatch.setattr("urllib.request.urlopen", urlopen)
-    address = "https://example.org/folder/play.txt"
-    for _ in range(2):
-        read = read_corpus(address, sha256(b"to be or not"))
-        assert (read.text, read.name) == ("to be or not", "play.txt")
-    assert asked == [address]
-
-    (cached,) = cache_folder().glob("*_play.txt")
-    cached.write_bytes(b"to be")  # damaged: fetched again
-    assert read_corpus(address, sha256(b"to be or not")).text == "to be or not"
-    assert len(asked) == 2
-    with pytest.raises(RequestError, match="sent another text than expected"):
-        read_corpus("https://example.org/other.txt", sha256(b"something else"))
-
-
-def test_without_a_network_the_error_says_how_to_do_it_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    def urlopen(address: str, timeout: float) -> NoReturn:
-        raise urllib.error.URLError("no route")
-
-    monkeypatch.setattr("urllib.request.urlopen", urlopen)
-    with pytest.raises(RequestError, match=r"can't be fetched \(no route\)") as error:
-        read_corpus("https://example.org/gone.txt", sha256(b"by hand"))
-    place = Path(str(error.value).split("put it at ")[1].split(",")[0])
-    place.write_bytes(b"by hand")  # what the message says must work
-    assert read_corpus("https://example.org/gone.txt", sha256(b"by hand")).text == "by hand"
+    monkeypatch.setattr(corpus, "append_note", full)
+    with pytest.raises(RequestError, match="can't be kept in .*No space left on device; make room there"):
+        read_corpus(text_options(file))
+    assert set(cache_folder().iterdir()) == before

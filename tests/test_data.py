@@ -6,9 +6,10 @@ import pytest
 from charrnn.batches import IGNORED
 from charrnn.data import CharDataModule, read_part, split_sizes
 from charrnn.errors import RequestError
+from conftest import TEXT
 
 SETTINGS: dict[str, Any] = {
-    "sha256": None,
+    **TEXT,
     "sequence_length": 4,
     "batch_size": 3,
     "order": "stream",

@@ -11,13 +11,14 @@ import charrnn
 
 FLOORS = [
     {"errors", "files", "matmul", "settings"},
-    {"vocabulary", "schedules", "recurrence", "process"},
-    {"batches", "corpus", "checkpoint_file", "cells", "overrides"},
-    {"runs", "network"},
-    {"data", "generation"},
-    {"evaluation"},
-    {"module"},
-    {"callbacks", "ending", "resume", "report", "sweep"},
+    {"vocabulary", "schedules", "recurrence", "process", "python_docs", "text_options"},
+    {"batches", "sources", "ids_file", "baselines", "checkpoint_file", "cells", "overrides"},
+    {"runs", "network", "decoding"},
+    {"encoder", "generation"},
+    {"evaluation", "corpus"},
+    {"data", "module"},
+    {"callbacks", "ending", "resume", "preview", "sweep"},
+    {"report"},
     {"building"},
     {"experiment"},
 ]

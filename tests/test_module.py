@@ -13,6 +13,7 @@ from charrnn.data import CharDataModule
 from charrnn.errors import RunFailed
 from charrnn.module import VALIDATION, CharRNNModule
 from charrnn.network import CharRNN
+from conftest import TEXT
 
 Make = Callable[..., CharRNN]
 CLIP = 0.5
@@ -21,7 +22,7 @@ CLIP = 0.5
 def make_data(text_file: Path, **changes: Any) -> CharDataModule:
     settings = {"sequence_length": 16, "batch_size": 4, "order": "stream", "seed": 1}
     return CharDataModule(
-        path=str(text_file), sha256=None, validation_fraction=0.1, test_fraction=0.0, **{**settings, **changes}
+        path=str(text_file), **TEXT, validation_fraction=0.1, test_fraction=0.0, **{**settings, **changes}
     )
 
 
@@ -30,6 +31,7 @@ def make_module(network: CharRNN, data: CharDataModule, **changes: Any) -> CharR
         "optimizer": partial(torch.optim.AdamW, lr=0.01),
         "scheduler": partial(torch.optim.lr_scheduler.StepLR, step_size=5, gamma=0.5),
         "log_every": 5,
+        "symbols_per_character": {"train": 1.0, "validation": 1.0},
         "about": {},
     }
     return CharRNNModule(network, data.vocabulary, **{**settings, **changes})
@@ -145,6 +147,6 @@ def test_checkpoints_hold_plain_values_only(make_network: Make, text_file: Path,
     trainer.fit(module, datamodule=data)
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     saved = torch.load(tmp_path / "a.ckpt", weights_only=True)
-    assert saved["charrnn"]["vocabulary"] == data.vocabulary.characters
+    assert saved["charrnn"]["vocabulary"] == data.vocabulary.settings
     assert saved["charrnn"]["data"]["corpus_sha256"] == data.corpus.sha256
     assert saved["global_step"] == 2

@@ -9,9 +9,11 @@ from torch import nn
 from charrnn import checkpoint_file
 from charrnn.errors import RequestError
 from charrnn.network import CharRNN, load_network
+from charrnn.vocabulary import Vocabulary
 
 Make = Callable[..., CharRNN]
 V, B, T = 7, 3, 8
+VOCABULARY = Vocabulary("abcdefg")
 
 
 @pytest.mark.parametrize("layers", [1, 3])
@@ -118,7 +120,7 @@ def test_cpu_and_mps_agree(make_network: Make) -> None:
 
 def saved(network: CharRNN, path: Path) -> Path:
     weights = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    about = {"format": checkpoint_file.FORMAT, "network": network.settings, "vocabulary": "abcdefg"}
+    about = {"format": checkpoint_file.FORMAT, "network": network.settings, "vocabulary": VOCABULARY.settings}
     checkpoint_file.write({"state_dict": weights, "charrnn": about}, path)
     return path
 
@@ -130,7 +132,7 @@ def test_a_checkpoint_opens_alone(make_network: Make, tmp_path: Path) -> None:
     assert torch.equal(
         again.unroll(ids_TB, again.initial_state(B))[0], network.unroll(ids_TB, network.initial_state(B))[0]
     )
-    assert vocabulary.characters == "abcdefg"
+    assert vocabulary == VOCABULARY
     assert not again.training
 
 
@@ -145,6 +147,7 @@ def test_weights_that_do_not_fit_are_refused(make_network: Make, tmp_path: Path)
     "change",
     [
         {"network": None}, {"network": [1]}, {"network": {"cell": "elman"}}, {"vocabulary": 7}, {"vocabulary": "ab"},
+        {"vocabulary": Vocabulary("ab").settings}, {"vocabulary": {}},
         {"network": {"extra": 1}}, {"network": {"cell": "os.system"}},
     ],
 )  # fmt: skip

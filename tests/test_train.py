@@ -88,6 +88,7 @@ def test_what_tensorboard_shows(run: Path) -> None:
     events.Reload()
     tags = events.Tags()
     assert set(tags["scalars"]) == {
+        *(f"reference/{name}_bits_per_char" for name in ("unigram", "trigram", "xz")),
         "nats_per_char/train", "bits_per_char/train", "nats_per_char/val", "bits_per_char/val",
         "optimizer/learning_rate", "optimizer/gradient_norm", "speed/chars_per_second",
         "result/val_bits_per_char", "result/test_bits_per_char",

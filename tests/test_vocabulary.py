@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import RequestError
-from charrnn.vocabulary import Vocabulary
+from charrnn.vocabulary import ByteVocabulary, Vocabulary, count_symbols, vocabulary_of
 
 
 @given(st.text(st.characters(), min_size=1))
@@ -52,3 +52,30 @@ def test_ids_outside_are_refused() -> None:
 def test_an_empty_text_has_no_vocabulary() -> None:
     with pytest.raises(RequestError, match="at least one character"):
         Vocabulary("")
+
+
+def test_the_unknown_symbol_stands_for_all_others() -> None:
+    vocabulary = Vocabulary("ab", unknown=True)
+    assert vocabulary.encode("ab\u8a9e😀").tolist() == [0, 1, 2, 2]
+    assert vocabulary.decode([2]) == "\ufffd"
+    assert vocabulary.starts.tolist() == [0, 1]
+    assert vocabulary != Vocabulary("ab\ufffd")
+    assert vocabulary_of(vocabulary.settings) == vocabulary
+
+
+@given(st.text(st.characters(codec="utf-8")))
+def test_bytes_are_their_own_ids(text: str) -> None:
+    vocabulary = ByteVocabulary()
+    ids = vocabulary.encode(text)
+    assert ids.tobytes() == text.encode()
+    assert vocabulary.decode(ids) == text
+    ready = vocabulary.decoder()
+    assert "".join(ready(int(i)) for i in ids) == text
+    assert vocabulary.lengths(count_symbols(ids, 256)) == (len(text), len(text.encode()))
+
+
+@given(st.text(st.characters(codec="utf-8"), min_size=1))
+def test_lengths_of_a_text_in_characters_and_bytes(text: str) -> None:
+    vocabulary = Vocabulary(text)
+    counts = count_symbols(vocabulary.encode(text), len(vocabulary))
+    assert vocabulary.lengths(counts) == (len(text), len(text.encode()))

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from charrnn.errors import require_integer
+from charrnn.vocabulary import Ids
 
-Ids = NDArray[np.unsignedinteger]
 IGNORED = -100  # the target that cross-entropy leaves out, by torch's convention
 
 

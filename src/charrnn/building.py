@@ -21,7 +21,7 @@ from charrnn.resume import AtomicCheckpointIO
 from charrnn.settings import plain
 
 GROUPS = ("model", "data", "optimizer", "scheduler", "trainer")
-TOP_LEVEL_KEYS = (*GROUPS, "seed", "threads", "resume_from", "checkpoint_every")
+TOP_LEVEL_KEYS = (*GROUPS, "seed", "threads", "resume_from", "checkpoint_every", "dry_run")
 # What a run hands to the Trainer itself, and what would end it at another step than its schedule.
 OWN_TRAINER_KEYS = (
     "logger", "callbacks", "plugins", "default_root_dir", "enable_checkpointing", "enable_progress_bar",
@@ -40,6 +40,8 @@ def check_keys(cfg: DictConfig) -> None:
     for key in GROUPS:
         if not OmegaConf.is_dict(cfg[key]):
             raise RequestError(f"{key} must be one of the options that python train.py --help lists, got {cfg[key]!r}")
+    if not isinstance(cfg.dry_run, bool):
+        raise RequestError(f"dry_run must be true or false, got {cfg.dry_run!r}")
     for key in sorted(OmegaConf.missing_keys(cfg)):
         raise RequestError(f"{key} has no value; add {key}=VALUE to the command")
     for key in OWN_TRAINER_KEYS:

@@ -1,14 +1,18 @@
 """A text cut into training, validation and test parts, and the LightningDataModule that hands out their batches."""
 
+from dataclasses import asdict
 from typing import Any
 
 import lightning
 import numpy as np
+from numpy.typing import NDArray
 
-from charrnn.batches import CharDataset, Ids, LaneBatches, ShuffledBatches, StreamBatches
+from charrnn.batches import CharDataset, LaneBatches, ShuffledBatches, StreamBatches
 from charrnn.corpus import read_corpus
 from charrnn.errors import RequestError, require_choice, require_integer, require_number
-from charrnn.vocabulary import Vocabulary
+from charrnn.sources import STDIN, absolute_places
+from charrnn.text_options import TextOptions, options_of
+from charrnn.vocabulary import AnyVocabulary, Ids, count_symbols
 
 PARTS = ("train", "validation", "test")
 
@@ -28,17 +32,18 @@ def split(ids: Ids, validation_fraction: float, test_fraction: float) -> dict[st
     return dict(zip(PARTS, np.split(ids, [train, train + validation]), strict=True))
 
 
-def read_part(settings: dict[str, Any], vocabulary: Vocabulary, part: str) -> Ids:
+def read_part(settings: dict[str, Any], vocabulary: AnyVocabulary, part: str) -> Ids:
     """One part of the text that `CharDataModule.settings` (as a checkpoint keeps them) describe.
 
     Raises `RequestError` if the text is gone or is not the same any more.
     """
-    if "path" not in settings:
-        raise RequestError("the checkpoint does not say which text it was trained on; score one with --text")
-    corpus = read_corpus(settings["path"], settings["sha256"])
-    if corpus.sha256 != settings["corpus_sha256"]:
-        raise RequestError(f"{corpus.path} has changed since the run was trained on it; score it with --text")
-    ids = split(vocabulary.encode(corpus.text), settings["validation_fraction"], settings["test_fraction"])[part]
+    options = options_of(settings)
+    if STDIN in options.path:
+        raise RequestError("the run's text came from standard input; score it with --text -")
+    corpus = read_corpus(options, settings["train_share"])
+    if corpus.sha256 != settings["corpus_sha256"] or corpus.vocabulary != vocabulary:
+        raise RequestError(f"{corpus.name} has changed since the run was trained on it; score it with --text")
+    ids = split(corpus.ids, settings["validation_fraction"], settings["test_fraction"])[part]
     if len(ids) < 2:
         raise RequestError(f"the run has no {part} part ({len(ids)} characters); choose another --split")
     return ids
@@ -47,21 +52,20 @@ def read_part(settings: dict[str, Any], vocabulary: Vocabulary, part: str) -> Id
 class CharDataModule(lightning.LightningDataModule):
     """A text, its vocabulary, its three parts and the batches of each.
 
-    `path` and `sha256` name the text (see `read_corpus`). Raises `RequestError` if it can't be had, if a setting is
+    `text` are the settings of `TextOptions`. Raises `RequestError` if it can't be had, if a setting is
     out of range, or if a part is too small for what is asked.
     """
 
     def __init__(
         self,
         *,
-        path: str,
-        sha256: str | None,
         sequence_length: int,
         batch_size: int,
         order: str,
         validation_fraction: float,
         test_fraction: float,
         seed: int,
+        **text: Any,
     ) -> None:
         super().__init__()
         self.sequence_length = require_integer("sequence_length", sequence_length)
@@ -72,18 +76,18 @@ class CharDataModule(lightning.LightningDataModule):
         if v + t >= 1:
             raise RequestError(f"validation_fraction + test_fraction must stay below 1, got {v:g} + {t:g}")
         seed = require_integer("seed", seed, minimum=0)
-        self.corpus = read_corpus(path, sha256)
-        if not self.corpus.text:
-            raise RequestError(f"{self.corpus.path} is empty; name a text with data.path=FILE")
-        self.vocabulary = Vocabulary(self.corpus.text)
-        ids = self.vocabulary.encode(self.corpus.text)
-        self.train_ids, self.validation_ids, self.test_ids = split(ids, v, t).values()
+        options = TextOptions(**text)
+        train_share = 1 - v - t
+        self.corpus = read_corpus(options, train_share)
+        self.vocabulary = self.corpus.vocabulary
+        self.train_ids, self.validation_ids, self.test_ids = split(self.corpus.ids, v, t).values()
         self._check_sizes(v, t)
+        self.counts = self._counts()
         # Enough to cut the same parts again, for scripts/evaluate.py --split.
         self.settings: dict[str, Any] = {
-            "path": self.corpus.path,
-            "sha256": sha256,
+            "text": {**asdict(options), "path": absolute_places(options.path)},
             "corpus_sha256": self.corpus.sha256,
+            "train_share": train_share,
             "validation_fraction": v,
             "test_fraction": t,
         }
@@ -110,9 +114,20 @@ class CharDataModule(lightning.LightningDataModule):
         ):
             if fraction > 0 and len(ids) < 2:
                 raise RequestError(
-                    f"the {part} part has {len(ids)} of {len(self.corpus.text)} characters and needs at least 2; "
+                    f"the {part} part has {len(ids)} of {len(self.corpus.ids)} characters and needs at least 2; "
                     f"raise data.{part}_fraction or set it to 0"
                 )
+
+    def _counts(self) -> dict[str, NDArray[np.int64]]:
+        """How often each symbol occurs in each part, [V]; training's by subtraction, since it may be long."""
+        symbols = len(self.vocabulary)
+        validation, test = (count_symbols(ids, symbols) for ids in (self.validation_ids, self.test_ids))
+        return {"train": np.array(self.corpus.counts) - validation - test, "validation": validation, "test": test}
+
+    def symbols_per_character(self, part: str) -> float:
+        """1 at the level of characters; what a figure per byte is multiplied by to be one per character."""
+        characters, _ = self.vocabulary.lengths(self.counts[part])
+        return int(self.counts[part].sum()) / max(1, characters)
 
     @property
     def batches_per_epoch(self) -> int:

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from charrnn.batches import IGNORED, Batch, CharDataset, Ids, read_sequences, split_lanes
+from charrnn.batches import IGNORED, Batch, CharDataset, read_sequences, split_lanes
 from charrnn.errors import RequestError, require_integer
 from charrnn.network import CharRNN
+from charrnn.vocabulary import AnyVocabulary, Ids, count_symbols
 
 CHARACTERS_PER_LANE = 100_000  # one lane is exact; more lanes keep a long text from taking for ever
 CHUNK = 256  # time steps per call; no influence on the result
@@ -22,10 +23,14 @@ WINDOWS_PER_CALL = 256
 
 @dataclass(frozen=True)
 class Score:
-    """The summed surprisal of `characters` predicted characters, in nats, and what people read from it."""
+    """The summed surprisal of `characters` predicted characters, in nats, and what people read from it.
+
+    As `score_carried` and `score_windows` give it, it counts symbols; `in_text` turns these into characters and bytes.
+    """
 
     nats: float
     characters: int
+    bytes: int | None = None
 
     @property
     def nats_per_char(self) -> float:
@@ -34,6 +39,11 @@ class Score:
     @property
     def bits_per_char(self) -> float:
         return self.nats_per_char / math.log(2)
+
+    @property
+    def bits_per_byte(self) -> float | None:
+        """None as long as the bytes are not known."""
+        return None if self.bytes is None else self.nats / self.bytes / math.log(2)
 
     @property
     def perplexity(self) -> float:
@@ -64,6 +74,13 @@ def score_windows(network: CharRNN, ids: Ids, window: int) -> Score:
     starts = np.arange(windows) * window
     groups = (starts[i : i + WINDOWS_PER_CALL] for i in range(0, windows, WINDOWS_PER_CALL))
     return _score(network, (read_sequences(ids, starts_B, window, starts=True) for starts_B in groups))
+
+
+def in_text(score: Score, vocabulary: AnyVocabulary, ids: Ids) -> Score:
+    """The score of the text `ids` per character and per byte of UTF-8, whatever the symbols are."""
+    predicted = ids[1 : 1 + score.characters]
+    characters, size = vocabulary.lengths(count_symbols(predicted, len(vocabulary)))
+    return Score(score.nats, max(1, characters), size)
 
 
 def summed_nats(logits: Tensor, targets: Tensor) -> Tensor:

@@ -17,11 +17,12 @@ from charrnn.callbacks import Progress, Samples, Speed
 from charrnn.data import CharDataModule
 from charrnn.ending import LastStep, StopOnSignal
 from charrnn.errors import RequestError, Stopped, one_line, require_integer, signals_raise_stopped
-from charrnn.evaluation import score_carried
+from charrnn.evaluation import in_text, score_carried
 from charrnn.module import VALIDATION, CharRNNModule
 from charrnn.network import CharRNN, network_weights
+from charrnn.preview import report_text, seconds_per_step
 from charrnn.process import prepare_process
-from charrnn.report import RunLogger, report_end, report_start, report_stop
+from charrnn.report import RunLogger, report_end, report_start, report_stop, shown
 from charrnn.resume import resumable
 from charrnn.runs import write_summary
 from charrnn.settings import plain
@@ -76,6 +77,7 @@ def _run(cfg: DictConfig, folder: Path, logger: RunLogger, summary: dict[str, An
         data.vocabulary,
         optimizer=build_optimizer(cfg, network),
         scheduler=build_scheduler(cfg, steps),
+        symbols_per_character={part: data.symbols_per_character(part) for part in ("train", "validation")},
         log_every=require_integer("trainer.log_every_n_steps", cfg.trainer.log_every_n_steps),
         about={"data": data.settings, "config": plain(cfg)},
     )
@@ -90,7 +92,16 @@ def _run(cfg: DictConfig, folder: Path, logger: RunLogger, summary: dict[str, An
     ending = [LastStep(steps, checkpoints / "last.ckpt"), StopOnSignal(checkpoints / "last.ckpt")]
     trainer = build_trainer(cfg, data, logger, [speed, samples, progress, best, last, *ending])
     resume_from = resumable(cfg.resume_from, plain(cfg), data.corpus.sha256, steps)
-    summary["kernel"] = report_start(cfg, folder, data, network, trainer, steps)
+    references = report_text(data)
+    device = trainer.strategy.root_device
+    step_seconds = seconds_per_step(network, data, build_optimizer(cfg, network), device, trainer.precision)
+    summary["kernel"] = report_start(cfg, data, network, trainer, steps, step_seconds)
+    if cfg.dry_run:
+        summary.update(steps=0, reason="dry_run=true: nothing was trained")
+        log.info("dry run   nothing was trained")
+        return math.nan
+    log.info("folder    %s", shown(folder))
+    logger.draw_references(references, steps)
 
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume_from)
@@ -120,8 +131,9 @@ def _restore(network: CharRNN, checkpoint: Path) -> int:
 def _measure(network: CharRNN, data: CharDataModule, summary: dict[str, Any]) -> None:
     """Score the validation and the test part, each read once with the state carried."""
     if len(data.validation_ids):
-        validation = score_carried(network, data.validation_ids)
+        validation = in_text(score_carried(network, data.validation_ids), data.vocabulary, data.validation_ids)
         summary["val_nats_per_char"] = validation.nats_per_char
         summary["val_bits_per_char"] = validation.bits_per_char
     if len(data.test_ids):
-        summary["test_bits_per_char"] = score_carried(network, data.test_ids).bits_per_char
+        test = in_text(score_carried(network, data.test_ids), data.vocabulary, data.test_ids)
+        summary["test_bits_per_char"] = test.bits_per_char

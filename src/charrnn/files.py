@@ -4,13 +4,13 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedRandom
 from pathlib import Path
-from typing import BinaryIO
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """A binary file that takes the place of `path` when the block ends well, and leaves `path` alone otherwise.
+def atomic_write(path: Path) -> Iterator[BufferedRandom]:
+    """A binary file, to write and to read, that takes the place of `path` when the block ends well; else that stays.
 
     The temporary file lies beside the target, since a rename is atomic on one file system only; it is on the disk
     (fsync) before it gets its name. Raises `OSError` as `open` does.
@@ -19,7 +19,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     temporary = Path(name)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with os.fdopen(descriptor, "w+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -8,18 +8,18 @@ from numpy.typing import NDArray
 
 from charrnn.errors import require_integer, require_number
 from charrnn.network import CharRNN
-from charrnn.vocabulary import Vocabulary
+from charrnn.vocabulary import AnyVocabulary
 
 
 def generate_text(
-    network: CharRNN, vocabulary: Vocabulary, *, prompt: str = "", length: int, temperature: float, seed: int
+    network: CharRNN, vocabulary: AnyVocabulary, *, prompt: str = "", length: int, temperature: float, seed: int
 ) -> str:
     """The prompt followed by `length` sampled characters; see `stream_text`."""
     return "".join(stream_text(network, vocabulary, prompt=prompt, length=length, temperature=temperature, seed=seed))
 
 
 def stream_text(
-    network: CharRNN, vocabulary: Vocabulary, *, prompt: str = "", length: int, temperature: float, seed: int
+    network: CharRNN, vocabulary: AnyVocabulary, *, prompt: str = "", length: int, temperature: float, seed: int
 ) -> Iterator[str]:
     """Yield the prompt, then `length` sampled characters one by one, starting from a zero state.
 
@@ -30,9 +30,10 @@ def stream_text(
     require_number("temperature", temperature, 0.0)
     draws = np.random.default_rng(require_integer("seed", seed, minimum=0))
     if not prompt:
-        prompt = vocabulary.decode([draws.integers(len(vocabulary))])
+        prompt = vocabulary.decode([draws.choice(vocabulary.starts)])
     ids = torch.from_numpy(vocabulary.encode(prompt).astype(np.int64)).to(network.output_bias.device)
     yield prompt
+    ready = vocabulary.decoder()
     training = network.training
     network.eval()
     try:
@@ -41,7 +42,7 @@ def stream_text(
             logits_BV = logits_TBV[-1]
             for _ in range(length):
                 choice = sample(logits_BV[0].cpu().double().numpy(), temperature, draws.random())
-                yield vocabulary.decode([choice])
+                yield ready(choice)
                 logits_BV, state_LBS = network.step(ids.new_tensor([choice]), state_LBS)
     finally:
         network.train(training)

@@ -21,7 +21,7 @@ from charrnn.batches import IGNORED, Batch
 from charrnn.errors import RunFailed
 from charrnn.evaluation import summed_nats
 from charrnn.network import CharRNN
-from charrnn.vocabulary import Vocabulary
+from charrnn.vocabulary import AnyVocabulary
 
 VALIDATION = "nats_per_char/val"  # the figure that picks the best checkpoint
 
@@ -31,23 +31,26 @@ class CharRNNModule(lightning.LightningModule):
 
     A batch is one chunk of time: the state enters from the batch before and is detached, so errors flow back within
     the chunk and the state goes on beyond it. `optimizer` and `scheduler` are callables that take what they act on.
-    Figures are written every `log_every` steps. `about` goes into every checkpoint, beside the network's settings and
+    Figures are written every `log_every` steps, per character: those per symbol times `symbols_per_character` of the
+    part (1 unless the symbols are bytes). `about` goes into every checkpoint, beside the network's settings and
     the vocabulary, as plain values.
     """
 
     def __init__(
         self,
         network: CharRNN,
-        vocabulary: Vocabulary,
+        vocabulary: AnyVocabulary,
         *,
         optimizer: Callable[[list[nn.Parameter]], Optimizer],
         scheduler: Callable[[Optimizer], LRScheduler | ReduceLROnPlateau],
         log_every: int,
+        symbols_per_character: dict[str, float],
         about: dict[str, Any],
     ) -> None:
         super().__init__()
         self.network = network
         self.vocabulary = vocabulary
+        self._symbols_per_character = symbols_per_character
         self._optimizer = optimizer
         self._scheduler = scheduler
         self._log_every = log_every
@@ -93,7 +96,7 @@ class CharRNNModule(lightning.LightningModule):
         if not self.logs_now():
             return
         self._logged_step = self.global_step
-        nats = self._mean_since_log()
+        nats = self._mean_since_log() * self._symbols_per_character["train"]
         self.write_metrics(
             {
                 "nats_per_char/train": nats,
@@ -104,7 +107,7 @@ class CharRNNModule(lightning.LightningModule):
         )
 
     def _mean_since_log(self) -> float:
-        """Nats per character of all batches since the last figures; `RunFailed` if that is no number any more."""
+        """Nats per symbol of all batches since the last figures; `RunFailed` if that is no number any more."""
         weights = torch.tensor([characters for _, characters in self._nats_since_log], dtype=torch.float32)
         losses = torch.stack([loss for loss, _ in self._nats_since_log]).float().cpu()
         self._nats_since_log.clear()
@@ -130,7 +133,8 @@ class CharRNNModule(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         nats = torch.stack([nats for nats, _ in self._validation_nats]).sum().item()
-        value = nats / sum(characters for _, characters in self._validation_nats)
+        symbols = sum(symbols for _, symbols in self._validation_nats)
+        value = nats / symbols * self._symbols_per_character["validation"]
         self._validation_nats.clear()
         self.log(VALIDATION, value, logger=False)  # for the checkpoint callback
         self.write_metrics({VALIDATION: value, "bits_per_char/val": value / math.log(2)})
@@ -151,7 +155,7 @@ class CharRNNModule(lightning.LightningModule):
         checkpoint["charrnn"] = {
             "format": checkpoint_file.FORMAT,
             "network": self.network.settings,
-            "vocabulary": self.vocabulary.characters,
+            "vocabulary": self.vocabulary.settings,
             "train_state": self._train_state_LBS,
             **self._about,
         }

@@ -13,7 +13,7 @@ from charrnn import checkpoint_file
 from charrnn.cells import ElmanCell
 from charrnn.errors import RequestError, require_choice, require_integer, require_number
 from charrnn.matmul import linear
-from charrnn.vocabulary import Vocabulary
+from charrnn.vocabulary import AnyVocabulary, vocabulary_of
 
 # By name and not by import path: a name read from a checkpoint must never run code of its choice.
 CELLS = {"elman": ElmanCell}
@@ -75,7 +75,7 @@ class CharRNN(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
 
-def load_network(path: Path) -> tuple[CharRNN, Vocabulary, dict[str, Any]]:
+def load_network(path: Path) -> tuple[CharRNN, AnyVocabulary, dict[str, Any]]:
     """The network of a checkpoint, on the CPU and ready to predict, its vocabulary, and what else was noted in it.
 
     Needs nothing but the file. Raises `RequestError` if it is not a checkpoint of this project.
@@ -83,7 +83,7 @@ def load_network(path: Path) -> tuple[CharRNN, Vocabulary, dict[str, Any]]:
     checkpoint = checkpoint_file.read(path)
     about = checkpoint["charrnn"]
     try:
-        network, vocabulary = CharRNN(**about["network"]), Vocabulary(about["vocabulary"])
+        network, vocabulary = CharRNN(**about["network"]), vocabulary_of(about["vocabulary"])
         network.load_state_dict(network_weights(checkpoint))
         if len(vocabulary) != about["network"]["vocabulary_size"]:
             raise ValueError(f"a vocabulary of {len(vocabulary)} for {about['network']['vocabulary_size']} outputs")

@@ -15,6 +15,7 @@ from torch.utils.tensorboard.summary import hparams
 
 from charrnn.data import CharDataModule
 from charrnn.network import CharRNN
+from charrnn.preview import DTYPES
 from charrnn.recurrence import choose_kernel
 from charrnn.runs import OUTPUTS
 from charrnn.settings import flattened, plain
@@ -22,13 +23,6 @@ from charrnn.settings import flattened, plain
 log = logging.getLogger(__name__)
 
 BFLOAT16_FROM_LANES = 32  # docs/benchmark.md
-DTYPES = {
-    "32-true": torch.float32,
-    "64-true": torch.float64,
-    "16-mixed": torch.float16,
-    "bf16-mixed": torch.bfloat16,
-    "bf16-true": torch.bfloat16,
-}
 SCRIPTS = OUTPUTS.parent / "scripts"
 NOT_IN_TABLE = ("data._target_", "model._target_", "trainer._target_", "data.seed")  # the same in every run
 
@@ -45,6 +39,16 @@ class RunLogger(TensorBoardLogger):
     def close(self) -> None:
         if self._experiment is not None:  # a run that was refused leaves no events
             self.experiment.close()
+
+    def draw_references(self, figures: dict[str, float], steps: int) -> None:
+        """Level lines from the first step to the last; the tab Custom Scalars has them in one chart with the curves."""
+        tags = {name: f"reference/{name}_bits_per_char" for name in figures}
+        for name, tag in tags.items():
+            for step in (0, steps):
+                self.experiment.add_scalar(tag, figures[name], step)
+        if tags:
+            curves = ["bits_per_char/train", "bits_per_char/val", *tags.values()]
+            self.experiment.add_custom_scalars_multilinechart(curves, title="bits per character, and references")
 
     def log_outcome(self, cfg: DictConfig, summary: dict[str, Any]) -> None:
         """Fill the hyperparameters tab: the settings that shape a result, with the final figures beside them."""
@@ -64,22 +68,16 @@ class RunLogger(TensorBoardLogger):
 
 
 def report_start(
-    cfg: DictConfig, folder: Path, data: CharDataModule, network: CharRNN, trainer: lightning.Trainer, steps: int
+    cfg: DictConfig, data: CharDataModule, network: CharRNN, trainer: lightning.Trainer, steps: int, step_seconds: float
 ) -> str:
-    """Say what is about to be trained, on what; return the name of the kernel that computes the recurrence."""
+    """Say what is about to be trained, and how; return the name of the kernel that computes the recurrence."""
     device = trainer.strategy.root_device
     dtype = DTYPES[trainer.precision]
     settings = network.settings
     kernel, reason = choose_kernel(settings["kernel"], device, dtype, settings["hidden"], data.batch_size)
-    parts = (("train", data.train_ids), ("validation", data.validation_ids), ("test", data.test_ids))
-    split = ", ".join(f"{name} {len(ids):,}" for name, ids in parts)
     layers = "1 layer" if settings["layers"] == 1 else f"{settings['layers']} layers"
     batches = data.batches_per_epoch
     log.info("device    %s, %d threads, precision %s", device, torch.get_num_threads(), trainer.precision)
-    log.info(
-        "text      %s: %s characters, %d symbols; %s",
-        data.corpus.name, f"{len(data.corpus.text):,}", len(data.vocabulary), split,
-    )  # fmt: skip
     log.info(
         "network   %s of %s (%s, %s): %s parameters; kernel %s, %s",
         layers, settings["hidden"], settings["cell"], settings.get("activation", "gated"),
@@ -94,7 +92,11 @@ def report_start(
         log.info("note      bfloat16 does not pay on a CPU below data.batch_size=%d", BFLOAT16_FROM_LANES)
     if settings["dropout"] > 0 and settings["layers"] == 1:
         log.warning("model.dropout acts between layers and does nothing with model.layers=1")
-    log.info("folder    %s", shown(folder))
+    epoch = batches * step_seconds
+    log.info(
+        "time      about %.2g ms a step, %s an epoch, %s in all, validations not counted",
+        1e3 * step_seconds, _duration(epoch), _duration(steps * cfg.trainer.accumulate_grad_batches * step_seconds),
+    )  # fmt: skip
     return kernel
 
 
@@ -130,6 +132,11 @@ def report_stop(summary: dict[str, Any]) -> None:
         f"{summary['steps']:,}",
         shown(Path(summary["checkpoint"])),
     )
+
+
+def _duration(seconds: float) -> str:
+    minutes = seconds / 60
+    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
 def _command(name: str) -> str:

@@ -1,26 +1,42 @@
-"""Characters <-> ids."""
+"""Symbols <-> ids: the characters of a text, or the 256 bytes.
+
+V symbols. Both vocabularies have the same methods; `vocabulary_of` makes the one that a checkpoint describes.
+"""
+
+import codecs
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import RequestError
 
+Ids = NDArray[np.unsignedinteger]
 UNICODE_SIZE = 0x110000
+UNKNOWN = "\ufffd"  # Unicode's own sign for a character that could not be represented
+COUNTED_AT_ONCE = 1 << 22
 
 
 class Vocabulary:
-    """The sorted distinct characters of a text; a character's id is its place among them."""
+    """The sorted distinct characters of a text; a character's id is its place among them.
 
-    def __init__(self, characters: str) -> None:
-        codes = _code_points(characters)
+    With `unknown` there is one more symbol, U+FFFD, and every other character is encoded as that.
+    """
+
+    level = "char"
+
+    def __init__(self, characters: str, *, unknown: bool = False) -> None:
+        codes = _code_points(characters + UNKNOWN * unknown)
         if not len(codes):
             raise RequestError("a vocabulary needs at least one character, got an empty text")
         seen = np.zeros(UNICODE_SIZE, dtype=bool)
         seen[codes] = True
         self._codes = np.flatnonzero(seen).astype(np.uint32)
         self.characters = _text(self._codes)
-        # One more entry than the largest code point, so that larger ones can be clipped to "unknown".
-        self._ids = np.full(int(self._codes[-1]) + 2, -1, dtype=np.int32)
+        self.unknown = self.characters.index(UNKNOWN) if unknown else None
+        # One more entry than the largest code point, so that larger ones can be clipped to one that is not there.
+        self._ids = np.full(int(self._codes[-1]) + 2, -1 if self.unknown is None else self.unknown, dtype=np.int32)
         self._ids[self._codes] = np.arange(len(self._codes), dtype=np.int32)
         self.dtype = np.min_scalar_type(len(self._codes) - 1)
 
@@ -28,24 +44,34 @@ class Vocabulary:
         return len(self._codes)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Vocabulary) and self.characters == other.characters
+        return isinstance(other, Vocabulary) and self.settings == other.settings
 
     def __hash__(self) -> int:
         return hash(self.characters)
 
     def __repr__(self) -> str:
-        return f"Vocabulary({self.characters!r})"
+        return f"Vocabulary({self.characters!r}, unknown={self.unknown is not None})"
 
-    def encode(self, text: str) -> NDArray[np.unsignedinteger]:
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Plain values from which `vocabulary_of` makes it again."""
+        return {"level": self.level, "characters": self.characters, "unknown": self.unknown is not None}
+
+    @property
+    def starts(self) -> NDArray[np.integer]:
+        """The ids with which a text may begin."""
+        ids = np.arange(len(self))
+        return ids if self.unknown is None or len(self) == 1 else np.delete(ids, self.unknown)
+
+    def encode(self, text: str) -> Ids:
         """The ids of `text`, one per character, in the smallest unsigned type that holds them all.
 
-        Raises `RequestError` with the character, its code point and its position for the first one that is unknown.
+        Raises `RequestError` with the character, its code point and its position for the first one that is not there.
         """
-        codes = _code_points(text)
-        ids = self._ids[np.minimum(codes, len(self._ids) - 1)]
-        unknown = np.flatnonzero(ids < 0)
-        if len(unknown):
-            position = int(unknown[0])
+        ids = self.look_up(_code_points(text))
+        missing = np.flatnonzero(ids < 0)
+        if len(missing):
+            position = int(missing[0])
             character = text[position]
             raise RequestError(
                 f"character {character!r} (U+{ord(character):04X}) at position {position} is not among the "
@@ -53,12 +79,84 @@ class Vocabulary:
             )
         return ids.astype(self.dtype)
 
+    def look_up(self, codes: NDArray[np.integer]) -> NDArray[np.int32]:
+        """The ids of code points; -1 for one that is not there."""
+        ids: NDArray[np.int32] = self._ids[np.minimum(codes, len(self._ids) - 1)]
+        return ids
+
     def decode(self, ids: object) -> str:
         """The text of `ids` (any sequence or array of integers 0 <= id < len(self)); `IndexError` outside."""
-        indices = np.asarray(ids, dtype=np.int64).reshape(-1)
-        if len(indices) and (indices.min() < 0 or indices.max() >= len(self)):
-            raise IndexError(f"ids must lie in 0 ... {len(self) - 1}, got {indices.min()} ... {indices.max()}")
-        return _text(self._codes[indices])
+        return _text(self._codes[_checked(ids, len(self))])
+
+    def decoder(self) -> Callable[[int], str]:
+        """A function for ids that come one by one: the text that became complete with each."""
+        return self.characters.__getitem__
+
+    def lengths(self, counts: NDArray[np.int64]) -> tuple[int, int]:
+        """How many characters a text with these counts of symbols [V] has, and how many bytes in UTF-8."""
+        sizes = 1 + (self._codes >= 0x80) + (self._codes >= 0x800) + (self._codes >= 0x10000)
+        return int(counts.sum()), int(counts @ sizes)
+
+
+def _checked(ids: object, size: int) -> NDArray[np.int64]:
+    indices = np.asarray(ids, dtype=np.int64).reshape(-1)
+    if len(indices) and (indices.min() < 0 or indices.max() >= size):
+        raise IndexError(f"ids must lie in 0 ... {size - 1}, got {indices.min()} ... {indices.max()}")
+    return indices
+
+
+class ByteVocabulary:
+    """The 256 values of a byte, which are their own ids: any file, in any encoding or none."""
+
+    level = "byte"
+    unknown = None
+    dtype = np.dtype(np.uint8)
+    settings: ClassVar[dict[str, Any]] = {"level": "byte"}
+    starts = np.array([10, *range(32, 127)])  # the beginning of a UTF-8 text is no continuation byte
+
+    def __len__(self) -> int:
+        return 256
+
+    def encode(self, text: str) -> Ids:
+        """The bytes of `text` in UTF-8."""
+        return np.frombuffer(text.encode("utf-8", "surrogateescape"), dtype=np.uint8)
+
+    def look_up(self, codes: NDArray[np.integer]) -> NDArray[np.int32]:
+        """The ids of bytes: the same."""
+        return codes.astype(np.int32)
+
+    def decode(self, ids: object) -> str:
+        """The text of the bytes as UTF-8, U+FFFD where they are none; `IndexError` outside 0 ... 255."""
+        return _checked(ids, 256).astype(np.uint8).tobytes().decode("utf-8", "replace")
+
+    def decoder(self) -> Callable[[int], str]:
+        """A function for ids that come one by one: the text that became complete with each."""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        return lambda byte: decoder.decode(bytes([byte]))
+
+    def lengths(self, counts: NDArray[np.int64]) -> tuple[int, int]:
+        """How many characters a text with these counts [256] has (continuing bytes begin none), and how many bytes."""
+        return int(counts.sum() - counts[0x80:0xC0].sum()), int(counts.sum())
+
+
+AnyVocabulary = Vocabulary | ByteVocabulary
+
+
+def vocabulary_of(settings: dict[str, Any]) -> AnyVocabulary:
+    """The vocabulary with these `settings`; `ValueError`, `KeyError` or `TypeError` if they are none."""
+    if settings["level"] == "byte":
+        return ByteVocabulary()
+    if not isinstance(settings["characters"], str):
+        raise TypeError(f"characters must be a text, got {type(settings['characters']).__name__}")
+    return Vocabulary(settings["characters"], unknown=settings["unknown"])
+
+
+def count_symbols(ids: Ids, symbols: int) -> NDArray[np.int64]:
+    """How often each id occurs, [V]; reads `ids` piece by piece, since they may lie on a disk."""
+    counts = np.zeros(symbols, dtype=np.int64)
+    for start in range(0, len(ids), COUNTED_AT_ONCE):
+        counts += np.bincount(ids[start : start + COUNTED_AT_ONCE], minlength=symbols)
+    return counts
 
 
 def _code_points(text: str) -> NDArray[np.uint32]:

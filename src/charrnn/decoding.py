@@ -1,0 +1,107 @@
+"""Bytes -> characters, piece by piece: encoding, line ends, normal form; and what to say of bytes that are none."""
+
+import codecs
+import io
+import unicodedata
+from collections.abc import Iterable, Iterator
+from typing import Literal, cast
+
+from charrnn.errors import RequestError
+from charrnn.sources import Source
+from charrnn.text_options import TextOptions
+
+BYTE_ORDER_MARK = "\ufeff"
+LIKELY_ENCODINGS = ("utf-8", "utf-16", "cp1252", "latin-1")
+SHOWN_BYTES = 8
+# Vowels and final consonants of Korean syllables join what stands before them, without being marks.
+JOINING_JAMO = range(0x1160, 0x1200)
+
+
+def decoded(source: Source, how: TextOptions) -> Iterator[str]:
+    """The characters of `source`; a byte-order mark at its start is not part of the text.
+
+    Raises `RequestError` with file, offset, line and bytes, and with what would decode them.
+    """
+    pieces = _characters(source, how)
+    if how.normalize == "none":
+        return pieces
+    return _normalized(pieces, cast(Literal["NFC", "NFKC"], how.normalize.upper()))
+
+
+def _characters(source: Source, how: TextOptions) -> Iterator[str]:
+    decoder: codecs.IncrementalDecoder = codecs.getincrementaldecoder(how.encoding)(how.errors)
+    line_ends = io.IncrementalNewlineDecoder(None, translate=True)
+    given, lines, first = 0, 1, True
+    for chunk, last in _with_end(source.chunks()):
+        given += len(chunk)
+        try:
+            text = decoder.decode(chunk, last)
+        except UnicodeDecodeError as error:
+            # The decoder keeps the beginning of a character that a chunk cut in two: its object may reach further back.
+            offset = given - len(error.object) + error.start
+            line = lines + error.object[: error.start].count(b"\n")
+            offending = error.object[error.start : min(error.end, error.start + SHOWN_BYTES)].hex(" ")
+            what = f"bytes {offending} at offset {offset} (line {line})"
+            raise _undecodable(source, how, what, error.object) from error
+        except UnicodeError as error:  # UTF-16 without a byte-order mark
+            raise _undecodable(source, how, str(error), chunk) from error
+        lines += text.count("\n")
+        if first and text:
+            text, first = text.removeprefix(BYTE_ORDER_MARK), False
+        if how.newlines == "lf":
+            text = line_ends.decode(text, final=last)
+        if text:
+            yield text
+
+
+def _with_end(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
+    for chunk in chunks:
+        yield chunk, False
+    yield b"", True
+
+
+def _normalized(pieces: Iterable[str], form: Literal["NFC", "NFKC"]) -> Iterator[str]:
+    # A piece may end inside a character and its marks, so its end waits for the next piece.
+    waiting = ""
+    for piece in pieces:
+        text = waiting + piece
+        cut = len(text) - 1
+        while cut > 0 and _joins(text[cut]):
+            cut -= 1
+        waiting = text[cut:]
+        if cut:
+            yield unicodedata.normalize(form, text[:cut])
+    if waiting:
+        yield unicodedata.normalize(form, waiting)
+
+
+def _joins(character: str) -> bool:
+    """Whether the character may become one with what stands before it."""
+    return (
+        unicodedata.category(character).startswith("M")
+        or ord(character) in JOINING_JAMO
+        or unicodedata.normalize("NFKC", character) != character
+    )
+
+
+def _undecodable(source: Source, how: TextOptions, what: str, beginning: bytes) -> RequestError:
+    fits = [name for name in LIKELY_ENCODINGS if name != how.encoding and _decodes(source, name, beginning)]
+    advice = f"data.encoding={fits[0]}" + (f" ({', '.join(fits[1:])} would decode it too)" if fits[1:] else "")
+    return RequestError(
+        f"{source.file or source.name} is not {how.encoding}: {what}; "
+        + (f"write {advice}, or " if fits else "no usual encoding decodes it; write ")
+        + "data.errors=replace or data.level=byte"
+    )
+
+
+def _decodes(source: Source, encoding: str, beginning: bytes) -> bool:
+    """Whether the whole source, or all that is left of one that is read once only, is text in this encoding."""
+    if encoding == "utf-16" and not beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return False  # nearly any bytes are some characters of UTF-16
+    decoder = codecs.getincrementaldecoder(encoding)("strict")
+    try:
+        for chunk, last in _with_end(source.chunks() if source.file else [beginning]):
+            decoder.decode(chunk, last)
+    except (UnicodeError, RequestError):
+        return False
+    return True

@@ -1,0 +1,108 @@
+"""What a run will read and what it will cost, before it begins: the text, reference figures, the time of an epoch."""
+
+import copy
+import logging
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from charrnn.baselines import reference_figures
+from charrnn.batches import read_sequences
+from charrnn.data import PARTS, CharDataModule
+from charrnn.network import CharRNN
+from charrnn.vocabulary import Vocabulary
+
+log = logging.getLogger(__name__)
+
+LISTED_FILES, LISTED_SYMBOLS = 10, 10
+MANY_SYMBOLS = 512  # more is surprising for most scripts
+TIMED_STEPS = 3
+DTYPES = {
+    "32-true": torch.float32,
+    "64-true": torch.float64,
+    "16-mixed": torch.float16,
+    "bf16-mixed": torch.bfloat16,
+    "bf16-true": torch.bfloat16,
+}
+
+
+def report_text(data: CharDataModule) -> dict[str, float]:
+    """Say what the text is made of; return the reference figures of its validation part, if it has one."""
+    corpus, vocabulary = data.corpus, data.vocabulary
+    if len(corpus.files) > 1:
+        for name, size in corpus.files[:LISTED_FILES]:
+            log.info("file      %s: %s bytes", name, f"{size:,}")
+        if len(corpus.files) > LISTED_FILES:
+            left = corpus.files[LISTED_FILES:]
+            log.info("files     and %d more: %s bytes", len(left), f"{sum(size for _, size in left):,}")
+    parts = ", ".join(f"{part} {int(data.counts[part].sum()):,}" for part in PARTS)
+    unit = "bytes" if vocabulary.level == "byte" else "characters"
+    kinds = int(np.count_nonzero(corpus.counts))
+    log.info("text      %s: %s %s, %s symbols; %s", corpus.name, f"{len(corpus.ids):,}", unit, f"{kinds:,}", parts)
+    _report_symbols(data)
+    if not len(data.validation_ids):
+        return {}
+    figures = reference_figures(data.train_ids, data.validation_ids, vocabulary)
+    log.info("compare   %s bits per character", ", ".join(f"{name} {bits:.3f}" for name, bits in figures.items()))
+    return figures
+
+
+def _report_symbols(data: CharDataModule) -> None:
+    vocabulary, counts = data.vocabulary, np.array(data.corpus.counts)
+    order = np.argsort(-counts, kind="stable")
+    order = order[counts[order] > 0]
+
+    def shown(ids: np.ndarray) -> str:
+        names = (repr(vocabulary.decode([i])) if vocabulary.level == "char" else f"{i:#04x}" for i in ids)
+        return " ".join(f"{name} {counts[i]:,}" for name, i in zip(names, ids, strict=True))
+
+    log.info("frequent  %s", shown(order[:LISTED_SYMBOLS]))
+    if len(order) > LISTED_SYMBOLS:
+        log.info("rare      %s", shown(order[max(LISTED_SYMBOLS, len(order) - LISTED_SYMBOLS) :][::-1]))
+    if vocabulary.level == "char" and len(vocabulary) > MANY_SYMBOLS:
+        many = f"{len(vocabulary):,} symbols are many"
+        log.info("note      %s; data.min_count=5 folds the rare ones, data.level=byte has 256", many)
+    if vocabulary.unknown is not None:
+        log.info("unknown   %s characters became the unknown symbol", f"{counts[vocabulary.unknown]:,}")
+    if isinstance(vocabulary, Vocabulary) and "\r" in vocabulary.characters:
+        log.info("note      the text has carriage returns (Windows line ends); data.newlines=lf makes them plain")
+    for part in PARTS[1:]:
+        new = (data.counts["train"] == 0) & (data.counts[part] > 0)
+        if new.any():
+            places = int(data.counts[part][new].sum())
+            log.info("note      %d symbols of the %s part (%d places) never occur in training", new.sum(), part, places)
+
+
+def seconds_per_step(
+    network: CharRNN,
+    data: CharDataModule,
+    make_optimizer: Callable[[list[nn.Parameter]], Optimizer],
+    device: torch.device,
+    precision: str,
+) -> float:
+    """The median of three training steps on a copy of the network; the run's generators stay as they are."""
+    dtype = DTYPES[precision]
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        network = copy.deepcopy(network).to(device, dtype if precision.endswith("true") else None)
+        optimizer = make_optimizer(list(network.parameters()))
+        starts_B = np.arange(data.batch_size, dtype=np.int64) * data.sequence_length
+        seconds = []
+        for _ in range(1 + TIMED_STEPS):  # the first pays for memory
+            start = time.perf_counter()
+            inputs_TB, targets_TB, _ = read_sequences(data.train_ids, starts_B, data.sequence_length, starts=True)
+            with torch.autocast(device.type, dtype, enabled=precision.endswith("mixed")):
+                logits, _ = network.unroll(inputs_TB.to(device), network.initial_state(data.batch_size))
+                loss = nn.functional.cross_entropy(logits.flatten(0, 1), targets_TB.to(device).flatten())
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+            loss.item()  # waits for the device
+            seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[1:])

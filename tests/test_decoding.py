@@ -1,0 +1,105 @@
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charrnn import sources
+from charrnn.decoding import decoded
+from charrnn.errors import RequestError
+from charrnn.sources import Source, find_sources
+from conftest import text_options
+
+MARKED = st.text(st.sampled_from("aeé\u0301\u0327\u0323\u1100\u1161\u11a8\uac00ﬁ\u0b47\u0b3e\n語"))
+
+
+def read(raw: bytes, tmp_path: Path, **changes: Any) -> str:
+    file = tmp_path / "a.txt"
+    file.write_bytes(raw)
+    (source,) = find_sources(str(file), "*", None)
+    return "".join(decoded(source, text_options(file, **changes)))
+
+
+def in_pieces(raw: bytes, size: int, **changes: Any) -> str:
+    pieces = [raw[i : i + size] for i in range(0, len(raw), size)]
+
+    class Pieces(Source):
+        def chunks(self) -> Any:
+            return iter(pieces)
+
+    return "".join(decoded(Pieces("pieces", lambda: pytest.fail("not opened")), text_options("-", **changes)))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path, encoding: str) -> None:
+    text = "one\r\ntwo\n\x00three é 😀"
+    assert read(text.encode(encoding), tmp_path, encoding=encoding.removesuffix("-sig")) == text
+
+
+@given(text=st.text(), size=st.integers(1, 5))
+def test_pieces_may_cut_characters_in_two(text: str, size: int) -> None:
+    assert in_pieces(("." + text).encode(), size) == "." + text
+
+
+@given(text=MARKED, size=st.integers(1, 5), form=st.sampled_from(["nfc", "nfkc"]))
+def test_normal_forms_do_not_depend_on_the_pieces(text: str, size: int, form: Any) -> None:
+    assert in_pieces(text.encode(), size, normalize=form) == unicodedata.normalize(form.upper(), text)
+
+
+@given(text=st.text(st.sampled_from("a\r\n")), size=st.integers(1, 3))
+def test_line_ends(text: str, size: int) -> None:
+    assert in_pieces(text.encode(), size, newlines="lf") == text.replace("\r\n", "\n").replace("\r", "\n")
+    assert in_pieces(text.encode(), size) == text
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (
+            "first line\ncaf\xe9 au lait".encode("cp1252"),
+            r"bytes e9 at offset 14 \(line 2\); write data.encoding=cp1252",
+        ),
+        (b"\xff\xfe" + "wide".encode("utf-16-le"), r"bytes ff at offset 0 \(line 1\); write data.encoding=utf-16"),
+        (b"ok\n\n" + bytes(range(256)), "bytes 80 at offset 132 .*write data.encoding=latin-1, or data.errors=replace"),
+    ],
+)
+@pytest.mark.parametrize("chunk", [1 << 22, 3])
+def test_undecodable_bytes_are_shown_with_place_and_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raw: bytes, message: str, chunk: int
+) -> None:
+    monkeypatch.setattr(sources, "CHUNK", chunk)
+    with pytest.raises(RequestError, match=f"a.txt is not utf-8: {message}") as error:
+        read(raw, tmp_path)
+    encoding = str(error.value).split("data.encoding=")[1].split()[0].strip(",")
+    read(raw, tmp_path, encoding=encoding)  # what the message says must work
+
+
+def test_what_no_encoding_decodes(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="not utf-16: .* does not start with BOM; write data.encoding=utf-8"):
+        read(b"abc\x00\x00", tmp_path, encoding="utf-16")
+    with pytest.raises(RequestError, match=r"not utf-16: bytes 61 at offset 4 \(line 1\); write data.encoding=cp1252"):
+        read(b"\xff\xfeb\x00a", tmp_path, encoding="utf-16")
+    assert read(b"a\xffb", tmp_path, errors="replace") == "a\ufffdb"
+    assert read(b"a\xffb", tmp_path, errors="ignore") == "ab"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"encoding": "utf-9"}, "encoding must be one that Python knows"),
+        ({"encoding": "base64"}, "encoding must be one that Python knows"),
+        ({"encoding": 8}, "encoding must be one that Python knows"),
+        ({"errors": "never"}, "errors must be one of strict, replace, ignore"),
+        ({"normalize": "NFC"}, "normalize must be one of none, nfc, nfkc"),
+        ({"newlines": "crlf"}, "newlines must be one of keep, lf"),
+        ({"level": "word"}, "level must be one of char, byte"),
+        ({"min_count": 0}, "min_count must be a positive integer"),
+        ({"separator": None}, "separator must be a text, got None"),
+        ({"level": "byte", "min_count": 2}, "min_count=2 goes with level=char"),
+    ],
+)
+def test_options_out_of_range_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        text_options("a.txt", **changes)

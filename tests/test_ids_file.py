@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from charrnn import ids_file
+from charrnn.files import atomic_write
+from charrnn.ids_file import append_note, open_ids
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32])
+@pytest.mark.parametrize("count", [0, 1, 100_001])
+def test_ids_and_note_come_back_mapped(tmp_path: Path, dtype: type, count: int) -> None:
+    ids = (np.arange(count) % 200).astype(dtype)
+    with atomic_write(tmp_path / "a.ids") as file:
+        file.write(ids.tobytes())
+        written, note = append_note(file, {"name": "é"}, np.dtype(dtype))
+    opened = open_ids(tmp_path / "a.ids")
+    assert opened is not None
+    for found in (written, opened[0]):
+        assert np.array_equal(found, ids)
+        assert found.dtype == dtype
+        assert count == 0 or isinstance(found.base, np.memmap)
+    assert opened[1] == note
+    assert note["name"] == "é"
+
+
+@pytest.mark.parametrize("checked_whole", [1 << 26, 0])
+def test_a_file_cut_or_changed_anywhere_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checked_whole: int
+) -> None:
+    monkeypatch.setattr(ids_file, "CHECKED_WHOLE", checked_whole)
+    monkeypatch.setattr(ids_file, "SAMPLE", 1 << 10)
+    path = tmp_path / "a.ids"
+    with atomic_write(path) as file:
+        file.write(bytes(range(200)) * 100)
+        append_note(file, {}, np.dtype(np.uint8))
+    whole = path.read_bytes()
+    assert open_ids(path) is not None
+    for size in range(0, len(whole), len(whole) // 10):
+        path.write_bytes(whole[:size])
+        assert open_ids(path) is None
+    for place in (0, len(whole) // 2, 19_999, 20_003, len(whole) - 50, len(whole) - 10, len(whole) - 1):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        assert open_ids(path) is None
+    assert open_ids(tmp_path / "nothing") is None

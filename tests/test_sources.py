@@ -1,0 +1,165 @@
+import bz2
+import gzip
+import hashlib
+import io
+import lzma
+import os
+import threading
+import urllib.error
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from charrnn.errors import RequestError
+from charrnn.files import cache_folder
+from charrnn.sources import Source, absolute_places, find_sources
+
+
+def sources(path: Any, pattern: str = "*.txt", sha256: str | None = None) -> list[Source]:
+    return find_sources(str(path) if isinstance(path, Path) else path, pattern, sha256)
+
+
+def content(path: Any, **options: Any) -> list[bytes]:
+    return [b"".join(source.chunks()) for source in sources(path, **options)]
+
+
+def sha256(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("b.txt", "a.txt", "below/c.txt", "below/d.md", "e.txt.xz"):
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        raw = name.encode()
+        file.write_bytes(lzma.compress(raw) if name.endswith("xz") else raw)
+    return tmp_path
+
+
+def test_a_folder_is_read_in_sorted_order(folder: Path) -> None:
+    assert content(folder) == [b"a.txt", b"b.txt", b"below/c.txt", b"e.txt.xz"]
+    assert content(folder, pattern="*.md") == [b"below/d.md"]
+    with pytest.raises(RequestError, match=r"matches data.pattern=\*.py; it holds 3 \*.txt, 1 \*.md, 1 \*.xz"):
+        sources(folder, pattern="*.py")
+    (folder / "empty").mkdir()
+    with pytest.raises(RequestError, match="holds no files at all"):
+        sources(folder / "empty")
+
+
+def test_patterns_and_lists(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert content(f"{folder}/**/*.txt") == [b"a.txt", b"b.txt", b"below/c.txt"]
+    assert content([f"{folder}/b.txt", f"{folder}/*.txt"]) == [b"b.txt", b"a.txt"]  # as they are named, each once
+    (folder / "x[1].txt").write_bytes(b"a name and no pattern")
+    assert content(folder / "x[1].txt") == [b"a name and no pattern"]
+    with pytest.raises(RequestError, match="no file matches .*nothing"):
+        sources(f"{folder}/nothing*")
+    monkeypatch.setenv("HOME", str(folder))
+    assert content("~/a.txt") == [b"a.txt"]
+    assert content((folder / "a.txt").as_uri()) == [b"a.txt"]
+    monkeypatch.chdir(folder)
+    assert content("a.txt") == [b"a.txt"]
+    assert absolute_places(["a.txt", "-", "python:docs", "~/b.txt"]) == [
+        f"{folder}/a.txt", "-", "python:docs", f"{folder}/b.txt",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("ending", "module"), [(".gz", gzip), (".bz2", bz2), (".xz", lzma)])
+def test_archives_are_unpacked_and_broken_ones_refused(tmp_path: Path, ending: str, module: Any) -> None:
+    raw = os.urandom(1000)
+    file = tmp_path / f"a.txt{ending}"
+    packed = module.compress(raw)
+    file.write_bytes(packed)
+    assert content(file) == [raw]
+    for broken in (packed[: len(packed) // 2], b"nothing of the kind", packed[:40] + b"broken" + packed[46:]):
+        file.write_bytes(broken)
+        with pytest.raises(RequestError, match=f"a.txt{ending} (is a broken or cut-off archive|can't be read)"):
+            content(file)
+
+
+def test_standard_input_and_pipes_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"piped")))
+    assert content("-") == [b"piped"]
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(b"through a pipe",))
+    writer.start()
+    (source,) = sources(pipe)
+    assert source.fingerprint() is None
+    assert b"".join(source.chunks()) == b"through a pipe"
+    writer.join()
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("nowhere.txt", "there is no text file .*nowhere.txt"),
+        ("", "path must name a text"),
+        (None, "path must name a text, got None"),
+        ([], "got an empty list"),
+        ([True], "path must name a text, got True"),
+        (1984, "there is no text file .*1984"),
+        ("x" * 300, "File name too long"),
+        ("http://localhost:abc/x", "can't be fetched"),
+    ],
+)
+def test_what_is_no_text_is_refused(path: Any, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        sources(path)
+
+
+def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.txt").touch()
+
+    def refuse(*args: object) -> NoReturn:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)  # root may read all files, so the mode would not do
+    with pytest.raises(RequestError, match="a.txt can't be read as a text: Permission denied"):
+        content(tmp_path / "a.txt")
+
+
+def test_another_text_than_asked_for_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_bytes(b"abc")
+    assert content(file, sha256=sha256(b"abc")) == [b"abc"]
+    with pytest.raises(RequestError, match="another sha256"):
+        sources(file, sha256=sha256(b"abd"))
+    with pytest.raises(RequestError, match="sha256 goes with one file or address, got stdin"):
+        sources("-", sha256=sha256(b"abd"))
+
+
+def test_an_address_is_fetched_once_and_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def urlopen(address: str, timeout: float) -> io.BytesIO:
+        asked.append(address)
+        return io.BytesIO(b"to be or not")
+
+    monkeypatch.setattr("urllib.request.urlopen", urlopen)
+    address = "https://example.org/folder/play.txt"
+    for _ in range(2):
+        (source,) = sources(address, sha256=sha256(b"to be or not"))
+        assert (b"".join(source.chunks()), source.name) == (b"to be or not", "play.txt")
+    assert asked == [address]
+
+    (cached,) = cache_folder().glob("*_play.txt")
+    cached.write_bytes(b"to be")  # damaged: fetched again
+    assert content(address, sha256=sha256(b"to be or not")) == [b"to be or not"]
+    assert len(asked) == 2
+    with pytest.raises(RequestError, match="sent another text than expected"):
+        sources("https://example.org/other.txt", sha256=sha256(b"something else"))
+    assert not list(cache_folder().glob("*_other.txt"))
+
+
+def test_without_a_network_the_error_says_how_to_do_it_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    def urlopen(address: str, timeout: float) -> NoReturn:
+        raise urllib.error.URLError("no route")
+
+    monkeypatch.setattr("urllib.request.urlopen", urlopen)
+    with pytest.raises(RequestError, match=r"can't be fetched \(no route\)") as error:
+        sources("https://example.org/gone.txt", sha256=sha256(b"by hand"))
+    place = Path(str(error.value).split("put it at ")[1].split(",")[0])
+    place.write_bytes(b"by hand")  # what the message says must work
+    assert content("https://example.org/gone.txt", sha256=sha256(b"by hand")) == [b"by hand"]
