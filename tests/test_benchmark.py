@@ -28,6 +28,17 @@ def test_lightning(tmp_path: Path) -> None:
     assert measured["train.py of the bare loop"] > 0
 
 
+def test_data(tmp_path: Path) -> None:
+    file = tmp_path / "record.json"
+    done = command("scripts/benchmark.py", "data", "--toy", "--rounds", "2", "--threads", "1", "--json", file)
+    assert done.returncode == 0, done.stderr
+    record = json.loads(file.read_text())
+    assert [row["level"] for row in record["encoding"]] == ["char", "byte"]
+    (run,) = record["runs"]
+    assert run["peak_mb"] > 0
+    assert 0 < record["reading"]["share"] < 1
+
+
 def test_wrong_requests(tmp_path: Path) -> None:
     done = command("scripts/benchmark.py", "recurrence", "--grid", "64,64")
     assert done.returncode == 2

@@ -60,17 +60,14 @@ def read_corpus(options: TextOptions, train_share: float = 1.0, vocabulary: AnyV
     found = None if None in prints else open_ids(cached)
     if found is None or found[1]["fingerprints"] != prints:
         try:
-            with (
-                _new_file(cached, keep=None not in prints) as (target, folder),
-                tempfile.TemporaryFile(dir=folder) as spool,
-            ):
-                encoder = TextEncoder(spool)
+            with _new_file(cached, keep=None not in prints) as target:
+                encoder = TextEncoder(target)
                 encoder.read(sources, options)
                 if not encoder.length:
                     raise RequestError(f"{name} is empty; name another text")
                 vocabulary = vocabulary or encoder.vocabulary(options, share)
                 note: dict[str, Any] = {"fingerprints": prints, "files": encoder.files, "sha256": encoder.sha256}
-                note |= {"vocabulary": vocabulary.settings, "counts": encoder.write_ids(vocabulary, target, name)}
+                note |= {"vocabulary": vocabulary.settings, "counts": encoder.finish(vocabulary, name)}
                 found = append_note(target, note, vocabulary.dtype)
         except OSError as error:
             trouble = f"the text can't be kept in {error.filename or cached.parent}: {error.strerror}"
@@ -81,8 +78,8 @@ def read_corpus(options: TextOptions, train_share: float = 1.0, vocabulary: AnyV
 
 
 @contextmanager
-def _new_file(cached: Path, keep: bool) -> Iterator[tuple[BinaryIO, Path | None]]:
-    """The file that the ids go into, in the cache if it can be found again, and a folder with room for another."""
+def _new_file(cached: Path, keep: bool) -> Iterator[BinaryIO]:
+    """The file that the ids go into: in the cache if it can be found again, else one that nobody else sees."""
     if keep:
         try:
             cached.parent.mkdir(parents=True, exist_ok=True)
@@ -91,4 +88,4 @@ def _new_file(cached: Path, keep: bool) -> Iterator[tuple[BinaryIO, Path | None]
             log.warning("texts can't be cached in %s: %s", cached.parent, error.strerror)
             keep = False
     with atomic_write(cached) if keep else tempfile.NamedTemporaryFile(suffix=".ids") as file:
-        yield cast(BinaryIO, file), cached.parent if keep else None
+        yield cast(BinaryIO, file)

@@ -1,10 +1,12 @@
 """Characters -> ids, in one pass over a text of any length.
 
-The characters go to a temporary file in the narrowest form that holds them while they are counted; when all are known
-they are looked up and written as ids. Nothing loops over single characters, and nothing is mapped while it is written.
+The characters go to the file in the narrowest form that holds them while they are counted; when all are known they are
+looked up and ids take their place. Nothing loops over single characters, and nothing is mapped while it is written.
 """
 
 import hashlib
+import shutil
+import tempfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -21,14 +23,11 @@ LISTED = 5  # unknown characters in a message
 
 
 class TextEncoder:
-    """A text on its way: first `read`, then, when all its characters are known, `write_ids`.
+    """A text on its way into `file`: `read` leaves its codes there, `finish` turns them into ids."""
 
-    In between its codes (code points or bytes) lie in `spool`.
-    """
-
-    def __init__(self, spool: BinaryIO) -> None:
-        self._spool = spool
-        self._pieces: list[tuple[np.dtype[Any], int]] = []  # types and lengths of what lies in `spool`
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._pieces: list[tuple[np.dtype[Any], int]] = []  # types and lengths of what lies in the file
         self._counts = np.zeros(256, np.int64)
         self._bytes = 0
         self.files: list[tuple[str, int]] = []
@@ -61,7 +60,7 @@ class TextEncoder:
             counts = np.bincount(codes, minlength=len(self._counts))
             counts[: len(self._counts)] += self._counts
             self._counts = counts
-        self._spool.write(codes.tobytes())
+        self._file.write(codes.tobytes())
         self._pieces.append((codes.dtype, len(codes)))
 
     @property
@@ -70,9 +69,11 @@ class TextEncoder:
         return sum(length for _, length in self._pieces)
 
     def _each_piece(self) -> Iterator[NDArray[np.integer]]:
-        self._spool.seek(0)
+        place = 0
         for dtype, length in self._pieces:
-            yield np.frombuffer(self._spool.read(length * dtype.itemsize), dtype)
+            self._file.seek(place)
+            yield np.frombuffer(self._file.read(length * dtype.itemsize), dtype)
+            place += length * dtype.itemsize
 
     def vocabulary(self, options: TextOptions, share: float) -> AnyVocabulary:
         """All bytes, or the characters of the first `share` of the text that occur often enough."""
@@ -89,8 +90,11 @@ class TextEncoder:
         folds = options.min_count > 1 or options.vocabulary_from == "train"
         return Vocabulary("".join(map(chr, kept)), unknown=folds)
 
-    def write_ids(self, vocabulary: AnyVocabulary, target: BinaryIO, name: str) -> list[int]:
-        """Write the ids of all pieces into `target`; return how often each symbol occurs."""
+    def finish(self, vocabulary: AnyVocabulary, name: str) -> list[int]:
+        """Put ids in the place of the codes; return how often each symbol occurs.
+
+        Raises `RequestError` for characters that the vocabulary lacks.
+        """
         occurring = np.flatnonzero(self._counts)
         ids = vocabulary.look_up(occurring)
         missing = occurring[ids < 0]
@@ -104,14 +108,34 @@ class TextEncoder:
             )
         table = np.zeros(len(self._counts), vocabulary.dtype)
         table[occurring] = ids
+        self._make_room(table.itemsize)
+        place = 0
         for codes in self._each_piece():
             if codes.dtype == np.uint8 and table.dtype == np.uint8:
-                target.write(codes.tobytes().translate(table[:256].tobytes()))
+                ids_of_piece = codes.tobytes().translate(table[:256].tobytes())
             else:
-                target.write(table[codes])
+                ids_of_piece = table[codes].tobytes()
+            self._file.seek(place)
+            place += self._file.write(ids_of_piece)
+        self._file.truncate(place)
         counts = np.zeros(len(vocabulary), np.int64)
         np.add.at(counts, ids, self._counts[occurring])
         return [int(count) for count in counts]
+
+    def _make_room(self, width: int) -> None:
+        """Widen what is narrower than an id, so that no id is written over a code that was not read yet."""
+        if all(dtype.itemsize >= width for dtype, _ in self._pieces):
+            return
+        with tempfile.TemporaryFile() as old:
+            self._file.seek(0)
+            shutil.copyfileobj(self._file, old)
+            old.seek(0)
+            self._file.seek(0)
+            for place, (dtype, length) in enumerate(self._pieces):
+                codes = np.frombuffer(old.read(length * dtype.itemsize), dtype)
+                wide = np.promote_types(dtype, f"u{width}")
+                self._file.write(codes.astype(wide).tobytes())
+                self._pieces[place] = (wide, length)
 
 
 def _count_bytes(raw: bytes) -> NDArray[np.int64]:
