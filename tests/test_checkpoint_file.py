@@ -50,7 +50,8 @@ def test_every_cut_of_a_file_is_noticed(tmp_path: Path) -> None:
     [
         ({"state_dict": {}}, "not a checkpoint of this project"),
         ([1, 2], "not a checkpoint of this project"),
-        ({"state_dict": {}, "charrnn": {"format": 999}}, "format 999, this version reads 1; update"),
+        ({"state_dict": {}, "charrnn": {"format": 999}}, "format 999, this version reads 2; update charrnn"),
+        ({"state_dict": {}, "charrnn": {"format": 1}}, "format 1, this version reads 2; take a checkpoint of this"),
     ],
 )
 def test_foreign_files_are_refused(tmp_path: Path, checkpoint: Any, message: str) -> None:

@@ -5,7 +5,7 @@ from typing import NoReturn
 import pytest
 from hydra import compose, initialize_config_dir
 
-from charrnn import experiment
+from charrnn import checkpoint_file, experiment
 from charrnn.errors import Stopped
 from charrnn.overrides import CONF
 from charrnn.runs import read_summary
@@ -18,10 +18,10 @@ def test_a_stop_before_the_first_step_claims_no_older_checkpoint(
         raise Stopped(signal.SIGTERM)
 
     monkeypatch.setattr(experiment, "prepare_process", stopped)
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "last.ckpt").write_bytes(b"of an earlier run")
+    earlier = {"state_dict": {}, "global_step": 7, "charrnn": {"format": checkpoint_file.FORMAT, "run": {}}}
+    checkpoint_file.write(earlier, tmp_path / "checkpoints" / "last.ckpt")
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        cfg = compose("config")
+        cfg = compose("config", overrides=["resume_from=last"])
     with pytest.raises(Stopped):
         experiment.run(cfg, tmp_path)
     summary = read_summary(tmp_path)

@@ -11,14 +11,14 @@ import charrnn
 
 FLOORS = [
     {"errors", "files", "matmul", "settings"},
-    {"vocabulary", "schedules", "recurrence", "process", "python_docs", "text_options"},
+    {"vocabulary", "schedules", "recurrence", "process", "python_docs", "text_options", "randomness"},
     {"batches", "sources", "ids_file", "baselines", "checkpoint_file", "cells", "overrides"},
     {"runs", "network", "decoding"},
     {"encoder", "generation"},
     {"evaluation", "corpus"},
     {"data", "module"},
-    {"callbacks", "ending", "resume", "preview", "sweep"},
-    {"report"},
+    {"callbacks", "checkpoints", "preview", "sweep"},
+    {"ending", "recovery", "report", "resume"},
     {"building"},
     {"experiment"},
 ]

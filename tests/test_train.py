@@ -160,28 +160,6 @@ def test_wrong_requests_of_the_scripts(run: Path, script: str, arguments: tuple[
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("order", ["stream", "shuffle"])
-def test_a_run_cut_in_two_ends_where_the_whole_one_does(text_file: Path, tmp_path: Path, order: str) -> None:
-    """The last checkpoint of a finished run goes on, over the end of an epoch, as if it had never stopped."""
-    common = (f"data.order={order}", "scheduler=constant", "data.sequence_length=150", "checkpoint_every=7")
-    assert train(tmp_path / "whole", text_file, *common, "trainer.max_steps=30").returncode == 0
-    assert train(tmp_path / "half", text_file, *common, "trainer.max_steps=15").returncode == 0
-    last = tmp_path / "half" / "checkpoints" / "last.ckpt"
-    done = train(tmp_path / "rest", text_file, *common, "trainer.max_steps=30", f"resume_from={last}")
-    assert (done.returncode, done.stderr) == (0, "")
-    whole, rest = read_summary(tmp_path / "whole"), read_summary(tmp_path / "rest")
-    assert (whole["steps"], rest["steps"]) == (30, 30)
-    assert rest["train_seconds"] > read_summary(tmp_path / "half")["train_seconds"]
-    ours, theirs = (
-        torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-        for name in ("rest", "whole")
-    )
-    for name, tensor in theirs.items():
-        assert torch.equal(ours[name], tensor), name
-    points = EventAccumulator(str(tmp_path / "rest"), size_guidance={"scalars": 0}).Reload()
-    assert points.Scalars("nats_per_char/train")[0].step == 20
-
-
 def test_the_best_checkpoint_is_not_the_last_when_training_spoils_it(text_file: Path, tmp_path: Path) -> None:
     done = train(
         tmp_path, text_file, "trainer.max_steps=40", "trainer.val_check_interval=10", "seed=3",
@@ -259,12 +237,14 @@ def test_a_signal_saves_the_run_and_ends_it(text_file: Path, tmp_path: Path, sig
     last = tmp_path / "checkpoints" / "last.ckpt"
     load_network(last)
     assert Path(summary["checkpoint"]) == last
-    assert f"stopped by {signal.Signals(signum).name} after step" in stdout
+    assert f"stopped by {signal.Signals(signum).name}; saved after step" in stdout
+    assert f"hydra.run.dir={tmp_path} resume_from=last" in stdout
     assert str(last) in stdout
 
 
 # Refused by Hydra or before it: quick.
 EARLY = [
+    (("recovery.tries=2",), "no setting recovery.tries"),
     (("model.hiden=1",), r"no setting model.hiden; did you mean model.hidden\?"),
     (("model=elmo",), "model=elmo is not an option of model; it has elman"),
     (("trainer=ddp",), "trainer=ddp is not an option of trainer; it has auto, cpu, gpu, mps"),
@@ -289,7 +269,9 @@ LATE = [
     (("model.kernel=triton", "trainer.accelerator=cpu"), "kernel=triton cannot serve here: it needs a CUDA device"),
     (("data=text",), "data.path has no value"),
     (("data=text", "data.path=/nowhere.txt"), "there is no text file /nowhere.txt"),
-    (("resume_from=last",), "there is no checkpoint file last"),
+    (("resume_from=gone.ckpt",), "there is no checkpoint file gone.ckpt"),
+    (("dry_run=perhaps",), "dry_run must be true or false, got 'perhaps'"),
+    (("recovery.factor=2",), "recovery.factor must be a number of at least 0 and below 1, got 2"),
     (("~optimizer",), "optimizer is missing"),
 ]
 

@@ -14,14 +14,26 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from charrnn.checkpoints import Checkpoints
 from charrnn.data import CharDataModule
 from charrnn.errors import RequestError, one_line, require_choice, require_integer, require_number
 from charrnn.network import CharRNN
-from charrnn.resume import AtomicCheckpointIO
+from charrnn.recovery import Recovery
+from charrnn.resume import SafeCheckpointIO
 from charrnn.settings import plain
 
 GROUPS = ("model", "data", "optimizer", "scheduler", "trainer")
-TOP_LEVEL_KEYS = (*GROUPS, "seed", "threads", "resume_from", "checkpoint_every", "dry_run")
+TOP_LEVEL_KEYS = (
+    *GROUPS,
+    "seed",
+    "threads",
+    "resume_from",
+    "init_from",
+    "checkpoint_every",
+    "checkpoint_minutes",
+    "recovery",
+    "dry_run",
+)
 # What a run hands to the Trainer itself, and what would end it at another step than its schedule.
 OWN_TRAINER_KEYS = (
     "logger", "callbacks", "plugins", "default_root_dir", "enable_checkpointing", "enable_progress_bar",
@@ -37,7 +49,7 @@ def check_keys(cfg: DictConfig) -> None:
     for key in set(cfg) ^ set(TOP_LEVEL_KEYS):
         trouble = "is not a setting" if key in cfg else "is missing"
         raise RequestError(f"{key} {trouble}; the top-level settings are {', '.join(TOP_LEVEL_KEYS)}")
-    for key in GROUPS:
+    for key in (*GROUPS, "recovery"):
         if not OmegaConf.is_dict(cfg[key]):
             raise RequestError(f"{key} must be one of the options that python train.py --help lists, got {cfg[key]!r}")
     if not isinstance(cfg.dry_run, bool):
@@ -114,6 +126,15 @@ def build_scheduler(cfg: DictConfig, steps: int) -> Any:
     return instantiate(cfg.scheduler, _partial_=True, _convert_="all", **length)
 
 
+def build_recovery(cfg: DictConfig, checkpoints: Checkpoints) -> Recovery:
+    """What watches the numbers; `RequestError` for settings that it does not have."""
+    known = ("retries", "factor", "explosion", "patience")
+    for key in cfg.recovery:
+        if key not in known:
+            raise RequestError(f"recovery.{key} is not a setting here; recovery has {', '.join(known)}")
+    return Recovery(checkpoints, **plain(cfg.recovery))
+
+
 def run_length(max_steps: object, max_epochs: object, batches_per_epoch: int, trainer: DictConfig) -> int:
     """Optimizer steps of the run: the first of the two limits that is reached; None and -1 stand for no limit."""
     accumulate = require_integer("trainer.accumulate_grad_batches", trainer.accumulate_grad_batches)
@@ -138,7 +159,8 @@ def build_trainer(cfg: DictConfig, data: CharDataModule, logger: Logger, callbac
         "num_sanity_val_steps": 0,
         "logger": logger,
         "callbacks": callbacks,
-        "plugins": [AtomicCheckpointIO()],
+        "plugins": [SafeCheckpointIO()],
+        "enable_checkpointing": False,  # `Checkpoints` writes them
         "enable_progress_bar": False,  # `Progress` shows one bar for the whole run instead of one per epoch
         "enable_model_summary": False,
     }

@@ -1,5 +1,6 @@
 """What is watched during training: speed, samples, progress."""
 
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from tqdm import tqdm
 
 from charrnn.batches import Batch
+from charrnn.files import write_text
 from charrnn.generation import generate_text
 from charrnn.module import CharRNNModule
 
@@ -91,12 +93,38 @@ class Speed(Callback):
         self.on_train_end(trainer, pl_module)
 
 
+class Curves(Callback):
+    """Writes the training figures; before the checkpoint of the same step, so that it knows what was written."""
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        pl_module.write_again()
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        if pl_module.logs_now():
+            pl_module.write_training_figures()
+
+
 class Samples(Callback):
     """After each validation a sampled text: added to `samples.txt` and shown in TensorBoard."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self._file = folder / "samples.txt"
         self._seed = seed
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Drop the samples that a resumed run is going to write again."""
+        if not self._file.exists():
+            return
+        with self._file.open(encoding="utf-8", newline="") as file:
+            parts = re.split(r"(?m)^--- step (\d+) ---\n", file.read())
+        kept = [
+            f"--- step {step} ---\n{text}"
+            for step, text in zip(parts[1::2], parts[2::2], strict=True)
+            if int(step) < trainer.global_step
+        ]
+        write_text(self._file, parts[0] + "".join(kept))
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         self.write(trainer, pl_module, trainer.global_step)

@@ -11,14 +11,14 @@ from typing import Any
 from charrnn.errors import RequestError
 from charrnn.files import atomic_write
 
-FORMAT = 1
+FORMAT = 2
 
 
-def write(checkpoint: dict[str, Any], path: Path) -> None:
-    """Save `checkpoint`: the file is there whole or not at all."""
+def write(checkpoint: dict[str, Any], path: Path, keep: Path | None = None) -> None:
+    """Save `checkpoint`: the file is there whole or not at all. What was there before stays under the name `keep`."""
     import torch  # only here: finding and naming runs needs no torch, and it takes a second
 
-    with atomic_write(path) as file:
+    with atomic_write(path, keep) as file:
         torch.save(checkpoint, file)
 
 
@@ -31,6 +31,7 @@ def read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise RequestError(f"there is no checkpoint file {path}; name a .ckpt file of a run's checkpoints folder")
     try:
+        _check_archive(path)
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except PermissionError as error:
         raise RequestError(f"may not read the checkpoint {path}: {error.strerror}") from error
@@ -39,17 +40,31 @@ def read(path: Path) -> dict[str, Any]:
     about = checkpoint.get("charrnn") if isinstance(checkpoint, dict) else None
     if not isinstance(about, dict) or "state_dict" not in checkpoint:
         raise RequestError(f"{path} is not a checkpoint of this project; it must hold 'charrnn' and 'state_dict'")
-    if about.get("format") != FORMAT:
-        raise RequestError(
-            f"{path} has checkpoint format {about.get('format')!r}, this version reads {FORMAT}; update charrnn"
-        )
+    version = about.get("format")
+    if version != FORMAT:
+        newer = isinstance(version, int) and version > FORMAT
+        advice = "update charrnn" if newer else "take a checkpoint of this version"
+        raise RequestError(f"{path} has checkpoint format {version!r}, this version reads {FORMAT}; {advice}")
     return checkpoint
 
 
 def is_whole(path: Path) -> bool:
     """Whether `path` is an archive whose checksums hold (a torn or half-copied file is not). Loads nothing."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
+        _check_archive(path)
     except (OSError, zipfile.BadZipFile):
         return False
+    return True
+
+
+def _check_archive(path: Path) -> None:
+    """`zipfile.BadZipFile` for what torch did not write so: torn, changed, or packed to unfold into more than it is."""
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise zipfile.BadZipFile("its parts are compressed")
+        if sum(member.file_size for member in members) > path.stat().st_size:
+            raise zipfile.BadZipFile("its parts overlap")
+        broken = archive.testzip()
+        if broken is not None:
+            raise zipfile.BadZipFile(f"{broken} is damaged")

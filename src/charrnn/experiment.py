@@ -6,25 +6,34 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import lightning
 from hydra.core.hydra_config import HydraConfig
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
 
 from charrnn import checkpoint_file
-from charrnn.building import build, build_optimizer, build_scheduler, build_trainer, check_keys, run_length
-from charrnn.callbacks import Progress, Samples, Speed
+from charrnn.building import (
+    build,
+    build_optimizer,
+    build_recovery,
+    build_scheduler,
+    build_trainer,
+    check_keys,
+    run_length,
+)
+from charrnn.callbacks import Curves, Progress, Samples, Speed
+from charrnn.checkpoints import LAST, PREVIOUS, Checkpoints
 from charrnn.data import CharDataModule
-from charrnn.ending import LastStep, StopOnSignal
-from charrnn.errors import RequestError, Stopped, one_line, require_integer, signals_raise_stopped
+from charrnn.ending import StopOnSignal
+from charrnn.errors import RequestError, Stopped, one_line, require_integer, require_number, signals_raise_stopped
 from charrnn.evaluation import in_text, score_carried
-from charrnn.module import VALIDATION, CharRNNModule
+from charrnn.module import CharRNNModule
 from charrnn.network import CharRNN, network_weights
 from charrnn.preview import report_text, seconds_per_step
 from charrnn.process import prepare_process
-from charrnn.report import RunLogger, report_end, report_start, report_stop, shown
-from charrnn.resume import resumable
-from charrnn.runs import write_summary
+from charrnn.report import RunLogger, fix_kernel, report_end, report_start, report_stop, shown
+from charrnn.resume import checkpoints_to_go_on_from, choose, refuse_used_folder, require_fitting, take_weights
+from charrnn.runs import locked, read_summary, write_summary
 from charrnn.settings import plain
 
 log = logging.getLogger(__name__)
@@ -40,83 +49,142 @@ def run(cfg: DictConfig, folder: Path | None = None) -> float:
     """Train what `cfg` describes, leave the run in `folder` (by default Hydra's), return validation bits per character.
 
     nan without a validation part. However the run ends, `summary.json` says how; the exception goes on to the caller.
+    A folder that another run is at work in, or has finished in, is left as it is.
     """
+    named = folder is not None or _folder_is_named()
     folder = folder or Path(HydraConfig.get().runtime.output_dir)
-    summary: dict[str, Any] = dict.fromkeys(SUMMARY_KEYS)
-    try:
-        logger = RunLogger(folder, name="", version="", default_hp_metric=False, flush_secs=10)
-        with signals_raise_stopped(), closing(logger):
-            bits_per_char = _run(cfg, folder, logger, summary)
-        summary["status"] = "finished"
-        return bits_per_char
-    except Stopped as stop:
-        summary.update(status="interrupted", reason=str(stop))
-        last = folder / "checkpoints" / "last.ckpt"
-        if summary["steps"] and last.exists():  # a checkpoint from before this run began says nothing of it
-            summary["checkpoint"] = str(last.absolute())
-        report_stop(summary)
-        raise
-    except BaseException as error:
-        summary.update(status="failed", reason=one_line(error) or type(error).__name__)
-        raise
-    finally:
-        write_summary(folder, summary)
+    with locked(folder):
+        refuse_used_folder(cfg.get("resume_from"), folder)
+        before = read_summary(folder) if (folder / "summary.json").exists() else None
+        summary: dict[str, Any] = dict.fromkeys(SUMMARY_KEYS)
+        try:
+            with signals_raise_stopped():
+                bits_per_char = _run(cfg, folder, named, summary)
+            summary["status"] = "finished"
+            return bits_per_char
+        except Stopped as stop:
+            summary.update(status="interrupted", reason=str(stop))
+            report_stop(summary, folder)
+            raise
+        except RequestError as error:
+            summary = before or {**summary, "status": "failed", "reason": one_line(error)}
+            raise
+        except BaseException as error:
+            summary.update(status="failed", reason=one_line(error) or type(error).__name__)
+            raise
+        finally:
+            if summary != before:
+                write_summary(folder, summary)
+            if summary["status"] == "finished":  # the copy has no use any more
+                (folder / "checkpoints" / PREVIOUS).unlink(missing_ok=True)
 
 
-def _run(cfg: DictConfig, folder: Path, logger: RunLogger, summary: dict[str, Any]) -> float:
+def _folder_is_named() -> bool:
+    """Whether the command said where the run goes, so that the same command finds it again."""
+    given: list[str] = HydraConfig.get().overrides.hydra
+    return any(override.split("=")[0] in ("hydra.run.dir", "hydra.sweep.dir") for override in given)
+
+
+def _run(cfg: DictConfig, folder: Path, named: bool, summary: dict[str, Any]) -> float:
     check_keys(cfg)
-    summary["seed"], summary["threads"] = prepare_process(cfg.seed, cfg.threads)
+    checkpoints_folder = folder / "checkpoints"
+    found = checkpoints_to_go_on_from(cfg.resume_from, checkpoints_folder, named)
+    chosen_before = found[0][1]["charrnn"]["run"] if found else {}
+    threads = chosen_before.get("threads", "auto") if cfg.threads == "auto" else cfg.threads
+    summary["seed"], summary["threads"] = prepare_process(cfg.seed, threads)
 
     data: CharDataModule = build(cfg, "data")
     summary["corpus_sha256"], summary["vocabulary_size"] = data.corpus.sha256, len(data.vocabulary)
     network: CharRNN = build(cfg, "model", vocabulary_size=len(data.vocabulary))
     summary["parameters"] = network.parameter_count()
     steps = run_length(cfg.trainer.max_steps, cfg.trainer.max_epochs, data.batches_per_epoch, cfg.trainer)
-    module = CharRNNModule(
-        network,
-        data.vocabulary,
-        optimizer=build_optimizer(cfg, network),
-        scheduler=build_scheduler(cfg, steps),
-        symbols_per_character={part: data.symbols_per_character(part) for part in ("train", "validation")},
-        log_every=require_integer("trainer.log_every_n_steps", cfg.trainer.log_every_n_steps),
-        about={"data": data.settings, "config": plain(cfg)},
-    )
+    over = read_summary(folder)
+    if found and over["status"] == "finished" and over["steps"] >= steps and cfg.resume_from == "last":
+        log.info("the run in %s has finished its %s steps; nothing to do", shown(folder), f"{over['steps']:,}")
+        summary.update(over)
+        return _number(over["val_bits_per_char"])
+    resumed = choose(found, steps)
+    if resumed is not None:
+        require_fitting(*resumed, plain(cfg), data)
+    elif cfg.init_from is not None:
+        take_weights(cfg.init_from, network, data)
+    begun = resumed[1]["global_step"] if resumed else 0
 
-    checkpoints = folder / "checkpoints"
-    every = require_integer("checkpoint_every", cfg.checkpoint_every)
-    best = ModelCheckpoint(
-        checkpoints, "best", monitor=VALIDATION, auto_insert_metric_name=False, enable_version_counter=False
+    checkpoints = Checkpoints(
+        checkpoints_folder,
+        every=require_integer("checkpoint_every", cfg.checkpoint_every),
+        minutes=require_number("checkpoint_minutes", cfg.checkpoint_minutes, 0.0),
+        steps=steps,
     )
-    last = ModelCheckpoint(checkpoints, "last", every_n_train_steps=every, enable_version_counter=False)
-    speed, samples, progress = Speed(), Samples(folder, summary["seed"]), Progress(steps, log.info)
-    ending = [LastStep(steps, checkpoints / "last.ckpt"), StopOnSignal(checkpoints / "last.ckpt")]
-    trainer = build_trainer(cfg, data, logger, [speed, samples, progress, best, last, *ending])
-    resume_from = resumable(cfg.resume_from, plain(cfg), data.corpus.sha256, steps)
-    references = report_text(data)
-    device = trainer.strategy.root_device
-    step_seconds = seconds_per_step(network, data, build_optimizer(cfg, network), device, trainer.precision)
-    summary["kernel"] = report_start(cfg, data, network, trainer, steps, step_seconds)
-    if cfg.dry_run:
-        summary.update(steps=0, reason="dry_run=true: nothing was trained")
-        log.info("dry run   nothing was trained")
-        return math.nan
-    log.info("folder    %s", shown(folder))
-    logger.draw_references(references, steps)
+    recovery = build_recovery(cfg, checkpoints)
+    purge = begun if any(folder.glob("events.out.*")) else None
+    logger = RunLogger(folder, name="", version="", default_hp_metric=False, flush_secs=10, purge_step=purge)
+    with closing(logger):
+        speed, samples, progress = Speed(), Samples(folder, summary["seed"]), Progress(steps, log.info)
+        # In this order: what is written of a step, then the checkpoint that knows it, then the end.
+        watching = [recovery, Curves(), speed, samples, progress, checkpoints, StopOnSignal(checkpoints)]
+        trainer = build_trainer(cfg, data, logger, watching)
+        kernel, why = fix_kernel(network, trainer, data.batch_size, chosen_before.get("kernel"))
+        summary["kernel"] = kernel
+        module = CharRNNModule(
+            network,
+            data.vocabulary,
+            optimizer=build_optimizer(cfg, network),
+            scheduler=build_scheduler(cfg, steps),
+            symbols_per_character={part: data.symbols_per_character(part) for part in ("train", "validation")},
+            log_every=require_integer("trainer.log_every_n_steps", cfg.trainer.log_every_n_steps),
+            about={
+                "data": data.settings,
+                "config": plain(cfg),
+                "run": {"kernel": kernel, "threads": summary["threads"]},
+            },
+        )
+        references = report_text(data)
+        device = trainer.strategy.root_device
+        step_seconds = seconds_per_step(network, data, build_optimizer(cfg, network), device, trainer.precision)
+        report_start(cfg, data, network, trainer, f"{kernel}, {why}", steps, step_seconds)
+        if cfg.dry_run:
+            summary.update(steps=0, reason="dry_run=true: nothing was trained")
+            log.info("dry run   nothing was trained")
+            return math.nan
+        log.info("folder    %s", shown(folder))
+        if cfg.resume_from is not None:
+            log.info("resuming  %s", f"{shown(resumed[0])}, step {begun:,}" if resumed else "nothing there: a new run")
+        write_summary(folder, {**summary, "status": "interrupted", "reason": "still running, or killed"})
+        logger.draw_references(references, steps, begun)
 
+        try:
+            _fit(trainer, module, data, resumed)
+        except Stopped:
+            if checkpoints.saved_step:
+                summary["checkpoint"] = str((checkpoints_folder / LAST).absolute())
+            raise
+        finally:
+            summary["steps"] = trainer.global_step if checkpoints.saved_step is None else checkpoints.saved_step
+            summary["train_seconds"] = round(speed.fit.seconds, 3)
+            summary["train_chars_per_second"] = speed.characters_per_second()
+
+        checkpoint = checkpoints.best
+        summary["checkpoint"], summary["best_step"] = str(checkpoint.absolute()), _restore(network, checkpoint)
+        _measure(network, data, summary)
+        logger.log_outcome(cfg, summary)
+        report_end(folder, summary, samples.write(trainer, module, summary["best_step"]))
+    return _number(summary["val_bits_per_char"])
+
+
+def _fit(
+    trainer: lightning.Trainer,
+    module: CharRNNModule,
+    data: CharDataModule,
+    resumed: tuple[Path, dict[str, Any]] | None,
+) -> None:
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=resume_from)
+        trainer.fit(module, datamodule=data, ckpt_path=resumed[0] if resumed else None)
     except MisconfigurationException as error:  # some settings meet only when Lightning sees the data
         raise RequestError(f"trainer: these settings can't be used: {error}") from error
-    finally:
-        summary["steps"], summary["train_seconds"] = trainer.global_step, round(speed.fit.seconds, 3)
-        summary["train_chars_per_second"] = speed.characters_per_second()
 
-    checkpoint = Path(best.best_model_path or checkpoints / "last.ckpt")  # no best without a validation part
-    summary["checkpoint"], summary["best_step"] = str(checkpoint.absolute()), _restore(network, checkpoint)
-    _measure(network, data, summary)
-    logger.log_outcome(cfg, summary)
-    report_end(folder, summary, samples.write(trainer, module, summary["best_step"]))
-    bits_per_char = summary["val_bits_per_char"]
+
+def _number(bits_per_char: float | None) -> float:
     return math.nan if bits_per_char is None else float(bits_per_char)
 
 

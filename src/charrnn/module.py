@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from charrnn import checkpoint_file
+from charrnn import checkpoint_file, randomness
 from charrnn.batches import IGNORED, Batch
-from charrnn.errors import RunFailed
 from charrnn.evaluation import summed_nats
 from charrnn.network import CharRNN
 from charrnn.vocabulary import AnyVocabulary
@@ -58,9 +57,11 @@ class CharRNNModule(lightning.LightningModule):
         # Plain attributes, not buffers: a state belongs to this process and its streams.
         self._train_state_LBS: Tensor | None = None
         self._validation_state_LBS: Tensor | None = None
-        self._nats_since_log: list[tuple[Tensor, int]] = []
-        self._gradient_norm: Tensor | float = math.nan
-        self._logged_step = 0
+        self._nats_since_log: list[tuple[Tensor, int, int]] = []  # loss, symbols, step
+        self._norms_since_log: list[Tensor] = []  # of every parameter's gradient, [P]
+        self._step_before = 0
+        self._written: dict[str, Any] = {"step": -1, "figures": {}}
+        self._random: dict[str, Any] | None = None  # of the run that goes on
         self._validation_nats: list[tuple[Tensor, int]] = []
         self.latest: dict[str, float] = {}
 
@@ -70,10 +71,21 @@ class CharRNNModule(lightning.LightningModule):
         logits_TBV, state_LBS = self.network.unroll(batch.inputs_TB, state_LBS)
         return logits_TBV.flatten(0, 1), state_LBS.detach()
 
+    def write_again(self) -> None:
+        """Write the figures that were written of the resumed step before it was saved; its points were dropped."""
+        if self._written["step"] == self.global_step and self.logger is not None:
+            self.logger.log_metrics(self._written["figures"], step=self.global_step)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        self._step_before = self.global_step
+        if self._random is not None:  # not earlier: what Lightning does at the start may draw from the generators
+            randomness.restore(self._random)
+            self._random = None
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         logits, self._train_state_LBS = self._unroll(batch, self._train_state_LBS)
         loss = nn.functional.cross_entropy(logits, batch.targets_TB.flatten())
-        self._nats_since_log.append((loss.detach(), batch.targets_TB.numel()))
+        self._nats_since_log.append((loss.detach(), batch.targets_TB.numel(), self.global_step + 1))
         return loss
 
     def configure_gradient_clipping(
@@ -82,47 +94,92 @@ class CharRNNModule(lightning.LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        # torch's clipping by norm returns the norm, which would otherwise be computed twice to be logged.
-        if gradient_clip_algorithm in (None, "norm"):
-            largest = math.inf if gradient_clip_val is None else gradient_clip_val
-            self._gradient_norm = nn.utils.clip_grad_norm_(self.network.parameters(), largest)
-        else:
-            gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
-            self._gradient_norm = nn.utils.get_total_norm(gradients)
+        parameters = list(self.network.parameters())
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        # One norm for each parameter: their norm is the one to clip by, and the first that is no number tells where.
+        norms = torch.stack(torch._foreach_norm(gradients))
+        self._norms_since_log.append(norms)
+        if gradient_clip_algorithm == "value":
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        elif gradient_clip_val is not None:
+            nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, torch.linalg.vector_norm(norms))
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        # Every n steps and never in between: logging costs as much as the arithmetic of a small network.
-        if not self.logs_now():
+    def made_a_step(self) -> bool:
+        """Whether the batch just read ended an optimizer step; with accumulation not every one does."""
+        return self.global_step != self._step_before
+
+    def logs_now(self) -> bool:
+        """Whether the step just made is one after which figures are written."""
+        return self.made_a_step() and self.global_step % self._log_every == 0
+
+    def trouble(self) -> str | None:
+        """What is not a finite number among the losses and gradients since the last figures, and since which step."""
+        if not self._nats_since_log:
+            return None
+        losses = torch.stack([loss for loss, _, _ in self._nats_since_log]).float().cpu()
+        norms = torch.stack(self._norms_since_log).float().cpu() if self._norms_since_log else torch.zeros(0, 0)
+        if self.trainer.precision == "16-mixed":  # there the scaler tries gradients that are too large, and drops them
+            norms = torch.zeros(0, 0)
+        bad_norms = (~norms.isfinite()).nonzero()
+        bad_losses = (~losses.isfinite()).nonzero()
+        last_step = self._nats_since_log[-1][2]
+        step_of_norm = last_step - len(norms) + 1 + int(bad_norms[0, 0]) if len(bad_norms) else sys.maxsize
+        step_of_loss = self._nats_since_log[int(bad_losses[0])][2] if len(bad_losses) else sys.maxsize
+        if step_of_loss < sys.maxsize and step_of_loss <= step_of_norm:
+            return f"the loss is {float(losses[bad_losses[0]])} at step {step_of_loss}"
+        if step_of_norm < sys.maxsize:
+            names = [name for name, parameter in self.network.named_parameters() if parameter.grad is not None]
+            step, place = bad_norms[0].tolist()
+            return f"the gradient of {names[place]} is {float(norms[step, place])} at step {step_of_norm}"
+        return None
+
+    def mean_since_log(self) -> float:
+        """Nats per symbol of all batches since the last figures."""
+        weights = torch.tensor([symbols for _, symbols, _ in self._nats_since_log], dtype=torch.float32)
+        losses = torch.stack([loss for loss, _, _ in self._nats_since_log]).float().cpu()
+        return float((losses * weights).sum() / weights.sum())
+
+    def write_training_figures(self) -> None:
+        """Write the figures since they were written last. Every n steps: it costs as much as a small network's step."""
+        if not self._nats_since_log:  # a recovery has just thrown them away
             return
-        self._logged_step = self.global_step
-        nats = self._mean_since_log() * self._symbols_per_character["train"]
+        nats = self.mean_since_log() * self._symbols_per_character["train"]
+        norm = float(torch.linalg.vector_norm(self._norms_since_log[-1]))
+        self.forget_figures()
         self.write_metrics(
             {
                 "nats_per_char/train": nats,
                 "bits_per_char/train": nats / math.log(2),
                 "optimizer/learning_rate": self.trainer.optimizers[0].param_groups[0]["lr"],
-                "optimizer/gradient_norm": float(self._gradient_norm),
+                "optimizer/gradient_norm": norm,
             }
         )
 
-    def _mean_since_log(self) -> float:
-        """Nats per symbol of all batches since the last figures; `RunFailed` if that is no number any more."""
-        weights = torch.tensor([characters for _, characters in self._nats_since_log], dtype=torch.float32)
-        losses = torch.stack([loss for loss, _ in self._nats_since_log]).float().cpu()
+    def forget_figures(self) -> None:
+        """Begin the next figures."""
         self._nats_since_log.clear()
-        mean = float((losses * weights).sum() / weights.sum())
-        if not math.isfinite(mean):
-            raise RunFailed(f"the loss is {mean} at step {self.global_step}; lower optimizer.lr")
-        return mean
+        self._norms_since_log.clear()
 
-    def logs_now(self) -> bool:
-        """Whether the step just made is one after which figures are written."""
-        return self.global_step != self._logged_step and self.global_step % self._log_every == 0
+    def forget(self) -> None:
+        """Begin anew with a zero state and no figures, as after a recovery."""
+        self._train_state_LBS = None
+        self.forget_figures()
+
+    def boundary(self) -> tuple[Any, ...]:
+        """What a training step changes here, as it is between two steps; `return_to` takes it back to that."""
+        return self._train_state_LBS, len(self._nats_since_log), len(self._norms_since_log)
+
+    def return_to(self, boundary: tuple[Any, ...]) -> None:
+        """Undo what a step that broke off had changed since `boundary`."""
+        self._train_state_LBS, losses, norms = boundary
+        del self._nats_since_log[losses:], self._norms_since_log[norms:]
 
     def write_metrics(self, metrics: dict[str, float]) -> None:
         """Write `metrics` to the logger at the current optimizer step, and keep them for whoever shows progress."""
         self.latest.update(metrics)
+        if self._written["step"] != self.global_step:
+            self._written = {"step": self.global_step, "figures": {}}
+        self._written["figures"].update(metrics)
         if self.logger is not None:
             self.logger.log_metrics(metrics, step=self.global_step)
 
@@ -157,9 +214,19 @@ class CharRNNModule(lightning.LightningModule):
             "network": self.network.settings,
             "vocabulary": self.vocabulary.settings,
             "train_state": self._train_state_LBS,
+            "losses": [loss.cpu() for loss, _, _ in self._nats_since_log],
+            "losses_of": [[symbols, step] for _, symbols, step in self._nats_since_log],
+            "gradient_norms": [norms.cpu() for norms in self._norms_since_log],
+            "written": self._written,
+            "random": randomness.current(),
             **self._about,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        state_LBS = checkpoint["charrnn"].get("train_state")
+        about = checkpoint["charrnn"]
+        state_LBS = about["train_state"]
         self._train_state_LBS = None if state_LBS is None else state_LBS.to(self.device)
+        figures = zip(about["losses"], about["losses_of"], strict=True)
+        self._nats_since_log = [(loss.to(self.device), *of) for loss, of in figures]
+        self._norms_since_log = [norms.to(self.device) for norms in about["gradient_norms"]]
+        self._written, self._random = about["written"], about["random"]

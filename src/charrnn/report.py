@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch.utils.tensorboard.summary import hparams
 from charrnn.data import CharDataModule
 from charrnn.network import CharRNN
 from charrnn.preview import DTYPES
-from charrnn.recurrence import choose_kernel
+from charrnn.recurrence import choose_kernel, usable_kernels
 from charrnn.runs import OUTPUTS
 from charrnn.settings import flattened, plain
 
@@ -40,11 +41,11 @@ class RunLogger(TensorBoardLogger):
         if self._experiment is not None:  # a run that was refused leaves no events
             self.experiment.close()
 
-    def draw_references(self, figures: dict[str, float], steps: int) -> None:
+    def draw_references(self, figures: dict[str, float], steps: int, begun: int) -> None:
         """Level lines from the first step to the last; the tab Custom Scalars has them in one chart with the curves."""
         tags = {name: f"reference/{name}_bits_per_char" for name in figures}
         for name, tag in tags.items():
-            for step in (0, steps):
+            for step in (0, steps) if not begun else (steps,):  # those of earlier steps are there already
                 self.experiment.add_scalar(tag, figures[name], step)
         if tags:
             curves = ["bits_per_char/train", "bits_per_char/val", *tags.values()]
@@ -67,21 +68,41 @@ class RunLogger(TensorBoardLogger):
             self.experiment.file_writer.add_summary(part)
 
 
+def fix_kernel(network: CharRNN, trainer: lightning.Trainer, lanes: int, before: str | None) -> tuple[str, str]:
+    """Choose the kernel for the whole run, and say why; a run that goes on keeps the one it had `before`."""
+    settings, device, dtype = network.settings, trainer.strategy.root_device, DTYPES[trainer.precision]
+    requested = settings["kernel"]
+    if requested == "auto" and before is not None:
+        if usable_kernels(device, dtype, settings["hidden"]).get(before, "unknown") is None:
+            requested = before
+        else:
+            log.warning("kernel %s, which the run began with, can't serve here; it goes on with another", before)
+    kernel, why = choose_kernel(requested, device, dtype, settings["hidden"], lanes)
+    for cell in network.cells:
+        cell.kernel = kernel  # type: ignore[assignment]  # a ModuleList forgets its types
+    return kernel, "as before" if before == kernel else why
+
+
 def report_start(
-    cfg: DictConfig, data: CharDataModule, network: CharRNN, trainer: lightning.Trainer, steps: int, step_seconds: float
-) -> str:
-    """Say what is about to be trained, and how; return the name of the kernel that computes the recurrence."""
+    cfg: DictConfig,
+    data: CharDataModule,
+    network: CharRNN,
+    trainer: lightning.Trainer,
+    kernel: str,
+    steps: int,
+    step_seconds: float,
+) -> None:
+    """Say what is about to be trained, and how."""
     device = trainer.strategy.root_device
     dtype = DTYPES[trainer.precision]
     settings = network.settings
-    kernel, reason = choose_kernel(settings["kernel"], device, dtype, settings["hidden"], data.batch_size)
     layers = "1 layer" if settings["layers"] == 1 else f"{settings['layers']} layers"
     batches = data.batches_per_epoch
     log.info("device    %s, %d threads, precision %s", device, torch.get_num_threads(), trainer.precision)
     log.info(
-        "network   %s of %s (%s, %s): %s parameters; kernel %s, %s",
+        "network   %s of %s (%s, %s): %s parameters; kernel %s",
         layers, settings["hidden"], settings["cell"], settings.get("activation", "gated"),
-        f"{network.parameter_count():,}", kernel, reason,
+        f"{network.parameter_count():,}", kernel,
     )  # fmt: skip
     log.info(
         "training  %s steps of %d x %d characters; an epoch has %s batches, so %.2f epochs",
@@ -97,7 +118,6 @@ def report_start(
         "time      about %.2g ms a step, %s an epoch, %s in all, validations not counted",
         1e3 * step_seconds, _duration(epoch), _duration(steps * cfg.trainer.accumulate_grad_batches * step_seconds),
     )  # fmt: skip
-    return kernel
 
 
 def report_end(folder: Path, summary: dict[str, Any], sample: str) -> None:
@@ -121,17 +141,15 @@ def report_end(folder: Path, summary: dict[str, Any], sample: str) -> None:
     log.info("more text   %s %s --run %s", _command("python"), shown(SCRIPTS / "generate.py"), shown(folder))
 
 
-def report_stop(summary: dict[str, Any]) -> None:
+def report_stop(summary: dict[str, Any], folder: Path) -> None:
     """Say where an interrupted run stands and how to go on with it."""
     if summary["checkpoint"] is None:
         log.info("\nstopped by %s before there was anything to save", summary["reason"])
         return
     log.info(
-        "\nstopped by %s after step %s; saved. To go on, repeat the command with resume_from='\"%s\"'",
-        summary["reason"],
-        f"{summary['steps']:,}",
-        shown(Path(summary["checkpoint"])),
-    )
+        "\nstopped by %s; saved after step %s: %s. To go on, repeat the command with hydra.run.dir=%s resume_from=last",
+        summary["reason"], f"{summary['steps']:,}", shown(Path(summary["checkpoint"])), shlex.quote(shown(folder)),
+    )  # fmt: skip
 
 
 def _duration(seconds: float) -> str:

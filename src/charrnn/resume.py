@@ -1,41 +1,107 @@
-"""What a resume needs: checkpoints written and read as `checkpoint_file` does it, and a run that fits its own."""
+"""Going on with a run: which checkpoint, whether it fits what is asked, and how Lightning writes and reads it."""
 
+import logging
+import shlex
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from omegaconf import OmegaConf
 
 from charrnn import checkpoint_file
+from charrnn.checkpoints import readable_checkpoints
+from charrnn.data import CharDataModule
 from charrnn.errors import RequestError
+from charrnn.network import CharRNN, network_weights
+from charrnn.runs import latest_run
 from charrnn.settings import flattened
 
-# What the saved state of optimizer, schedule and data position belongs to; it would not fit anything else.
+log = logging.getLogger(__name__)
+
+# What the saved state of optimizer, schedule, generators and data position belongs to; it would fit nothing else.
 KEPT = (
-    "model", "optimizer", "scheduler._target_", "data.order", "data.batch_size", "data.sequence_length",
-    "data.validation_fraction", "data.test_fraction",
+    "model", "optimizer", "scheduler._target_", "data.order", "data.batch_size", "data.sequence_length", "data.seed",
+    "data.validation_fraction", "data.test_fraction", "trainer.accumulate_grad_batches", "trainer.precision",
 )  # fmt: skip
 FREE = ("model.kernel", "optimizer.fused")  # how it is computed, not what
 
 
-class AtomicCheckpointIO(TorchCheckpointIO):
+class SafeCheckpointIO(TorchCheckpointIO):
     """Whole files only, on the disk before they get their name; nothing in a file is ever executed."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        checkpoint_file.write(checkpoint, Path(path))
+        checkpoint_file.write(checkpoint, Path(path), keep=storage_options)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         return checkpoint_file.read(Path(path))
 
 
-def resumable(resume_from: object, config: dict[str, Any], corpus_sha256: str, steps: int) -> str | None:
-    """The path of the checkpoint to go on from, if this run can; None without one.
+def checkpoints_to_go_on_from(
+    resume_from: object, folder: Path, folder_is_named: bool
+) -> list[tuple[Path, dict[str, Any]]]:
+    """The checkpoints that `resume_from` (null, a path, or `last`) names, best choice first; none for a new run.
 
-    Raises `RequestError` with the overrides that would fit.
+    Raises `RequestError` if there is none to be read.
     """
+    if resume_from == "last":
+        if not folder_is_named:
+            raise RequestError(_which_folder())
+        found = readable_checkpoints(folder)
+        if not found and any(folder.glob("*.ckpt")):
+            raise RequestError(f"no checkpoint in {folder} can be read; name another hydra.run.dir")
+        return found
     if resume_from is None:
-        return None
+        return []
     path = Path(str(resume_from)).expanduser()
     checkpoint = checkpoint_file.read(path)
+    if not {"run", "train_state", "random"} <= checkpoint["charrnn"].keys():
+        raise RequestError(f"resume_from: {path} holds a network and no run; begin a new run with init_from={path}")
+    return [(path, checkpoint)]
+
+
+def refuse_used_folder(resume_from: object, run: Path) -> None:
+    """Raise `RequestError` if the folder holds a run other than the one to go on with: it would be written over."""
+    folder = run / "checkpoints"
+    if resume_from == "last" or not any(folder.glob("*.ckpt")):
+        return
+    if resume_from is None or Path(str(resume_from)).expanduser().absolute().parent != folder.absolute():
+        raise RequestError(
+            f"{run} holds a run already; go on with it by resume_from=last, or name another hydra.run.dir"
+        )
+
+
+def _which_folder() -> str:
+    wanted = "resume_from=last needs the run's folder"
+    try:
+        run = latest_run()
+    except RequestError:
+        return f"{wanted}: add hydra.run.dir=DIR"
+    file = run / ".hydra" / "overrides.yaml"
+    overrides = [str(override) for override in OmegaConf.load(file)] if file.exists() else []
+    kept = [override for override in overrides if not override.startswith("resume_from=")]
+    command = ["python", "train.py", *kept, f"hydra.run.dir={run}", "resume_from=last"]
+    return f"{wanted}; for the newest run: {shlex.join(command)}"
+
+
+def choose(found: list[tuple[Path, dict[str, Any]]], steps: int) -> tuple[Path, dict[str, Any]] | None:
+    """The newest of the checkpoints before step `steps`; None if the run begins at its beginning.
+
+    A run that was killed after its last step repeats the steps since the checkpoint before, so that it ends as any
+    other. Raises `RequestError` for a checkpoint beyond that step.
+    """
+    if found and found[0][1]["global_step"] > steps:
+        path, checkpoint = found[0]
+        raise RequestError(
+            f"resume_from: {path} is at step {checkpoint['global_step']} and this run ends at {steps}; "
+            "raise trainer.max_steps or trainer.max_epochs"
+        )
+    before = [(path, checkpoint) for path, checkpoint in found if checkpoint["global_step"] < steps]
+    return before[0] if before and before[0][1]["global_step"] > 0 else None
+
+
+def require_fitting(path: Path, checkpoint: dict[str, Any], config: dict[str, Any], data: CharDataModule) -> None:
+    """Raise `RequestError`, with the overrides that would fit, if the checkpoint belongs to other settings."""
     about = checkpoint["charrnn"]
     was, now = flattened(about.get("config", {})), flattened(config)
     changed = [
@@ -45,14 +111,29 @@ def resumable(resume_from: object, config: dict[str, Any], corpus_sha256: str, s
     ]
     if changed:
         raise RequestError(f"resume_from: {path} was trained with other settings; go on with {' '.join(changed)}")
-    if about.get("data", {}).get("corpus_sha256") != corpus_sha256:
+    if about.get("data", {}).get("corpus_sha256") != data.corpus.sha256:
         raise RequestError(f"resume_from: {path} was trained on another text; name that one with data.path")
-    if checkpoint.get("global_step", 0) >= steps:
+    if about["vocabulary"] != data.vocabulary.settings:
         raise RequestError(
-            f"resume_from: {path} is at step {checkpoint['global_step']} and this run ends at {steps}; "
-            "raise trainer.max_steps or trainer.max_epochs"
+            f"resume_from: {path} has another vocabulary; go on with its data.level, data.min_count and "
+            "data.vocabulary_from"
         )
-    return str(path)
+
+
+def take_weights(init_from: object, network: CharRNN, data: CharDataModule) -> None:
+    """Begin with the weights of a checkpoint, and nothing else of it. Raises `RequestError` if they do not fit."""
+    path = Path(str(init_from)).expanduser()
+    checkpoint = checkpoint_file.read(path)
+    about = checkpoint["charrnn"]
+    if about["vocabulary"] != data.vocabulary.settings:
+        raise RequestError(f"init_from: {path} has another vocabulary than this text; take one with the same symbols")
+    weights = network_weights(checkpoint)
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    if {name: tuple(tensor.shape) for name, tensor in weights.items()} != wanted:
+        shape = ", ".join(f"model.{key}={about['network'].get(key)}" for key in ("cell", "hidden", "layers"))
+        raise RequestError(f"init_from: {path} holds another network; build the same one with {shape}")
+    with torch.no_grad():
+        network.load_state_dict(weights)
 
 
 def _within(key: str, kept: str) -> bool:

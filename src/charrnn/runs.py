@@ -5,12 +5,16 @@ outputs/sweep_<date>_<time>/    one such folder per job, leaderboard.csv, leader
 """
 
 import csv
+import fcntl
 import hashlib
 import io
 import json
+import logging
 import math
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,8 @@ from omegaconf import OmegaConf
 from charrnn import checkpoint_file
 from charrnn.errors import RequestError
 from charrnn.files import write_text
+
+log = logging.getLogger(__name__)
 
 # The project is installed in place (pip install -e), so its outputs lie beside its sources.
 OUTPUTS = Path(__file__).resolve().parents[2] / "outputs"
@@ -40,6 +46,26 @@ def job_folder_name(overrides: str, job: int) -> str:
     if name == overrides and len(name) <= LONGEST_NAME:
         return name
     return f"{name[:LONGEST_NAME].strip('_.-')}-{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Within the block no other process can be at work in this folder; `RequestError` if one is.
+
+    The system gives the lock back when the process ends, however it ends.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(run, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RequestError(f"another run is at work in {run}; wait for its end, or name another folder") from None
+        except OSError as error:  # some network file systems have no locks
+            log.warning("%s can't be locked (%s); see to it that one run at a time uses it", run, error.strerror)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def checkpoint_of(run: Path) -> Path:

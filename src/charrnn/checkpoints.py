@@ -1,0 +1,174 @@
+"""Which checkpoints a run writes, and when: `last.ckpt`, the one before it, and `best.ckpt`.
+
+All are written between two steps, after the figures of a step and before its validation, which a resume repeats.
+"""
+
+import logging
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.trainer.states import TrainerFn
+
+from charrnn import checkpoint_file
+from charrnn.errors import RequestError, RunFailed
+from charrnn.module import VALIDATION, CharRNNModule
+
+log = logging.getLogger(__name__)
+
+BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
+
+
+class Checkpoints(Callback):
+    """Writes `last.ckpt` every `every` steps, every `minutes`, before every validation and after step `steps`.
+
+    The one before stays as `previous.ckpt`. `best.ckpt` has the lowest validation loss so far. After step `steps` the
+    final weights are validated too, and compete: Lightning does not when `max_steps` ends inside an epoch. A file that
+    can't be written costs a warning; the older one stays.
+    """
+
+    def __init__(self, folder: Path, *, every: int, minutes: float, steps: int) -> None:
+        self.folder = folder
+        self._every, self._seconds, self._steps = every, 60 * minutes, steps
+        self._best = math.inf
+        self._validates = False  # whether a validation follows the step that is saved
+        self._saved_at = time.monotonic()
+        self.saved_step: int | None = None
+        self._before_batch: dict[str, Any] = {}
+        self._optimizer_is_at_work = False
+
+    @property
+    def best(self) -> Path:
+        """The best checkpoint, or the last one of a run without a validation part."""
+        best = self.folder / BEST
+        return best if best.exists() else self.folder / LAST
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self._best, "validates": self._validates}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._best, self._validates = float(state_dict["best"]), bool(state_dict["validates"])
+
+    def due(self, trainer: lightning.Trainer) -> bool:
+        """Whether the weights after this step are saved, so that they had better be good."""
+        late = time.monotonic() - self._saved_at >= self._seconds
+        return trainer.global_step % self._every == 0 or late or self._validation_follows(trainer)
+
+    def _validation_follows(self, trainer: lightning.Trainer) -> bool:
+        # Lightning counts batches here, over the epochs.
+        on_time = (trainer.fit_loop.total_batch_idx + 1) % trainer.val_check_interval == 0
+        return on_time or trainer.global_step >= self._steps
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        if trainer.global_step:
+            self.saved_step = trainer.global_step
+            self._best = self._best_until(trainer.global_step)
+            if self._validates and trainer.limit_val_batches:
+                _validate(trainer)
+        else:
+            self.save(trainer)  # what a recovery goes back to, until there is a better one
+        self._note_boundary(trainer, pl_module)
+
+    def _best_until(self, step: int) -> float:
+        """The loss to beat: that of `best.ckpt`, unless it is of a later step, which will come again, or not there."""
+        if not (self.folder / BEST).exists():
+            return math.inf
+        best = checkpoint_file.read(self.folder / BEST)
+        later = best["global_step"] > step
+        return self._best if later else float(best["callbacks"][type(self).__qualname__]["best"])
+
+    def on_before_optimizer_step(self, trainer: lightning.Trainer, pl_module: Any, optimizer: Any) -> None:
+        self._optimizer_is_at_work = True
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._optimizer_is_at_work = False
+        if not pl_module.made_a_step():
+            return
+        self._note_boundary(trainer, pl_module)
+        self._validates = self._validation_follows(trainer)
+        if self.due(trainer):
+            self.save(trainer)
+        if trainer.global_step >= self._steps:
+            trainer.val_check_batch = 1  # validate after every batch from here on, so after this one
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        value = float(trainer.callback_metrics[VALIDATION])
+        if trainer.state.fn == TrainerFn.FITTING and value < self._best:
+            self._best = value
+            self._write(trainer, self.folder / BEST)
+
+    def save(self, trainer: lightning.Trainer) -> None:
+        """Write `last.ckpt`, unless it is that of this step already; what was there becomes `previous.ckpt`."""
+        if self.saved_step == trainer.global_step:
+            return
+        last = self.folder / LAST
+        if self._write(trainer, last, keep=self.folder / PREVIOUS):
+            self.saved_step = trainer.global_step
+        self._saved_at = time.monotonic()
+
+    def _write(self, trainer: lightning.Trainer, path: Path, keep: Path | None = None) -> bool:
+        if trainer.logger is not None:
+            trainer.logger.save()  # the curves on the disk reach at least as far as the checkpoint
+        try:
+            trainer.save_checkpoint(path, storage_options=keep)
+        except OSError as error:
+            log.warning("%s can't be written (%s); the older one stays and training goes on", path, error.strerror)
+            return False
+        return True
+
+    def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Save the state after the last whole step, whatever the broken one had changed since."""
+        if not isinstance(exception, Exception) or isinstance(exception, RunFailed | RequestError):
+            return
+        if trainer.state.fn != TrainerFn.FITTING or not self._before_batch or self._optimizer_is_at_work:
+            return  # half of the weights may be those of the next step
+        before = self._before_batch
+        _loader(trainer).load_state_dict(before["loader"])
+        pl_module.return_to(before["module"])
+        torch.set_rng_state(before["random"])
+        progress = trainer.fit_loop.epoch_loop.batch_progress
+        counts: Any
+        for counts in (progress.total, progress.current):
+            counts.ready = counts.started = counts.processed = counts.completed
+        try:
+            self.save(trainer)
+        except Exception as error:  # the first error is the one to be told
+            log.warning("last.ckpt could not be brought up to date: %s", error)
+
+    def _note_boundary(self, trainer: lightning.Trainer, module: CharRNNModule) -> None:
+        self._before_batch = {
+            "loader": _loader(trainer).state_dict(),
+            "module": module.boundary(),
+            "random": torch.get_rng_state(),
+        }
+
+
+def _validate(trainer: lightning.Trainer) -> None:
+    """Validate within the fit, as its loop does after a step; going on from a checkpoint it would leave that out."""
+    loop = trainer.fit_loop.epoch_loop.val_loop
+    loop.restarting = False
+    trainer.validating = True
+    loop.run()
+    trainer.training = True
+
+
+def _loader(trainer: lightning.Trainer) -> Any:
+    return trainer.train_dataloader
+
+
+def readable_checkpoints(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """`last.ckpt` and `previous.ckpt`, as far as they are there and whole; a warning for one that is not."""
+    found = []
+    for path in (folder / LAST, folder / PREVIOUS):
+        if path.exists():
+            try:
+                found.append((path, checkpoint_file.read(path)))
+            except RequestError as error:
+                log.warning("%s", error)
+    return found

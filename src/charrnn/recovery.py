@@ -1,0 +1,84 @@
+"""Numbers that go wrong: a loss or a gradient that is no number, or a loss that explodes, and the way back."""
+
+import logging
+import math
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch import Callback
+
+from charrnn.checkpoints import Checkpoints, readable_checkpoints
+from charrnn.errors import RunFailed, require_integer, require_number
+from charrnn.module import CharRNNModule
+from charrnn.network import network_weights
+
+log = logging.getLogger(__name__)
+
+
+class Recovery(Callback):
+    """Goes back to the last saved weights when numbers go wrong, lowers the learning rate by `factor` and goes on.
+
+    Wrong is what is not finite, and a loss above `explosion` times its minimum in `patience` figures in a row. Steps
+    and the place in the text go on, the state starts from zero. After `retries` times the run fails.
+    """
+
+    def __init__(
+        self, checkpoints: Checkpoints, *, retries: int, factor: float, explosion: float, patience: int
+    ) -> None:
+        self._checkpoints = checkpoints
+        self._retries = require_integer("recovery.retries", retries, minimum=0)
+        self._factor = require_number("recovery.factor", factor, 0.0, below=1.0)
+        self._explosion = require_number("recovery.explosion", explosion, 1.0)
+        self._patience = require_integer("recovery.patience", patience)
+        self._used = 0
+        self._minimum = math.inf
+        self._high = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"used": self._used, "minimum": self._minimum, "high": self._high}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._used, self._minimum, self._high = (state_dict[key] for key in ("used", "minimum", "high"))
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if not (pl_module.logs_now() or (pl_module.made_a_step() and self._checkpoints.due(trainer))):
+            return
+        trouble = pl_module.trouble()
+        if trouble is None and pl_module.logs_now():
+            trouble = self._explodes(pl_module.mean_since_log(), trainer.global_step)
+        if trouble is not None:
+            self._go_back(trainer, pl_module, trouble)
+
+    def _explodes(self, nats: float, step: int) -> str | None:
+        self._minimum = min(self._minimum, nats)
+        self._high = self._high + 1 if nats > self._explosion * self._minimum else 0
+        if self._high < self._patience:
+            return None
+        return f"the loss is {nats:.3g} at step {step}, it was {self._minimum:.3g}"
+
+    def _go_back(self, trainer: lightning.Trainer, module: CharRNNModule, trouble: str) -> None:
+        advice = "lower optimizer.lr, or trainer.gradient_clip_val"
+        saved = readable_checkpoints(self._checkpoints.folder)
+        if self._used >= self._retries or not saved:
+            times = f" after {self._used} recoveries" if self._used else ""
+            raise RunFailed(f"{trouble}{times}; {advice}")
+        _, checkpoint = saved[0]
+        self._used, self._high, self._minimum = self._used + 1, 0, math.inf
+        with torch.no_grad():
+            module.network.load_state_dict(network_weights(checkpoint))
+        (optimizer,) = trainer.optimizers
+        rates = [{key: group[key] for key in ("lr", "initial_lr") if key in group} for group in optimizer.param_groups]
+        optimizer.load_state_dict(checkpoint["optimizer_states"][0])
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group.update({key: value * self._factor for key, value in rate.items()})
+        scheduler: Any = module.lr_schedulers()
+        if hasattr(scheduler, "base_lrs"):  # what the schedule multiplies
+            scheduler.base_lrs = [rate * self._factor for rate in scheduler.base_lrs]
+        module.forget()
+        log.warning(
+            "%s; back to the weights of step %s, learning rate x %g (%d of %d times)",
+            trouble, f"{checkpoint['global_step']:,}", self._factor, self._used, self._retries,
+        )  # fmt: skip

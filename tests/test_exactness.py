@@ -1,0 +1,280 @@
+"""A run that is killed anywhere and goes on gives what the undisturbed run gives, bit for bit."""
+
+import errno
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from charrnn import callbacks, checkpoint_file, experiment, module
+from charrnn.checkpoints import readable_checkpoints
+from charrnn.errors import RequestError
+from charrnn.overrides import CONF
+from charrnn.runs import locked, read_summary
+
+SMALL = (
+    "data=text", "model.hidden=6", "data.batch_size=3", "data.sequence_length=7", "trainer.accelerator=cpu",
+    "trainer.max_steps=60", "threads=1", "data.validation_fraction=0.1", "trainer.val_check_interval=12",
+    "trainer.log_every_n_steps=4", "checkpoint_every=10",
+)  # fmt: skip
+
+
+class Killed(BaseException):
+    """As SIGKILL: nobody handles it."""
+
+
+def train(folder: Path, text: Path, *overrides: str) -> dict[str, Any]:
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        cfg = compose("config", overrides=[*SMALL, f"data.path={text}", "resume_from=last", *overrides])
+    experiment.run(cfg, folder)
+    return read_summary(folder)
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """All that a run leaves, but for what the clock decides."""
+    saved = {name: checkpoint_file.read(folder / "checkpoints" / f"{name}.ckpt") for name in ("best", "last")}
+    points = EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 0}).Reload()
+    curves = {
+        tag: [(event.step, event.value) for event in points.Scalars(tag)]
+        for tag in points.Tags()["scalars"]
+        if not tag.startswith("speed")
+    }
+    summary = {key: value for key, value in read_summary(folder).items() if not re.search("second|checkpoint", key)}
+    return {
+        "weights": {name: checkpoint["state_dict"] for name, checkpoint in saved.items()},
+        "optimizer": {name: checkpoint["optimizer_states"] for name, checkpoint in saved.items()},
+        "position": saved["last"]["charrnn"]["random"]["torch"],
+        "curves": curves,
+        "samples": (folder / "samples.txt").read_text(),
+        "summary": summary,
+    }
+
+
+def assert_equal(ours: Any, theirs: Any, place: str = "") -> None:
+    if isinstance(theirs, dict):
+        assert ours.keys() == theirs.keys(), place
+        for key in theirs:
+            assert_equal(ours[key], theirs[key], f"{place}/{key}")
+    elif isinstance(theirs, list | tuple):
+        assert len(ours) == len(theirs), place
+        for i, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+            assert_equal(one, other, f"{place}/{i}")
+    elif isinstance(theirs, torch.Tensor):
+        assert torch.equal(ours, theirs), place
+    else:
+        assert ours == theirs, place
+
+
+def kill_at(step: int, owner: Any, hook: str, patch: pytest.MonkeyPatch, error: type[BaseException] = Killed) -> None:
+    """Kill the run when it calls this hook in or after this step."""
+    original: Callable[..., Any] = getattr(owner, hook)
+
+    def killing(self: Any, *arguments: Any, **named: Any) -> Any:
+        trainer = self.trainer if isinstance(self, module.CharRNNModule) else arguments[0]
+        if trainer.global_step >= step:
+            patch.undo()
+            raise error("killed by the test")
+        return original(self, *arguments, **named)
+
+    patch.setattr(owner, hook, killing)
+
+
+@pytest.fixture(scope="module")
+def text(docs: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("text") / "a.txt"
+    file.write_text(docs[:600])  # an epoch has 24 or 25 batches: 60 steps go over two ends of one
+    return file
+
+
+CASES = {
+    "stream": (),
+    "shuffle": ("data.order=shuffle",),
+    "dropout": ("model.layers=2", "model.dropout=0.3"),
+    "accumulation": ("trainer.accumulate_grad_batches=3", "checkpoint_every=5"),
+    "plateau": ("scheduler=plateau", "scheduler.patience=0", "data.order=shuffle"),
+    "epochs": ("trainer.max_steps=-1", "trainer.max_epochs=3", "trainer.val_check_interval=24", "checkpoint_every=24"),
+    "adagrad, relu": ("optimizer=adagrad", "model.activation=relu", "trainer.val_check_interval=10"),
+}
+MOMENTS = [
+    (callbacks.Curves, "on_train_batch_end", 3),  # before the first checkpoint
+    (module.CharRNNModule, "training_step", 20),  # a checkpoint's step
+    (callbacks.Progress, "on_train_batch_end", 24),  # after the figures, before the checkpoint; an epoch's end
+    (module.CharRNNModule, "validation_step", 36),
+    (callbacks.Progress, "on_validation_end", 48),  # before best.ckpt
+    (module.CharRNNModule, "training_step", 48),
+    (module.CharRNNModule, "validation_step", 60),  # the last validation
+    (experiment, "_measure", 0),  # after the fit
+]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(request: pytest.FixtureRequest, text: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    overrides = CASES[request.param]
+    folder = tmp_path_factory.mktemp("whole")
+    train(folder, text, *overrides)
+    return overrides, outcome(folder)
+
+
+@pytest.mark.parametrize(
+    ("undisturbed", "owner", "hook", "step"),
+    # Every second pair: all cases, all moments, half of the time.
+    [(case, *moment) for i, case in enumerate(CASES) for j, moment in enumerate(MOMENTS) if (i + j) % 2 == 0],
+    indirect=["undisturbed"],
+)
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(
+    undisturbed: Any, text: Path, tmp_path: Path, owner: Any, hook: str, step: int
+) -> None:
+    overrides, whole = undisturbed
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        if owner is experiment:
+            patch.setattr(experiment, hook, lambda *_: (_ for _ in ()).throw(Killed))
+        else:
+            kill_at(step, owner, hook, patch)
+        train(tmp_path, text, *overrides)
+        raise Killed  # the run of fewer steps ended before
+    go_on(tmp_path, text, *overrides)
+    assert_equal(outcome(tmp_path), whole)
+
+
+@pytest.mark.parametrize("undisturbed", ["dropout", "accumulation"], indirect=True)
+def test_an_error_within_a_step_loses_nothing(undisturbed: Any, text: Path, tmp_path: Path) -> None:
+    overrides, whole = undisturbed
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError, match="by the test"):
+        kill_at(27, module.CharRNNModule, "backward", patch, RuntimeError)
+        train(tmp_path, text, *overrides)
+    assert read_summary(tmp_path)["status"] == "failed"
+    assert checkpoint_file.read(tmp_path / "checkpoints" / "last.ckpt")["global_step"] == 27
+    go_on(tmp_path, text, *overrides)
+    assert_equal(outcome(tmp_path), whole)
+
+
+@pytest.mark.parametrize("undisturbed", ["stream"], indirect=True)
+@pytest.mark.parametrize("write", range(2, 16, 3))
+@pytest.mark.parametrize("moment", ["fsync", "replace"])
+def test_a_kill_within_a_checkpoint_write(
+    undisturbed: Any, text: Path, tmp_path: Path, write: int, moment: str
+) -> None:
+    overrides, whole = undisturbed
+    count = 0
+
+    def killing(original: Any) -> Any:
+        def call(*arguments: Any) -> Any:
+            nonlocal count
+            count += 1
+            if count == write:
+                raise Killed
+            return original(*arguments)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        owner: Any = os if moment == "fsync" else Path
+        patch.setattr(owner, moment, killing(getattr(owner, moment)))
+        train(tmp_path, text, *overrides)
+    go_on(tmp_path, text, *overrides)
+    assert_equal(outcome(tmp_path), whole)
+
+
+@pytest.mark.parametrize("undisturbed", ["shuffle"], indirect=True)
+def test_a_torn_last_checkpoint_is_seen_and_the_one_before_is_taken(
+    undisturbed: Any, text: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    overrides, whole = undisturbed
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        kill_at(35, module.CharRNNModule, "training_step", patch)
+        train(tmp_path, text, *overrides)
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    raw = last.read_bytes()
+    for tenth in range(10):
+        last.write_bytes(raw[: len(raw) * tenth // 10])
+        (path, checkpoint), *rest = readable_checkpoints(last.parent)
+        assert (path.name, checkpoint["global_step"], rest) == ("previous.ckpt", 24, [])
+    last.write_bytes(raw[:5000] + b"changed" + raw[5007:])
+    go_on(tmp_path, text, *overrides)
+    assert "last.ckpt is not a readable checkpoint" in caplog.text
+    assert_equal(outcome(tmp_path), whole)
+
+
+@pytest.mark.parametrize("undisturbed", ["stream"], indirect=True)
+def test_a_full_disk_costs_a_warning_and_the_run_goes_on(
+    undisturbed: Any, text: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    overrides, whole = undisturbed
+    write = checkpoint_file.write
+
+    def full_for_a_while(checkpoint: dict[str, Any], path: Path, keep: Path | None = None) -> None:
+        if 10 < checkpoint["global_step"] < 40:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(checkpoint, path, keep)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint_file, "write", full_for_a_while)
+        train(tmp_path, text, *overrides)
+    assert "last.ckpt can't be written (No space left on device); the older one stays" in caplog.text
+    ours = outcome(tmp_path)
+    assert_equal(ours["weights"]["last"], whole["weights"]["last"])
+    assert_equal(ours["curves"]["nats_per_char/train"], whole["curves"]["nats_per_char/train"])
+
+
+def test_a_finished_run_is_left_alone_and_goes_on_when_asked_for_more(text: Path, tmp_path: Path) -> None:
+    constant = ("scheduler=constant", "data.test_fraction=0")
+    train(tmp_path / "whole", text, *constant)
+    train(tmp_path / "run", text, *constant, "trainer.max_steps=36")
+    before = {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()}
+    train(tmp_path / "run", text, *constant, "trainer.max_steps=36")
+    train(tmp_path / "run", text, *constant, "trainer.max_steps=20")
+    assert {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()} == before
+    go_on(tmp_path / "run", text, *constant)
+    ours, whole = outcome(tmp_path / "run"), outcome(tmp_path / "whole")
+    assert_equal(ours["weights"], whole["weights"])
+    assert_equal(ours["curves"]["nats_per_char/train"], whole["curves"]["nats_per_char/train"])
+    assert_equal(ours["curves"]["nats_per_char/val"], whole["curves"]["nats_per_char/val"])
+
+
+def test_a_run_goes_on_in_another_folder(text: Path, tmp_path: Path) -> None:
+    train(tmp_path / "whole", text, "scheduler=constant")
+    train(tmp_path / "half", text, "scheduler=constant", "trainer.max_steps=31")
+    train(tmp_path / "rest", text, "scheduler=constant", f"resume_from={tmp_path}/half/checkpoints/last.ckpt")
+    whole, rest = outcome(tmp_path / "whole"), outcome(tmp_path / "rest")
+    assert_equal(rest["weights"]["last"], whole["weights"]["last"])
+    assert [step for step, _ in rest["curves"]["nats_per_char/train"]] == list(range(32, 61, 4))
+    assert rest["summary"]["best_step"] >= 31  # the best of before lies elsewhere
+
+
+def test_a_folder_in_use_or_with_another_run_is_refused_and_left_as_it_is(text: Path, tmp_path: Path) -> None:
+    train(tmp_path, text, "trainer.max_steps=5")
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    with pytest.raises(RequestError, match="holds a run already; go on with it by resume_from=last"):
+        train(tmp_path, text, "resume_from=null")
+    with locked(tmp_path), pytest.raises(RequestError, match="another run is at work in"):
+        train(tmp_path, text)
+    with pytest.raises(RequestError, match="was trained with other settings; go on with model.hidden=6"):
+        train(tmp_path, text, "trainer.max_steps=9", "model.hidden=7")
+    with pytest.raises(RequestError, match="has another vocabulary"):
+        train(tmp_path, text, "trainer.max_steps=9", "data.min_count=3")
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+
+
+def test_a_new_run_may_begin_with_the_weights_of_another(text: Path, tmp_path: Path) -> None:
+    train(tmp_path / "first", text)
+    init = f"init_from={tmp_path}/first/checkpoints/best.ckpt"
+    train(tmp_path / "second", text, init, "optimizer.lr=0", "optimizer.weight_decay=0")
+    first, second = outcome(tmp_path / "first"), outcome(tmp_path / "second")
+    assert_equal(second["weights"]["last"], first["weights"]["best"])
+    assert second["summary"]["best_step"] == 12
+    with pytest.raises(RequestError, match="holds another network; build the same one with .* model.hidden=6"):
+        train(tmp_path / "third", text, init, "model.hidden=7")
+
+
+def go_on(folder: Path, text: Path, *overrides: str) -> None:
+    """As a command given again, some seconds later."""
+    for file in folder.glob("events.out.tfevents.*"):
+        name = file.name.split(".")
+        file.rename(file.with_name(".".join([*name[:3], str(int(name[3]) - 60), *name[4:]])))
+    train(folder, text, *overrides)

@@ -1,0 +1,112 @@
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from charrnn import checkpoint_file, experiment
+from charrnn.errors import RunFailed
+from charrnn.module import CharRNNModule
+from charrnn.overrides import CONF
+from charrnn.runs import read_summary
+
+SMALL = (
+    "data=text", "model.hidden=6", "data.batch_size=3", "data.sequence_length=7", "trainer.accelerator=cpu",
+    "trainer.max_steps=40", "threads=1", "trainer.val_check_interval=20", "trainer.log_every_n_steps=4",
+    "checkpoint_every=10", "scheduler=constant", "optimizer=sgd", "optimizer.lr=0.1",
+)  # fmt: skip
+
+
+def train(folder: Path, text: Path, *overrides: str) -> dict[str, Any]:
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        cfg = compose("config", overrides=[*SMALL, f"data.path={text}", *overrides])
+    experiment.run(cfg, folder)
+    return read_summary(folder)
+
+
+def spoil(patch: pytest.MonkeyPatch, steps: set[int], factor: float, *, gradient_of: str = "") -> None:
+    """Multiply the loss, or the gradient of one parameter, in these steps; each once."""
+    original = CharRNNModule.training_step
+
+    def training_step(self: CharRNNModule, batch: Any, batch_idx: int) -> Any:
+        loss = original(self, batch, batch_idx)
+        step = self.global_step + 1
+        if step not in steps:
+            return loss
+        steps.remove(step)
+        if gradient_of:
+            parameter = dict(self.network.named_parameters())[gradient_of]
+            handle = parameter.register_hook(lambda gradient: (handle.remove(), gradient * factor)[1])
+            return loss
+        self._nats_since_log[-1] = (loss.detach() * factor, *self._nats_since_log[-1][1:])
+        return loss * factor
+
+    patch.setattr(CharRNNModule, "training_step", training_step)
+
+
+@pytest.mark.parametrize(
+    ("gradient_of", "told"),
+    [
+        ("", "the loss is nan at step 26"),
+        ("cells.0.hidden_to_hidden", "the gradient of cells.0.hidden_to_hidden is nan at step 26"),
+        ("output_bias", "the gradient of output_bias is nan at step 26"),
+    ],
+)
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "plateau", "step"])
+def test_training_goes_back_and_on_with_a_lower_rate(
+    text_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, gradient_of: str, told: str, schedule: str
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        spoil(patch, {26}, math.nan, gradient_of=gradient_of)
+        summary = train(tmp_path, text_file, f"scheduler={schedule}")
+    assert f"{told}; back to the weights of step 20, learning rate x 0.5 (1 of 3 times)" in caplog.text
+    assert (summary["status"], summary["steps"]) == ("finished", 40)
+    last = checkpoint_file.read(tmp_path / "checkpoints" / "last.ckpt")
+    assert all(tensor.isfinite().all() for tensor in last["state_dict"].values())
+    points = EventAccumulator(str(tmp_path), size_guidance={"scalars": 0}).Reload()
+    rates = {event.step: event.value for event in points.Scalars("optimizer/learning_rate")}
+    assert rates[40] < 0.51 * rates[24]
+    assert last["callbacks"]["Recovery"]["used"] == 1
+
+
+def test_an_explosion_is_told_from_a_bad_moment(
+    text_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        spoil(patch, {9, 10}, 100.0)
+        train(tmp_path / "moment", text_file, "recovery.patience=2")
+    assert "back to the weights" not in caplog.text
+    with pytest.MonkeyPatch.context() as patch:
+        spoil(patch, set(range(9, 17)), 100.0)
+        train(tmp_path / "lasting", text_file, "recovery.patience=2")
+    assert "at step 16, it was" in caplog.text
+    assert "back to the weights of step 10" in caplog.text
+
+
+def test_after_so_many_times_the_run_fails_with_advice(text_file: Path, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(RunFailed, match="step 23 after 2 recoveries; lower opt"):
+        spoil(patch, {9, 17, 23}, math.inf)
+        train(tmp_path, text_file, "recovery.retries=2")
+    summary = read_summary(tmp_path)
+    assert summary["status"] == "failed"
+    assert "the loss is inf at step 23" in summary["reason"]
+    last = checkpoint_file.read(tmp_path / "checkpoints" / "last.ckpt")
+    assert all(tensor.isfinite().all() for tensor in last["state_dict"].values())
+
+
+def test_no_checkpoint_holds_numbers_that_went_wrong(text_file: Path, tmp_path: Path) -> None:
+    """Also where a checkpoint is due before the next figures."""
+    with pytest.MonkeyPatch.context() as patch:
+        spoil(patch, {9}, math.nan)
+        train(tmp_path, text_file, "trainer.log_every_n_steps=40", "trainer.max_steps=10")
+    last = checkpoint_file.read(tmp_path / "checkpoints" / "last.ckpt")
+    assert last["global_step"] == 10
+    assert all(tensor.isfinite().all() for tensor in last["state_dict"].values())
+
+
+def test_denormal_numbers_are_flushed(text_file: Path, tmp_path: Path) -> None:
+    train(tmp_path, text_file, "trainer.max_steps=1")
+    assert float(torch.full((), 1e-30) * 1e-10) == 0.0
