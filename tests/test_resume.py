@@ -80,11 +80,13 @@ def test_which_checkpoint(tmp_path: Path) -> None:
     write(tmp_path / "previous.ckpt", 10)
     write(tmp_path / "last.ckpt", 20)
     found = checkpoints_to_go_on_from("last", tmp_path, True)
-    steps = {limit: choose(found, limit) for limit in (20, 30)}
+    steps = {limit: choose(found, limit, own=True) for limit in (20, 30)}
     # A run that was killed after its last step repeats some, so that its end is as any other's.
     assert {limit: chosen[1]["global_step"] for limit, chosen in steps.items() if chosen} == {20: 10, 30: 20}
     with pytest.raises(RequestError, match="is at step 20 and this run ends at 15; raise trainer.max_steps"):
-        choose(found, 15)
+        choose(found, 15, own=True)
+    with pytest.raises(RequestError, match="is at step 20 and this run ends at 20"):
+        choose(found[:1], 20, own=False)
     ((path, _),) = checkpoints_to_go_on_from(str(tmp_path / "previous.ckpt"), tmp_path, True)
     assert path == tmp_path / "previous.ckpt"
     for name in ("last", "previous"):

@@ -64,6 +64,8 @@ class Checkpoints(Callback):
         return on_time or trainer.global_step >= self._steps
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        for torn in self.folder.glob(".*.tmp"):  # of a process that was killed while it wrote
+            torn.unlink()
         if trainer.global_step:
             self.saved_step = trainer.global_step
             self._best = self._best_until(trainer.global_step)

@@ -103,7 +103,7 @@ def _run(cfg: DictConfig, folder: Path, named: bool, summary: dict[str, Any]) ->
         log.info("the run in %s has finished its %s steps; nothing to do", shown(folder), f"{over['steps']:,}")
         summary.update(over)
         return _number(over["val_bits_per_char"])
-    resumed = choose(found, steps)
+    resumed = choose(found, steps, own=cfg.resume_from == "last")
     if resumed is not None:
         require_fitting(*resumed, plain(cfg), data)
     elif cfg.init_from is not None:

@@ -84,13 +84,13 @@ def _which_folder() -> str:
     return f"{wanted}; for the newest run: {shlex.join(command)}"
 
 
-def choose(found: list[tuple[Path, dict[str, Any]]], steps: int) -> tuple[Path, dict[str, Any]] | None:
+def choose(found: list[tuple[Path, dict[str, Any]]], steps: int, *, own: bool) -> tuple[Path, dict[str, Any]] | None:
     """The newest of the checkpoints before step `steps`; None if the run begins at its beginning.
 
-    A run that was killed after its last step repeats the steps since the checkpoint before, so that it ends as any
-    other. Raises `RequestError` for a checkpoint beyond that step.
+    If they are the run's `own`, it was killed after its last step: it repeats the steps since the checkpoint before,
+    so that it ends as any other. Raises `RequestError` for a checkpoint beyond that step.
     """
-    if found and found[0][1]["global_step"] > steps:
+    if found and found[0][1]["global_step"] >= steps + own:
         path, checkpoint = found[0]
         raise RequestError(
             f"resume_from: {path} is at step {checkpoint['global_step']} and this run ends at {steps}; "

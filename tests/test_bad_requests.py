@@ -1,0 +1,267 @@
+"""What a user may get wrong: one line on stderr, exit code 2, no traceback, nothing half made, nothing executed.
+
+The commands run within this process, since each start of Python takes seconds; the last test starts real ones.
+"""
+
+import contextlib
+import gzip
+import io
+import logging
+import os
+import re
+import runpy
+import shutil
+import sys
+import warnings
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from charrnn import checkpoint_file
+from charrnn.runs import locked, read_summary
+from conftest import ROOT, command
+
+TINY = (
+    "data=text", "data.path=text.txt", "model.hidden=4", "data.batch_size=2", "data.sequence_length=3", "threads=1",
+    "trainer.accelerator=cpu", "trainer.max_steps=2", "trainer.log_every_n_steps=1",
+)  # fmt: skip
+
+
+sys.path.insert(0, str(ROOT / "scripts"))  # as Python does for the script that it runs
+
+
+def call(script: str, *arguments: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a script with these arguments, in this process."""
+    root = logging.getLogger()
+    before = (root.level, list(root.handlers), sys.argv)
+    out, err = io.StringIO(), io.StringIO()
+    out.reconfigure = err.reconfigure = lambda **_: None  # type: ignore[attr-defined]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            sys.argv = [script, *arguments]
+            try:
+                runpy.run_path(str(ROOT / script), run_name="__main__")
+                code: Any = 0
+            except SystemExit as stop:
+                code = stop.code
+    finally:
+        for handler in set(root.handlers) - set(before[1]):
+            handler.close()
+        root.setLevel(before[0])
+        root.handlers[:] = before[1]
+        sys.argv = before[2]
+    return int(code or 0), out.getvalue(), err.getvalue()
+
+
+class Malicious:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("executed",)
+
+
+@pytest.fixture(scope="module")
+def place(docs: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with texts and checkpoints, good and bad, and a finished run."""
+    folder = tmp_path_factory.mktemp("place")
+    (folder / "text.txt").write_text(docs[:3000])
+    (folder / "latin.txt").write_bytes("caf\xe9 ".encode("latin-1") * 50)
+    (folder / "empty.txt").touch()
+    (folder / "short.txt").write_text("abc")
+    (folder / "greek.txt").write_text("αβγ" * 20)
+    (folder / "broken.txt.gz").write_bytes(gzip.compress(b"a" * 999)[:-9])
+    (folder / "folder").mkdir()
+    with contextlib.chdir(folder):
+        assert call("train.py", *TINY, f"hydra.run.dir={folder}/run")[0] == 0
+    good = folder / "run" / "checkpoints" / "best.ckpt"
+    raw = good.read_bytes()
+    (folder / "torn.ckpt").write_bytes(raw[: len(raw) // 2])
+    (folder / "changed.ckpt").write_bytes(raw[: len(raw) // 2] + b"x" + raw[len(raw) // 2 + 1 :])
+    (folder / "text.ckpt").write_text("no checkpoint")
+    checkpoint = checkpoint_file.read(good)
+    torch.save({**checkpoint, "more": Malicious()}, folder / "malicious.ckpt")
+    torch.save({"state_dict": {}}, folder / "foreign.ckpt")
+    torch.save({**checkpoint, "charrnn": {**checkpoint["charrnn"], "format": 99}}, folder / "future.ckpt")
+    torch.save({**checkpoint, "charrnn": {**checkpoint["charrnn"], "vocabulary": 7}}, folder / "odd.ckpt")
+    with zipfile.ZipFile(folder / "bomb.ckpt", "w", zipfile.ZIP_DEFLATED) as bomb:
+        for name in ("archive/data.pkl", "archive/data/0", "archive/version"):
+            bomb.writestr(name, b"0" * 10_000_000)
+    return folder
+
+
+@pytest.fixture
+def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(place)
+    before = {path: path.stat().st_mtime_ns for path in place.rglob("*") if path.is_file()}
+    yield place
+    shutil.rmtree(place / "new", ignore_errors=True)
+    after = {path: path.stat().st_mtime_ns for path in place.rglob("*") if path.is_file()}
+    assert after == before, "something was made or changed"
+
+
+def refused(code: int, stdout: str, stderr: str, message: str, script: str) -> None:
+    assert code == 2, stderr
+    assert message in stderr or re.search(message, stderr), stderr
+    assert stderr.count("\n") == 1, stderr
+    assert stderr.startswith(f"{Path(script).name}: ")
+    assert "Traceback" not in stdout + stderr
+
+
+# Refused by Hydra or before it: no folder is made.
+COMMAND_LINES = [
+    (("model.hiden=1",), r"no setting model.hiden; did you mean model.hidden\?"),
+    (("model=elmo",), "model=elmo is not an option of model; it has elman"),
+    (("trainer=ddp",), "trainer=ddp is not an option of trainer; it has auto, cpu, gpu, mps"),
+    (("optimizer=adamm",), "optimizer=adamm is not an option of optimizer; it has adagrad, adam, adamw"),
+    (("data=../a/b.txt",), "data=../a/b.txt is not an option of data; .*data=text data.path=FILE"),
+    (("experiment=best",), "no setting experiment"),
+    (("foo=1",), "no setting foo"),
+    (("recovery.tries=2",), "no setting recovery.tries"),
+    (("model=null",), "Config group override must be a string"),
+    (("model.hidden",), "written key=value, got 'model.hidden'"),
+    (("--hidden=3",), "unrecognized arguments: --hidden=3"),
+    (("data.path=~/b.txt",), """needs quotes; write 'data.path="~/b.txt"'"""),
+    (("resume_from=a/model.hidden=64,lr=1/last.ckpt",), """write 'resume_from="a/model.hidden=64,lr=1/last.ckpt"'"""),
+    (("-m", "model.hiden=1,2", "hydra.sweep.dir=sweep_x"), "no setting model.hiden"),
+    (("-m", "seed=1,1"), "seed is swept over 1 twice"),
+    (("model.hidden=1,2",), "model.hidden"),
+    (("hydra.run.dir=/dev/null/x",), "/dev/null/x"),
+]
+# Refused by the job: the folder's summary says why.
+SETTINGS = [
+    (("seed=x",), "seed must be an integer of at least 0, got 'x'"),
+    (("seed=-1",), "seed must be an integer of at least 0, got -1"),
+    (("seed=4294967296",), "seed must be below 2**32, got 4294967296"),
+    (("threads=0",), "threads must be a positive integer, got 0"),
+    (("+foo=1",), "foo is not a setting"),
+    (("~optimizer",), "optimizer is missing"),
+    (("dry_run=perhaps",), "dry_run must be true or false, got 'perhaps'"),
+    (("checkpoint_every=0",), "checkpoint_every must be a positive integer, got 0"),
+    (("checkpoint_minutes=soon",), "checkpoint_minutes must be a number of at least 0, got 'soon'"),
+    (("+recovery.tries=2",), "recovery.tries is not a setting here; recovery has retries"),
+    (("recovery.factor=2",), "recovery.factor must be a number of at least 0 and below 1, got 2"),
+    (("recovery.retries=-1",), "recovery.retries must be an integer of at least 0, got -1"),
+    (("model.hidden=abc",), "model.hidden must be a positive integer, got 'abc'"),
+    (("model.hidden=0",), "model.hidden must be a positive integer, got 0"),
+    (("model.layers=1.5",), "model.layers must be a positive integer, got 1.5"),
+    (("model.activation=gelu",), "model.activation must be one of tanh, relu; got 'gelu'"),
+    (("model.dropout=1",), "model.dropout must be a number of at least 0 and below 1, got 1"),
+    (("model.kernel=fast",), "model.kernel must be one of auto, reference"),
+    (("model.kernel=triton",), "kernel=triton cannot serve here: it needs a CUDA device"),
+    (("+model.hiden=1",), "model.hiden is not a setting here; model has"),
+    (("data.path=???",), "data.path has no value"),
+    (("data.path=/nowhere.txt",), "there is no text file /nowhere.txt"),
+    (("data.path=empty.txt",), "empty.txt is empty; name another text"),
+    (("data.path=short.txt",), "too few for data.batch_size=2 times data.sequence_length=3"),
+    (("data.path=latin.txt",), "latin.txt is not utf-8: bytes e9 at offset 3"),
+    (("data.path=broken.txt.gz",), "broken.txt.gz is a broken or cut-off archive"),
+    (("data.path=folder",), "no file in folder matches data.pattern"),
+    (("data.path=[]",), "got an empty list"),
+    (("data.path='no*.txt'",), "no file matches .*; check the pattern"),
+    (("data.sha256=abc",), "has another sha256 than asked for: abc wanted"),
+    (("data.encoding=klingon",), "data.encoding must be one that Python knows"),
+    (("data.level=word",), "data.level must be one of char, byte; got 'word'"),
+    (("data.order=random",), "data.order must be one of stream, shuffle; got 'random'"),
+    (("data.validation_fraction=0.9", "data.test_fraction=0.2"), "must stay below 1, got 0.9 + 0.2"),
+    (("data.validation_fraction=1e-9",), "raise data.validation_fraction or set it to 0"),
+    (("optimizer.lr=fast",), "optimizer.lr must be a number of at least 0, got 'fast'"),
+    (("optimizer.lr=-1",), "optimizer.lr must be a number of at least 0, got -1"),
+    (("optimizer.betas=[2,3]",), "Invalid beta parameter"),
+    (("scheduler.warmup_steps=-1",), "scheduler"),
+    (("scheduler=plateau", "data.validation_fraction=0"), "scheduler=plateau looks at the validation part"),
+    (("trainer.max_steps=-1",), "a run needs an end: set trainer.max_steps"),
+    (("trainer.max_steps=many",), "trainer.max_steps must be a positive integer, got 'many'"),
+    (("trainer.devices=2",), "trainer.devices must be 1, got 2"),
+    (("trainer.precision=8",), "trainer.precision must be one of"),
+    (("trainer.precision=16-mixed",), "needs a GPU; on a CPU write trainer.precision=bf16-mixed"),
+    (("trainer.accelerator=tpu",), "trainer.accelerator=tpu is not available here"),
+    (("trainer.gradient_clip_val=0",), "would stop all learning"),
+    (("+trainer.logger=true",), "trainer.logger is set by the run itself"),
+    (("resume_from=gone.ckpt",), "there is no checkpoint file gone.ckpt"),
+    (("resume_from=folder",), "folder is a folder; name a checkpoint file"),
+    (("resume_from=torn.ckpt",), "torn.ckpt is not a readable checkpoint"),
+    (("resume_from=changed.ckpt",), "changed.ckpt is not a readable checkpoint"),
+    (("resume_from=text.ckpt",), "text.ckpt is not a readable checkpoint"),
+    (("resume_from=malicious.ckpt",), "malicious.ckpt is not a readable checkpoint"),
+    (("resume_from=bomb.ckpt",), "bomb.ckpt is not a readable checkpoint"),
+    (("resume_from=foreign.ckpt",), "foreign.ckpt is not a checkpoint of this project"),
+    (("resume_from=future.ckpt",), "has checkpoint format 99, this version reads 2; update charrnn"),
+    (("resume_from=run/checkpoints/last.ckpt",), "is at step 2 and this run ends at 2; raise trainer.max_steps"),
+    (("init_from=gone.ckpt",), "there is no checkpoint file gone.ckpt"),
+    (("init_from=malicious.ckpt",), "malicious.ckpt is not a readable checkpoint"),
+    (("init_from=run/checkpoints/best.ckpt", "model.hidden=5"), "holds another network; build the same one with"),
+    (("init_from=run/checkpoints/best.ckpt", "data.path=greek.txt"), "has another vocabulary than this text"),
+]
+SCRIPTS = [
+    ("generate", ("--run", "nowhere"), "there is no run folder nowhere; name one, or write --run latest"),
+    ("generate", ("--run", "text.txt"), "text.txt is a file; name it with --checkpoint"),
+    ("generate", ("--run", "folder"), "folder holds no readable checkpoint"),
+    ("generate", ("--checkpoint", "bomb.ckpt"), "bomb.ckpt is not a readable checkpoint"),
+    ("generate", ("--checkpoint", "odd.ckpt"), "does not fit together"),
+    ("generate", ("--run", "run", "--prompt", "naïve"), r"'ï' \(U\+00EF\) at position 2"),
+    ("generate", ("--run", "run", "--temperature", "-1"), "temperature must be a number of at least 0"),
+    ("generate", ("--run", "run", "--temperature", "nan"), "temperature must be a number of at least 0"),
+    ("generate", ("--run", "run", "--length", "-5"), "length must be an integer of at least 0, got -5"),
+    ("generate", ("--run", "run", "--length", "abc"), "invalid int value: 'abc'"),
+    ("generate", ("--run", "run", "--seed", "-1"), "seed must be an integer of at least 0, got -1"),
+    ("generate", ("--top",), "unrecognized arguments: --top"),
+    ("evaluate", ("--run", "run", "--text", "/nowhere.txt"), "there is no text file /nowhere.txt"),
+    ("evaluate", ("--run", "run", "--text", "short.txt", "--window", "5"), "--window goes with --protocol windows"),
+    ("evaluate", ("--run", "run", "--text", "greek.txt"), "has characters that are not among the"),
+    ("evaluate", ("--run", "run", "--text", "latin.txt"), "latin.txt is not utf-8"),
+    ("evaluate", ("--run", "run", "--text", "empty.txt"), "empty.txt is empty"),
+    ("evaluate", ("--run", "run", "--text", "short.txt", "--protocol", "windows"), "a window of 64 needs a text of 65"),
+    ("evaluate", ("--run", "run", "--split", "some"), "invalid choice: 'some'"),
+    ("evaluate", ("--checkpoint", "malicious.ckpt"), "malicious.ckpt is not a readable checkpoint"),
+    ("benchmark", (), "required: subcommand"),
+    ("benchmark", ("recurrence", "--grid", "64,64"), "--grid takes sizes like 64,64,256, got 64,64"),
+    ("torture", ("--kills", "few"), "invalid int value: 'few'"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "message"), COMMAND_LINES)
+def test_command_lines(here: Path, overrides: tuple[str, ...], message: str) -> None:
+    code, stdout, stderr = call("train.py", *overrides)
+    refused(code, stdout, stderr, message, "train.py")
+    assert stdout == ""
+
+
+@pytest.mark.parametrize(("overrides", "message"), SETTINGS)
+def test_settings(here: Path, overrides: tuple[str, ...], message: str) -> None:
+    code, stdout, stderr = call("train.py", f"hydra.run.dir={here}/new", *TINY, *overrides)
+    refused(code, stdout, stderr, message, "train.py")
+    summary = read_summary(here / "new")
+    assert summary["status"] == "failed"
+    assert f"train.py: {summary['reason']}\n" == stderr
+    assert not (here / "new" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(("script", "arguments", "message"), SCRIPTS)
+def test_scripts(here: Path, script: str, arguments: tuple[str, ...], message: str) -> None:
+    code, stdout, stderr = call(f"scripts/{script}.py", *arguments)
+    refused(code, stdout, stderr, message, f"{script}.py")
+    assert stdout == ""
+
+
+def test_a_folder_that_is_in_use_or_holds_another_run(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    files = [place / "run" / "summary.json", *(place / "run" / "checkpoints").iterdir()]
+    before = [file.read_bytes() for file in files]
+    refused(*call("train.py", *TINY, f"hydra.run.dir={place}/run"), "holds a run already", "train.py")
+    with locked(place / "run"):
+        again = call("train.py", *TINY, f"hydra.run.dir={place}/run", "resume_from=last")
+    refused(*again, "another run is at work in", "train.py")
+    assert [file.read_bytes() for file in files] == before
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(COMMAND_LINES) + len(SETTINGS) + len(SCRIPTS) >= 60
+
+
+@pytest.mark.parametrize("overrides", [("model.hiden=1",), ("model.hidden=abc", "hydra.run.dir=run")])
+def test_as_a_process(overrides: tuple[str, ...], tmp_path: Path) -> None:
+    done = command("train.py", *overrides, cwd=tmp_path)
+    refused(done.returncode, done.stdout, done.stderr, "model.hid", "train.py")
