@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RUN = (
     "model.hidden=64", "model.layers=2", "model.dropout=0.2", "trainer.accelerator=cpu", "threads=1",
     "trainer.accumulate_grad_batches=2", "trainer.val_check_interval=90", "trainer.log_every_n_steps=10",
-    "data.validation_fraction=0.01", "data.test_fraction=0.01", "checkpoint_every=15", "resume_from=last",
+    "data.validation_fraction=0.01", "data.test_fraction=0.01", "checkpoint_every=5", "resume_from=last",
 )  # fmt: skip
 IN_THE_START = 0.1  # share of the kills before the training has begun
 
@@ -109,12 +109,12 @@ def main() -> None:
     runs = 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for order in ("stream", "shuffle"):
-            run_to_the_end(folder / f"undisturbed-{order}", arguments.steps, order)
-        seconds = read_summary(folder / "undisturbed-stream")["train_seconds"]
         while sum(count for place, count in places.items() if place != "finished") < arguments.kills:
             order = ("stream", "shuffle")[runs % 2]
-            run = folder / f"run-{runs}"
+            run, undisturbed = folder / f"run-{runs}", folder / f"undisturbed-{order}"
+            if not undisturbed.exists():
+                run_to_the_end(undisturbed, arguments.steps, order)
+            seconds = read_summary(undisturbed)["train_seconds"]
             place = ""
             while place != "finished":
                 left = arguments.kills - sum(count for place, count in places.items() if place != "finished")
@@ -123,7 +123,7 @@ def main() -> None:
                     break
                 place = kill_once(run, arguments.steps, order, seconds / 4, draws)
                 places[place] = places.get(place, 0) + 1
-            wrong = difference(run, folder / f"undisturbed-{order}")
+            wrong = difference(run, undisturbed)
             if wrong is not None:
                 kept = Path.cwd() / f"torture-{order}"
                 shutil.copytree(run, kept, dirs_exist_ok=True)

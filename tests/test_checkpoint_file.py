@@ -6,8 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from charrnn import checkpoint_file
+from charrnn import checkpoint_file, randomness
 from charrnn.errors import RequestError
+from charrnn.evaluation import score_carried
+from charrnn.network import load_network
+from charrnn.resume import checkpoints_to_go_on_from
+from charrnn.text_options import options_of
 
 
 def good() -> dict[str, Any]:
@@ -58,6 +62,34 @@ def test_foreign_files_are_refused(tmp_path: Path, checkpoint: Any, message: str
     torch.save(checkpoint, tmp_path / "a.ckpt")
     with pytest.raises(RequestError, match=message):
         checkpoint_file.read(tmp_path / "a.ckpt")
+
+
+def test_a_checkpoint_of_this_format_is_read_for_ever(tmp_path: Path) -> None:
+    """tests/data/format2.ckpt: `model.hidden=4 model.kernel=fused`, 30 steps on a sentence from standard input."""
+    path = Path(__file__).parent / "data" / "format2.ckpt"
+    network, vocabulary, about = load_network(path)
+    text = "the lazy dog jumps over the quick brown fox."
+    assert score_carried(network, vocabulary.encode(text)).nats_per_char == pytest.approx(3.3236073, rel=1e-6)
+    ((_, checkpoint),) = checkpoints_to_go_on_from(str(path), tmp_path, True)
+    assert checkpoint["global_step"] == 30
+    randomness.restore(about["random"])
+    assert options_of(about["data"]).path == ["-"]
+
+
+def test_what_unfolds_into_more_than_it_is_or_is_damaged_is_refused(tmp_path: Path) -> None:
+    checkpoint_file.write(good(), tmp_path / "a.ckpt")
+    whole = (tmp_path / "a.ckpt").read_bytes()
+    path = tmp_path / "b.ckpt"
+    for place in range(100, len(whole) - 200, len(whole) // 12):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        if not checkpoint_file.is_whole(path):  # some bytes only pad
+            with pytest.raises(RequestError, match="not a readable checkpoint"):
+                checkpoint_file.read(path)
+    with zipfile.ZipFile(tmp_path / "a.ckpt") as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in source.namelist():
+            packed.writestr(name, source.read(name))
+    with pytest.raises(RequestError, match="not a readable checkpoint"):
+        checkpoint_file.read(path)
 
 
 def test_files_that_are_no_checkpoints_are_refused(tmp_path: Path) -> None:

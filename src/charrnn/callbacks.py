@@ -1,5 +1,6 @@
 """What is watched during training: speed, samples, progress."""
 
+import logging
 import re
 import sys
 import time
@@ -17,6 +18,8 @@ from charrnn.batches import Batch
 from charrnn.files import write_text
 from charrnn.generation import generate_text
 from charrnn.module import CharRNNModule
+
+log = logging.getLogger(__name__)
 
 SAMPLE_LENGTH = 300
 BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"
@@ -138,8 +141,11 @@ class Samples(Callback):
             temperature=SAMPLE_TEMPERATURE,
             seed=self._seed,
         )
-        with self._file.open("a", encoding="utf-8", errors="replace", newline="") as file:
-            file.write(f"--- step {step} ---\n{text}\n\n")
+        try:
+            with self._file.open("a", encoding="utf-8", errors="replace", newline="") as file:
+                file.write(f"--- step {step} ---\n{text}\n\n")
+        except OSError as error:  # a full disk is no reason to stop learning
+            log.warning("%s can't be written: %s", self._file, error.strerror)
         if isinstance(trainer.logger, TensorBoardLogger):
             indented = "".join(f"    {line}\n" for line in text.splitlines())  # Markdown shows it as it is
             trainer.logger.experiment.add_text("sample", indented, step)

@@ -31,8 +31,24 @@ NOT_IN_TABLE = ("data._target_", "model._target_", "trainer._target_", "data.see
 class RunLogger(TensorBoardLogger):
     """TensorBoard events into the run folder, and nothing else: Hydra already keeps the settings there."""
 
+    _complained = False
+
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        try:
+            super().log_metrics(metrics, step)
+        except OSError as error:  # raised by every call after the first failure
+            self._complain(error)
+
     def save(self) -> None:
-        self.experiment.flush()
+        try:
+            self.experiment.flush()
+        except OSError as error:
+            self._complain(error)
+
+    def _complain(self, error: OSError) -> None:
+        if not self._complained:
+            log.warning("the curves can't be written (%s); training goes on without them", error.strerror)
+        self._complained = True
 
     def finalize(self, status: str) -> None:
         self.experiment.flush()  # fit and validate both end so; the file is closed when the run has ended
