@@ -12,7 +12,7 @@ import charrnn
 FLOORS = [
     {"errors", "files", "matmul", "settings"},
     {"vocabulary", "schedules", "recurrence", "process", "python_docs", "text_options", "randomness"},
-    {"batches", "sources", "ids_file", "baselines", "checkpoint_file", "cells", "overrides"},
+    {"batches", "sources", "ids_file", "baselines", "checkpoint_file", "cells", "gated", "overrides"},
     {"runs", "network", "decoding"},
     {"encoder", "generation"},
     {"evaluation", "corpus"},

@@ -3,6 +3,8 @@
 B batch lane, T time step, V vocabulary, H hidden unit, L layer, S state size of one layer.
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,16 @@ from torch import Tensor, nn
 from charrnn import checkpoint_file
 from charrnn.cells import ElmanCell
 from charrnn.errors import RequestError, require_choice, require_integer, require_number
+from charrnn.gated import GatedCell
 from charrnn.matmul import linear
 from charrnn.vocabulary import AnyVocabulary, vocabulary_of
 
 # By name and not by import path: a name read from a checkpoint must never run code of its choice.
-CELLS = {"elman": ElmanCell}
+CELLS: dict[str, Callable[..., nn.Module]] = {
+    "elman": ElmanCell,
+    "gru": partial(GatedCell, "gru"),
+    "lstm": partial(GatedCell, "lstm"),
+}
 
 
 class CharRNN(nn.Module):

@@ -87,6 +87,8 @@ class RunLogger(TensorBoardLogger):
 def fix_kernel(network: CharRNN, trainer: lightning.Trainer, lanes: int, before: str | None) -> tuple[str, str]:
     """Choose the kernel for the whole run, and say why; a run that goes on keeps the one it had `before`."""
     settings, device, dtype = network.settings, trainer.strategy.root_device, DTYPES[trainer.precision]
+    if "kernel" not in settings:
+        return "torch", "PyTorch's own layer"
     requested = settings["kernel"]
     if requested == "auto" and before is not None:
         if usable_kernels(device, dtype, settings["hidden"]).get(before, "unknown") is None:
@@ -117,7 +119,7 @@ def report_start(
     log.info("device    %s, %d threads, precision %s", device, torch.get_num_threads(), trainer.precision)
     log.info(
         "network   %s of %s (%s, %s): %s parameters; kernel %s",
-        layers, settings["hidden"], settings["cell"], settings.get("activation", "gated"),
+        layers, settings["hidden"], settings["cell"], settings.get("activation", "gates"),
         f"{network.parameter_count():,}", kernel,
     )  # fmt: skip
     log.info(
