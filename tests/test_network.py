@@ -62,7 +62,7 @@ def test_stacked_layers_equal_those_of_torch(make_network: Make) -> None:
     torch.testing.assert_close(last, twin_last)
 
 
-def test_dropout_acts_between_layers_and_only_in_training(make_network: Make) -> None:
+def test_dropout_acts_on_what_goes_up_and_only_in_training(make_network: Make) -> None:
     ids_TB = torch.randint(V, (T, B))
 
     def logits(network: CharRNN) -> torch.Tensor:
@@ -73,7 +73,26 @@ def test_dropout_acts_between_layers_and_only_in_training(make_network: Make) ->
     two.eval()
     assert torch.equal(logits(two), logits(two))
     one = make_network(layers=1, dropout=0.5)
-    assert torch.equal(logits(one), logits(one))
+    assert not torch.equal(logits(one), logits(one))
+    assert torch.equal(*(one.unroll(ids_TB, one.initial_state(B))[1] for _ in range(2)))  # the state has none
+
+
+def test_residual_layers_add_their_output_to_their_input(make_network: Make) -> None:
+    network = make_network(layers=3, residual=True)
+    ids_TB = torch.randint(V, (T, B))
+    logits, last = network.unroll(ids_TB, network.initial_state(B))
+    below, state = network.cells[0].unroll(ids_TB, torch.zeros(B, network.settings["hidden"]))
+    torch.testing.assert_close(last[0], state)
+    for layer in (1, 2):
+        above, state = network.cells[layer].unroll(below, torch.zeros(B, network.settings["hidden"]))
+        torch.testing.assert_close(last[layer], state)
+        below = below + above
+    torch.testing.assert_close(logits, below @ network.hidden_to_output.T + network.output_bias)
+    state, stepped = network.initial_state(B), []
+    for ids_B in ids_TB:
+        step, state = network.step(ids_B, state)
+        stepped.append(step)
+    torch.testing.assert_close(torch.stack(stepped), logits)
 
 
 def test_the_first_loss_is_that_of_guessing(make_network: Make) -> None:

@@ -48,7 +48,7 @@ def candidates(size: tuple[int, int, int], device: str) -> dict[str, Candidate]:
 def network_of(hidden: int, kernel: str, device: str, layers: int = 1) -> CharRNN:
     torch.manual_seed(0)
     network = CharRNN(
-        V, cell="elman", hidden=hidden, layers=layers, dropout=0.0, activation="tanh", kernel=kernel,
+        V, cell="elman", hidden=hidden, layers=layers, dropout=0.0, residual=False, activation="tanh", kernel=kernel,
         recurrent_init="orthogonal", recurrent_gain=0.95, input_std=0.5,
     )  # fmt: skip
     nn.init.normal_(network.hidden_to_output, std=0.1)

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from charrnn.checkpoints import Checkpoints
 from charrnn.data import CharDataModule
-from charrnn.errors import RequestError, one_line, require_choice, require_integer, require_number
+from charrnn.errors import RequestError, one_line, require_choice, require_flag, require_integer, require_number
 from charrnn.network import CharRNN
 from charrnn.recovery import Recovery
 from charrnn.resume import SafeCheckpointIO
@@ -52,8 +52,7 @@ def check_keys(cfg: DictConfig) -> None:
     for key in (*GROUPS, "recovery"):
         if not OmegaConf.is_dict(cfg[key]):
             raise RequestError(f"{key} must be one of the options that python train.py --help lists, got {cfg[key]!r}")
-    if not isinstance(cfg.dry_run, bool):
-        raise RequestError(f"dry_run must be true or false, got {cfg.dry_run!r}")
+    require_flag("dry_run", cfg.dry_run)
     for key in sorted(OmegaConf.missing_keys(cfg)):
         raise RequestError(f"{key} has no value; add {key}=VALUE to the command")
     for key in OWN_TRAINER_KEYS:

@@ -78,6 +78,13 @@ def require_choice(name: str, value: object, choices: Sequence[str]) -> str:
     return value
 
 
+def require_flag(name: str, value: object) -> bool:
+    """`value`, if it is true or false; `RequestError` otherwise."""
+    if not isinstance(value, bool):
+        raise RequestError(f"{name} must be true or false, got {value!r}")
+    return value
+
+
 class CommandParser(argparse.ArgumentParser):
     """argparse that refuses a wrong command line as everything else here does."""
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from charrnn import checkpoint_file
 from charrnn.cells import ElmanCell
-from charrnn.errors import RequestError, require_choice, require_integer, require_number
+from charrnn.errors import RequestError, require_choice, require_flag, require_integer, require_number
 from charrnn.gated import GatedCell
 from charrnn.matmul import linear
 from charrnn.vocabulary import AnyVocabulary, vocabulary_of
@@ -29,13 +29,22 @@ CELLS: dict[str, Callable[..., nn.Module]] = {
 class CharRNN(nn.Module):
     """Character ids in, logits of the next character out: y_t = W_hy h_t + b_y on top of `layers` recurrent layers.
 
-    `cell` is the kind of layer, `cell_options` its settings. Dropout acts between layers, on the outputs that go up.
+    `cell` is the kind of layer, `cell_options` its settings. Dropout acts on what every layer hands up, never on the
+    state (Zaremba 2014). With `residual` a layer above the first adds its output to its input (He 2016).
     W_hy starts at zero: the first prediction is then uniform and the initial loss ln(V).
     `settings` holds the arguments as plain values, enough to build the same network again.
     """
 
     def __init__(
-        self, vocabulary_size: int, *, cell: str, hidden: int, layers: int, dropout: float, **cell_options: Any
+        self,
+        vocabulary_size: int,
+        *,
+        cell: str,
+        hidden: int,
+        layers: int,
+        dropout: float,
+        residual: bool,
+        **cell_options: Any,
     ) -> None:
         super().__init__()
         self.settings: dict[str, Any] = {
@@ -44,6 +53,7 @@ class CharRNN(nn.Module):
             "hidden": require_integer("hidden", hidden),
             "layers": require_integer("layers", layers),
             "dropout": require_number("dropout", dropout, 0.0, below=1.0),
+            "residual": require_flag("residual", residual),
             **cell_options,
         }
         self.cells = nn.ModuleList(
@@ -70,11 +80,10 @@ class CharRNN(nn.Module):
     def _pass_up(self, x: Tensor, state_LBS: Tensor, method: str) -> tuple[Tensor, Tensor]:
         states = []
         for layer, cell in enumerate(self.cells):
-            if layer > 0:
-                x = self.dropout(x)
-            x, state_BS = getattr(cell, method)(x, state_LBS[layer])
+            outputs, state_BS = getattr(cell, method)(x if layer == 0 else self.dropout(x), state_LBS[layer])
+            x = outputs + x if self.settings["residual"] and layer > 0 else outputs
             states.append(state_BS)
-        logits = linear(x, self.hidden_to_output, self.output_bias)
+        logits = linear(self.dropout(x), self.hidden_to_output, self.output_bias)
         return logits, torch.stack(states)
 
     def parameter_count(self) -> int:

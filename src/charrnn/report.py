@@ -129,8 +129,6 @@ def report_start(
     )  # fmt: skip
     if device.type == "cpu" and dtype == torch.bfloat16 and data.batch_size < BFLOAT16_FROM_LANES:
         log.info("note      bfloat16 does not pay on a CPU below data.batch_size=%d", BFLOAT16_FROM_LANES)
-    if settings["dropout"] > 0 and settings["layers"] == 1:
-        log.warning("model.dropout acts between layers and does nothing with model.layers=1")
     epoch = batches * step_seconds
     log.info(
         "time      about %.2g ms a step, %s an epoch, %s in all, validations not counted",
