@@ -22,7 +22,7 @@ def main() -> None:
     text = parser.add_mutually_exclusive_group()
     text.add_argument("--text", metavar="FILE", help="the text to score")
     text.add_argument("--split", choices=("train", "validation", "test"), help="a part of the run's text (validation)")
-    parser.add_argument("--encoding", help="of --text (that of the training text)")
+    parser.add_argument("--encoding", help="of --text, as data.encoding (that of the training text)")
     parser.add_argument(
         "--protocol",
         choices=("carried", "windows"),

@@ -117,7 +117,7 @@ COMMAND_LINES = [
     (("trainer=ddp",), "trainer=ddp is not an option of trainer; it has auto, cpu, gpu, mps"),
     (("optimizer=adamm",), "optimizer=adamm is not an option of optimizer; it has adagrad, adam, adamw"),
     (("data=../a/b.txt",), "data=../a/b.txt is not an option of data; .*data=text data.path=FILE"),
-    (("experiment=best",), "no setting experiment"),
+    (("experiment=worst",), "experiment=worst is not an option of experiment; it has overfit, shakespeare_best"),
     (("foo=1",), "no setting foo"),
     (("recovery.tries=2",), "no setting recovery.tries"),
     (("model=null",), "Config group override must be a string"),
@@ -127,7 +127,7 @@ COMMAND_LINES = [
     (("resume_from=a/model.hidden=64,lr=1/last.ckpt",), """write 'resume_from="a/model.hidden=64,lr=1/last.ckpt"'"""),
     (("-m", "model.hiden=1,2", "hydra.sweep.dir=sweep_x"), "no setting model.hiden"),
     (("-m", "seed=1,1"), "seed is swept over 1 twice"),
-    (("model.hidden=1,2",), "model.hidden"),
+    (("model.hidden=1,2",), "model.hidden takes one value; to try several, one run each, add -m"),
     (("hydra.run.dir=/dev/null/x",), "/dev/null/x"),
 ]
 # Refused by the job: the folder's summary says why.

@@ -23,7 +23,7 @@ def composed(*overrides: str) -> DictConfig:
 
 
 def test_every_group_has_its_folder() -> None:
-    assert {path.name for path in (ROOT / "conf").iterdir() if path.is_dir()} == {*GROUPS, "hydra"}
+    assert {path.name for path in (ROOT / "conf").iterdir() if path.is_dir()} == {*GROUPS, "experiment", "hydra"}
     assert set(composed()) == set(building.TOP_LEVEL_KEYS)
 
 

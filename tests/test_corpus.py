@@ -70,6 +70,7 @@ def test_files_are_joined_by_the_separator(tmp_path: Path) -> None:
     assert text_of(read_corpus(text_options(tmp_path))) == "a\nbé"
     assert text_of(read_corpus(text_options(tmp_path, separator="\\n--\\n"))) == "a\n--\nbé"
     assert read_corpus(text_options(tmp_path, level="byte", separator="")).ids.tobytes() == "abé".encode()
+    assert read_corpus(text_options(tmp_path, level="byte", separator="—")).ids.tobytes() == "a—bé".encode()
     assert read_corpus(text_options(tmp_path)).name == "a.txt and 1 more"
 
 

@@ -62,6 +62,7 @@ def test_line_ends(text: str, size: int) -> None:
             r"bytes e9 at offset 14 \(line 2\); write data.encoding=cp1252",
         ),
         (b"\xff\xfe" + "wide".encode("utf-16-le"), r"bytes ff at offset 0 \(line 1\); write data.encoding=utf-16"),
+        ("été".encode("utf-16-le"), r"bytes e9 at offset 0 \(line 1\); write data.encoding=utf-16-le"),
         (b"ok\n\n" + bytes(range(256)), "bytes 80 at offset 132 .*write data.encoding=latin-1, or data.errors=replace"),
     ],
 )

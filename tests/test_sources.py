@@ -7,7 +7,7 @@ import os
 import threading
 import urllib.error
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import pytest
 
@@ -107,6 +107,28 @@ def test_standard_input_and_pipes_are_read_once(tmp_path: Path, monkeypatch: pyt
 def test_what_is_no_text_is_refused(path: Any, message: str) -> None:
     with pytest.raises(RequestError, match=message):
         sources(path)
+
+
+def test_a_torn_download_is_not_taken_for_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Torn(io.BytesIO):
+        headers: ClassVar = {"Content-Length": "1000"}
+
+    monkeypatch.setattr("urllib.request.urlopen", lambda address, timeout: Torn(b"a" * 400))
+    with pytest.raises(RequestError, match="can't be fetched .*400 bytes|IncompleteRead"):
+        sources("https://example.org/torn.txt")
+    assert not list(cache_folder().glob("*_torn.txt"))
+
+
+def test_odd_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("~draft.txt").write_bytes(b"a tilde")
+    assert content("~draft.txt") == [b"a tilde"]
+    Path(os.fsdecode(b"caf\xe9.GZ")).write_bytes(gzip.compress(b"a name that is no text"))
+    (source,) = sources(os.fsdecode(b"caf\xe9.GZ"))
+    assert source.name == "caf\ufffd.GZ"
+    assert b"".join(source.chunks()) == b"a name that is no text"
+    with pytest.raises(RequestError, match="can't be fetched"):
+        sources("http://[bad")
 
 
 def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

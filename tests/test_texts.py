@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -14,9 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charrnn import checkpoint_file, experiment
+from charrnn.data import read_part
 from charrnn.errors import RequestError
 from charrnn.overrides import CONF
 from charrnn.runs import read_summary
+from charrnn.vocabulary import vocabulary_of
 
 SMALL = (
     "data=text", "model.hidden=4", "data.batch_size=2", "data.sequence_length=3", "trainer.accelerator=cpu",
@@ -134,6 +137,15 @@ def test_figures_of_bytes_are_per_character(tmp_path: Path) -> None:
     saved = checkpoint_file.read(tmp_path / "run" / "checkpoints" / "best.ckpt")
     # The curve during training counts as the final figure does (its lanes start from a zero state each).
     assert saved["callbacks"]["Checkpoints"]["best"] == pytest.approx(summary["val_nats_per_char"], rel=0.02)
+
+
+def test_bytes_that_are_no_text_are_counted_as_bytes(tmp_path: Path) -> None:
+    raw = np.random.default_rng(0).integers(256, size=2000).astype(np.uint8).tobytes()
+    summary = train(tmp_path / "run", text_file(tmp_path, raw), "data.level=byte", "data.validation_fraction=0.5")
+    assert summary["val_bits_per_char"] == pytest.approx(8, abs=0.5)
+    settings = checkpoint_file.read(tmp_path / "run" / "checkpoints" / "best.ckpt")["charrnn"]
+    part = read_part(settings["data"], vocabulary_of(settings["vocabulary"]), "validation")
+    assert part.tobytes() == raw[1000:]
 
 
 def test_a_dry_run_trains_nothing_and_draws_nothing_from_the_generators(

@@ -67,7 +67,7 @@ def test_what_a_run_leaves(run: Path) -> None:
     }  # fmt: skip
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert "step 200 of 250" in (run / "train.log").read_text()
-    assert (run / "samples.txt").read_text().count("--- step ") == 4
+    assert (run / "samples.txt").read_text().count("--- step ") == 3
     summary = read_summary(run)
     assert summary["status"] == "finished"
     assert summary["steps"] == summary["best_step"] == 250
@@ -219,9 +219,9 @@ def test_a_signal_saves_the_run_and_ends_it(text_file: Path, tmp_path: Path, sig
     last = tmp_path / "checkpoints" / "last.ckpt"
     load_network(last)
     assert Path(summary["checkpoint"]) == last
-    assert f"stopped by {signal.Signals(signum).name}; saved after step" in stdout
+    name = "Ctrl-C" if signum == signal.SIGINT else "SIGTERM"
+    assert f"stopped by {name}; saved after step {summary['steps']:,}. To go on:\n  python train.py " in stdout
     assert f"hydra.run.dir={tmp_path} resume_from=last" in stdout
-    assert str(last) in stdout
 
 
 def missing_accelerators() -> list[str]:

@@ -72,6 +72,8 @@ def test_bytes_are_their_own_ids(text: str) -> None:
     ready = vocabulary.decoder()
     assert "".join(ready(int(i)) for i in ids) == text
     assert vocabulary.lengths(count_symbols(ids, 256)) == (len(text), len(text.encode()))
+    assert vocabulary_of(vocabulary.settings) == vocabulary != ByteVocabulary(utf8=False)
+    assert ByteVocabulary(utf8=False).lengths(count_symbols(ids, 256)) == (len(ids), len(ids))
 
 
 @given(st.text(st.characters(codec="utf-8"), min_size=1))

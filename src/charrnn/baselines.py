@@ -21,7 +21,7 @@ def reference_figures(train: Ids, validation: Ids, vocabulary: AnyVocabulary) ->
     The counts are those of the first 4 million symbols of the training part.
     """
     seen, text = np.asarray(train[:TRAINED_ON]), np.asarray(validation[:SCORED])
-    characters, _ = vocabulary.lengths(count_symbols(text, len(vocabulary)))
+    characters = max(1, vocabulary.lengths(count_symbols(text, len(vocabulary)))[0])
     nats = ngram_nats(seen, text, len(vocabulary), 3)
     raw = text.tobytes() if vocabulary.level == "byte" else vocabulary.decode(text).encode("utf-8", "surrogatepass")
     return {

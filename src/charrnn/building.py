@@ -73,6 +73,10 @@ def build(cfg: DictConfig, group: str, **arguments: Any) -> Any:
         if unknown:
             known = ", ".join(str(key) for key in cfg[group] if key not in ("_target_", unknown[1]))
             raise RequestError(f"{group}.{unknown[1]} is not a setting here; {group} has {known}") from error
+        if isinstance(cause, RuntimeError) and "memory" in str(cause):
+            raise RequestError(
+                f"{group}: these sizes do not fit into memory ({one_line(cause)}); take smaller ones"
+            ) from error
         if isinstance(cause, TypeError | ValueError | MisconfigurationException | ImportError | None):
             raise RequestError(f"{group}: {cfg[group].get('_target_')} can't be made so: {cause or error}") from error
         raise cause from None  # a fault of the program, not of the request
@@ -193,7 +197,5 @@ def _trainer_settings(cfg: DictConfig) -> dict[str, Any]:
         raise RequestError("trainer.gradient_clip_val=0 would stop all learning; write null for no clipping")
     for limit in ("max_steps", "max_epochs"):
         settings[limit] = -1 if settings[limit] is None else settings[limit]
-    # Lightning counts batches here, which only accumulation makes different from steps.
-    every = require_integer("trainer.val_check_interval", settings["val_check_interval"])
-    settings["val_check_interval"] = every * settings["accumulate_grad_batches"]
+    require_integer("trainer.val_check_interval", settings["val_check_interval"])  # `Checkpoints` counts the steps
     return settings

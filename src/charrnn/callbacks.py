@@ -10,7 +10,6 @@ from typing import Any
 
 import lightning
 from lightning.pytorch import Callback
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from tqdm import tqdm
 
@@ -114,13 +113,14 @@ class Samples(Callback):
 
     def __init__(self, folder: Path, seed: int) -> None:
         self._file = folder / "samples.txt"
+        self._last: tuple[int, str] | None = None
         self._seed = seed
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Drop the samples that a resumed run is going to write again."""
         if not self._file.exists():
             return
-        with self._file.open(encoding="utf-8", newline="") as file:
+        with self._file.open(encoding="utf-8", errors="replace", newline="") as file:
             parts = re.split(r"(?m)^--- step (\d+) ---\n", file.read())
         kept = [
             f"--- step {step} ---\n{text}"
@@ -141,14 +141,17 @@ class Samples(Callback):
             temperature=SAMPLE_TEMPERATURE,
             seed=self._seed,
         )
+        if self._last == (step, text):  # the best weights are the last ones
+            return text
+        self._last = (step, text)
         try:
             with self._file.open("a", encoding="utf-8", errors="replace", newline="") as file:
                 file.write(f"--- step {step} ---\n{text}\n\n")
         except OSError as error:  # a full disk is no reason to stop learning
             log.warning("%s can't be written: %s", self._file, error.strerror)
-        if isinstance(trainer.logger, TensorBoardLogger):
-            indented = "".join(f"    {line}\n" for line in text.splitlines())  # Markdown shows it as it is
-            trainer.logger.experiment.add_text("sample", indented, step)
+        add_text = getattr(trainer.logger, "add_text", None)  # the run's own logger has it
+        if add_text is not None:
+            add_text("sample", text, step)
         return text
 
 

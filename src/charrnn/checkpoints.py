@@ -5,21 +5,22 @@ All are written between two steps, after the figures of a step and before its va
 
 import logging
 import math
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import lightning
-import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 
-from charrnn import checkpoint_file
+from charrnn import checkpoint_file, randomness
 from charrnn.errors import RequestError, RunFailed
 from charrnn.module import VALIDATION, CharRNNModule
 
 log = logging.getLogger(__name__)
 
+NEVER = sys.maxsize  # batches
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
 
 
@@ -31,9 +32,11 @@ class Checkpoints(Callback):
     can't be written costs a warning; the older one stays.
     """
 
-    def __init__(self, folder: Path, *, every: int, minutes: float, steps: int) -> None:
+    def __init__(self, folder: Path, *, every: int, minutes: float, validate_every: int, steps: int) -> None:
         self.folder = folder
         self._every, self._seconds, self._steps = every, 60 * minutes, steps
+        self._validate_every = validate_every
+        self.suspended = False  # as long as the weights are in doubt
         self._best = math.inf
         self._validates = False  # whether a validation follows the step that is saved
         self._saved_at = time.monotonic()
@@ -59,9 +62,11 @@ class Checkpoints(Callback):
         return trainer.global_step % self._every == 0 or late or self._validation_follows(trainer)
 
     def _validation_follows(self, trainer: lightning.Trainer) -> bool:
-        # Lightning counts batches here, over the epochs.
-        on_time = (trainer.fit_loop.total_batch_idx + 1) % trainer.val_check_interval == 0
-        return on_time or trainer.global_step >= self._steps
+        return trainer.global_step % self._validate_every == 0 or trainer.global_step >= self._steps
+
+    def regular(self, step: int) -> bool:
+        """Whether the undisturbed run saves at this step too, and not only one that was stopped there."""
+        return step % self._every == 0 or step % self._validate_every == 0 or step >= self._steps
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         for torn in self.folder.glob(".*.tmp"):  # of a process that was killed while it wrote
@@ -74,12 +79,17 @@ class Checkpoints(Callback):
         else:
             self.save(trainer)  # what a recovery goes back to, until there is a better one
         self._note_boundary(trainer, pl_module)
+        trainer.val_check_batch = NEVER
 
     def _best_until(self, step: int) -> float:
         """The loss to beat: that of `best.ckpt`, unless it is of a later step, which will come again, or not there."""
         if not (self.folder / BEST).exists():
             return math.inf
-        best = checkpoint_file.read(self.folder / BEST)
+        try:
+            best = checkpoint_file.read(self.folder / BEST)
+        except RequestError as error:
+            log.warning("%s", error)
+            return self._best
         later = best["global_step"] > step
         return self._best if later else float(best["callbacks"][type(self).__qualname__]["best"])
 
@@ -90,14 +100,15 @@ class Checkpoints(Callback):
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._optimizer_is_at_work = False
+        trainer.val_check_batch = NEVER  # Lightning counts batches; a validation within an accumulation is of no use
         if not pl_module.made_a_step():
             return
         self._note_boundary(trainer, pl_module)
         self._validates = self._validation_follows(trainer)
         if self.due(trainer):
             self.save(trainer)
-        if trainer.global_step >= self._steps:
-            trainer.val_check_batch = 1  # validate after every batch from here on, so after this one
+        if self._validates:
+            trainer.val_check_batch = 1  # after every batch, so after this one
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         value = float(trainer.callback_metrics[VALIDATION])
@@ -106,8 +117,13 @@ class Checkpoints(Callback):
             self._write(trainer, self.folder / BEST)
 
     def save(self, trainer: lightning.Trainer) -> None:
-        """Write `last.ckpt`, unless it is that of this step already; what was there becomes `previous.ckpt`."""
-        if self.saved_step == trainer.global_step:
+        """Write `last.ckpt`, unless it is that of this step already; what was there becomes `previous.ckpt`.
+
+        Numbers that went wrong are not saved.
+        """
+        module: Any = trainer.lightning_module
+        in_doubt = self.suspended and trainer.global_step < self._steps  # the run's end is saved as it is
+        if self.saved_step == trainer.global_step or in_doubt or module.trouble() is not None:
             return
         last = self.folder / LAST
         if self._write(trainer, last, keep=self.folder / PREVIOUS):
@@ -133,21 +149,25 @@ class Checkpoints(Callback):
         before = self._before_batch
         _loader(trainer).load_state_dict(before["loader"])
         pl_module.return_to(before["module"])
-        torch.set_rng_state(before["random"])
+        randomness.restore_torch(before["random"])
         progress = trainer.fit_loop.epoch_loop.batch_progress
         counts: Any
-        for counts in (progress.total, progress.current):
-            counts.ready = counts.started = counts.processed = counts.completed
+        for counts, batches in zip((progress.total, progress.current), before["batches"], strict=True):
+            if counts.ready < batches:  # the boundary was the end of the epoch before
+                batches = 0
+            counts.ready = counts.started = counts.processed = counts.completed = batches
         try:
             self.save(trainer)
         except Exception as error:  # the first error is the one to be told
             log.warning("last.ckpt could not be brought up to date: %s", error)
 
     def _note_boundary(self, trainer: lightning.Trainer, module: CharRNNModule) -> None:
+        progress: Any = trainer.fit_loop.epoch_loop.batch_progress
         self._before_batch = {
             "loader": _loader(trainer).state_dict(),
             "module": module.boundary(),
-            "random": torch.get_rng_state(),
+            "random": randomness.current_torch(),
+            "batches": (progress.total.processed, progress.current.processed),
         }
 
 
@@ -164,10 +184,10 @@ def _loader(trainer: lightning.Trainer) -> Any:
     return trainer.train_dataloader
 
 
-def readable_checkpoints(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+def readable_checkpoints(folder: Path, *, with_best: bool = False) -> list[tuple[Path, dict[str, Any]]]:
     """`last.ckpt` and `previous.ckpt`, as far as they are there and whole; a warning for one that is not."""
     found = []
-    for path in (folder / LAST, folder / PREVIOUS):
+    for path in (folder / LAST, folder / PREVIOUS, *((folder / BEST,) if with_best else ())):
         if path.exists():
             try:
                 found.append((path, checkpoint_file.read(path)))

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -20,7 +21,8 @@ from charrnn.vocabulary import AnyVocabulary, Ids, vocabulary_of
 
 log = logging.getLogger(__name__)
 
-CACHE_VERSION = 1  # of what is written; another one is not found
+A_DAY = 86_400  # seconds
+CACHE_VERSION = 2  # of what is written; another one is not found
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,9 @@ def _new_file(cached: Path, keep: bool) -> Iterator[BinaryIO]:
         try:
             cached.parent.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=cached.parent).close()
+            for torn in cached.parent.glob(".*.tmp"):  # of a process that was killed long ago while it wrote
+                if time.time() - torn.stat().st_mtime > A_DAY:
+                    torn.unlink(missing_ok=True)
         except OSError as error:
             log.warning("texts can't be cached in %s: %s", cached.parent, error.strerror)
             keep = False

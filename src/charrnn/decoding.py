@@ -11,7 +11,7 @@ from charrnn.sources import Source
 from charrnn.text_options import TextOptions
 
 BYTE_ORDER_MARK = "\ufeff"
-LIKELY_ENCODINGS = ("utf-8", "utf-16", "cp1252", "latin-1")
+LIKELY_ENCODINGS = ("utf-8", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "latin-1")
 SHOWN_BYTES = 8
 # Vowels and final consonants of Korean syllables join what stands before them, without being marks.
 JOINING_JAMO = range(0x1160, 0x1200)
@@ -86,7 +86,8 @@ def _joins(character: str) -> bool:
 
 def _undecodable(source: Source, how: TextOptions, what: str, beginning: bytes) -> RequestError:
     fits = [name for name in LIKELY_ENCODINGS if name != how.encoding and _decodes(source, name, beginning)]
-    advice = f"data.encoding={fits[0]}" + (f" ({', '.join(fits[1:])} would decode it too)" if fits[1:] else "")
+    others = f" ({', '.join(fits[1:])} would decode it too)" if fits[1:] else ""
+    advice = f"data.encoding={fits[0]}{others}" if fits else ""
     return RequestError(
         f"{source.file or source.name} is not {how.encoding}: {what}; "
         + (f"write {advice}, or " if fits else "no usual encoding decodes it; write ")
@@ -96,8 +97,11 @@ def _undecodable(source: Source, how: TextOptions, what: str, beginning: bytes) 
 
 def _decodes(source: Source, encoding: str, beginning: bytes) -> bool:
     """Whether the whole source, or all that is left of one that is read once only, is text in this encoding."""
+    # Nearly any bytes are some characters of UTF-16: it takes a mark, or the zeros of plain letters.
     if encoding == "utf-16" and not beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return False  # nearly any bytes are some characters of UTF-16
+        return False
+    if encoding in ("utf-16-le", "utf-16-be") and beginning[encoding == "utf-16-le" :: 2].count(0) < len(beginning) / 4:
+        return False
     decoder = codecs.getincrementaldecoder(encoding)("strict")
     try:
         for chunk, last in _with_end(source.chunks() if source.file else [beginning]):

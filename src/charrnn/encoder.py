@@ -4,6 +4,7 @@ The characters go to the file in the narrowest form that holds them while they a
 looked up and ids take their place. Nothing loops over single characters, and nothing is mapped while it is written.
 """
 
+import codecs
 import hashlib
 import shutil
 import tempfile
@@ -30,6 +31,7 @@ class TextEncoder:
         self._pieces: list[tuple[np.dtype[Any], int]] = []  # types and lengths of what lies in the file
         self._counts = np.zeros(256, np.int64)
         self._bytes = 0
+        self._utf8 = _Utf8Check()
         self.files: list[tuple[str, int]] = []
         self.sha256 = ""
 
@@ -38,24 +40,29 @@ class TextEncoder:
         digest = hashlib.sha256()
         for source in sources:
             if self.files:
-                self._add(options.joint, digest)
+                joint = options.joint
+                self._add(joint.encode() if options.level == "byte" else joint, digest)
             before = self._bytes
-            pieces = source.chunks() if options.level == "byte" else decoded(source, options)
-            for piece in pieces:
-                self._add(piece, digest)
+            if options.level == "byte":
+                for raw in source.chunks():
+                    self._utf8.feed(raw)
+                    self._add(raw, digest)
+            else:
+                for text in decoded(source, options):
+                    self._add(text, digest)
             size = source.size()
             self.files.append((source.name, self._bytes - before if size is None else size))
         self.sha256 = digest.hexdigest()
 
     def _add(self, piece: str | bytes, digest: Any) -> None:
-        raw = piece if isinstance(piece, bytes) else piece.encode("utf-8")
+        raw = piece if isinstance(piece, bytes) else piece.encode("utf-8", "surrogatepass")
         digest.update(raw)
         self._bytes += len(raw)
         if isinstance(piece, bytes) or piece.isascii():
             codes: NDArray[np.integer] = np.frombuffer(raw, np.uint8)
             self._counts[:256] += _count_bytes(raw)
         else:
-            codes = np.frombuffer(piece.encode("utf-32-le"), "<u4")
+            codes = np.frombuffer(piece.encode("utf-32-le", "surrogatepass"), "<u4")
             codes = codes.astype(np.min_scalar_type(int(codes.max())))
             counts = np.bincount(codes, minlength=len(self._counts))
             counts[: len(self._counts)] += self._counts
@@ -78,7 +85,7 @@ class TextEncoder:
     def vocabulary(self, options: TextOptions, share: float) -> AnyVocabulary:
         """All bytes, or the characters of the first `share` of the text that occur often enough."""
         if options.level == "byte":
-            return ByteVocabulary()
+            return ByteVocabulary(utf8=self._utf8.holds())
         counts = self._counts
         if share < 1:
             left = int(share * self.length)
@@ -136,6 +143,24 @@ class TextEncoder:
                 wide = np.promote_types(dtype, f"u{width}")
                 self._file.write(codes.astype(wide).tobytes())
                 self._pieces[place] = (wide, length)
+
+
+class _Utf8Check:
+    """Whether bytes that come in pieces are UTF-8."""
+
+    def __init__(self) -> None:
+        self._decoder: codecs.IncrementalDecoder | None = codecs.getincrementaldecoder("utf-8")()
+
+    def feed(self, raw: bytes, *, last: bool = False) -> None:
+        try:
+            if self._decoder is not None:
+                self._decoder.decode(raw, last)
+        except UnicodeDecodeError:
+            self._decoder = None
+
+    def holds(self) -> bool:
+        self.feed(b"", last=True)
+        return self._decoder is not None
 
 
 def _count_bytes(raw: bytes) -> NDArray[np.int64]:

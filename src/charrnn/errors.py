@@ -114,3 +114,6 @@ def exit_codes(program: str) -> Iterator[None]:
     except BrokenPipeError:
         sys.stdout = None  # else the interpreter complains while it flushes at exit
         raise SystemExit(141) from None
+    except OSError as error:  # a folder that may not be read, a disk that is full
+        print_error(program, f"{error.filename or 'a file'} can't be used: {error.strerror or error}")
+        raise SystemExit(EXIT_REQUEST) from None

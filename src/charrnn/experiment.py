@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
@@ -33,7 +34,7 @@ from charrnn.preview import report_text, seconds_per_step
 from charrnn.process import prepare_process
 from charrnn.report import RunLogger, fix_kernel, report_end, report_start, report_stop, shown
 from charrnn.resume import checkpoints_to_go_on_from, choose, refuse_used_folder, require_fitting, take_weights
-from charrnn.runs import locked, read_summary, write_summary
+from charrnn.runs import locked, read_summary, write_settings, write_summary
 from charrnn.settings import plain
 
 log = logging.getLogger(__name__)
@@ -56,11 +57,15 @@ def run(cfg: DictConfig, folder: Path | None = None) -> float:
     with locked(folder):
         refuse_used_folder(cfg.get("resume_from"), folder)
         before = read_summary(folder) if (folder / "summary.json").exists() else None
+        if before is None:
+            write_settings(folder, cfg)
         summary: dict[str, Any] = dict.fromkeys(SUMMARY_KEYS)
         try:
             with signals_raise_stopped():
                 bits_per_char = _run(cfg, folder, named, summary)
             summary["status"] = "finished"
+            if cfg.dry_run and before is not None:
+                summary = before
             return bits_per_char
         except Stopped as stop:
             summary.update(status="interrupted", reason=str(stop))
@@ -73,16 +78,17 @@ def run(cfg: DictConfig, folder: Path | None = None) -> float:
             summary.update(status="failed", reason=one_line(error) or type(error).__name__)
             raise
         finally:
-            if summary != before:
+            if read_summary(folder) != summary:
                 write_summary(folder, summary)
-            if summary["status"] == "finished":  # the copy has no use any more
+            if summary["status"] == "finished" and summary["steps"]:  # the copy has no use any more
                 (folder / "checkpoints" / PREVIOUS).unlink(missing_ok=True)
 
 
 def _folder_is_named() -> bool:
     """Whether the command said where the run goes, so that the same command finds it again."""
-    given: list[str] = HydraConfig.get().overrides.hydra
-    return any(override.split("=")[0] in ("hydra.run.dir", "hydra.sweep.dir") for override in given)
+    hydra = HydraConfig.get()
+    key = "hydra.sweep.dir" if hydra.mode == RunMode.MULTIRUN else "hydra.run.dir"
+    return any(override.split("=")[0] == key for override in hydra.overrides.hydra)
 
 
 def _run(cfg: DictConfig, folder: Path, named: bool, summary: dict[str, Any]) -> float:
@@ -98,22 +104,24 @@ def _run(cfg: DictConfig, folder: Path, named: bool, summary: dict[str, Any]) ->
     network: CharRNN = build(cfg, "model", vocabulary_size=len(data.vocabulary))
     summary["parameters"] = network.parameter_count()
     steps = run_length(cfg.trainer.max_steps, cfg.trainer.max_epochs, data.batches_per_epoch, cfg.trainer)
+    if found:
+        require_fitting(*found[0], plain(cfg), data)
     over = read_summary(folder)
     if found and over["status"] == "finished" and over["steps"] >= steps and cfg.resume_from == "last":
         log.info("the run in %s has finished its %s steps; nothing to do", shown(folder), f"{over['steps']:,}")
         summary.update(over)
         return _number(over["val_bits_per_char"])
     resumed = choose(found, steps, own=cfg.resume_from == "last")
-    if resumed is not None:
-        require_fitting(*resumed, plain(cfg), data)
-    elif cfg.init_from is not None:
+    trained = resumed is None and bool(found) and found[0][1]["global_step"] == steps
+    if not found and cfg.init_from is not None:
         take_weights(cfg.init_from, network, data)
-    begun = resumed[1]["global_step"] if resumed else 0
+    begun = resumed[1]["global_step"] if resumed else steps if trained else 0
 
     checkpoints = Checkpoints(
         checkpoints_folder,
         every=require_integer("checkpoint_every", cfg.checkpoint_every),
         minutes=require_number("checkpoint_minutes", cfg.checkpoint_minutes, 0.0),
+        validate_every=require_integer("trainer.val_check_interval", cfg.trainer.val_check_interval),
         steps=steps,
     )
     recovery = build_recovery(cfg, checkpoints)
@@ -149,12 +157,17 @@ def _run(cfg: DictConfig, folder: Path, named: bool, summary: dict[str, Any]) ->
             return math.nan
         log.info("folder    %s", shown(folder))
         if cfg.resume_from is not None:
-            log.info("resuming  %s", f"{shown(resumed[0])}, step {begun:,}" if resumed else "nothing there: a new run")
+            log.info("resuming  %s", f"after step {begun:,}" if begun else "nothing there: a new run")
+        write_settings(folder, cfg)
         write_summary(folder, {**summary, "status": "interrupted", "reason": "still running, or killed"})
         logger.draw_references(references, steps, begun)
 
         try:
-            _fit(trainer, module, data, resumed)
+            if trained:  # and killed before it was scored
+                speed.load_state_dict(found[0][1]["callbacks"]["Speed"])
+                checkpoints.saved_step = steps
+            else:
+                _fit(trainer, module, data, resumed)
         except Stopped:
             if checkpoints.saved_step:
                 summary["checkpoint"] = str((checkpoints_folder / LAST).absolute())
@@ -164,6 +177,7 @@ def _run(cfg: DictConfig, folder: Path, named: bool, summary: dict[str, Any]) ->
             summary["train_seconds"] = round(speed.fit.seconds, 3)
             summary["train_chars_per_second"] = speed.characters_per_second()
 
+        log.info("scoring   the best weights on the validation and test part, in one pass")
         checkpoint = checkpoints.best
         summary["checkpoint"], summary["best_step"] = str(checkpoint.absolute()), _restore(network, checkpoint)
         _measure(network, data, summary)

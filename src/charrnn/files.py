@@ -53,6 +53,14 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode("utf-8"))
 
 
+def user_path(typed: object) -> Path:
+    """The path that a user typed, `~` expanded where it stands for a home folder (`~draft.txt` may be a file)."""
+    try:
+        return Path(str(typed)).expanduser()
+    except RuntimeError:
+        return Path(str(typed))
+
+
 def cache_folder() -> Path:
     """`$XDG_CACHE_HOME/charrnn`, by default `~/.cache/charrnn`."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"

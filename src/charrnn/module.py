@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from charrnn import checkpoint_file, randomness
 from charrnn.batches import IGNORED, Batch
 from charrnn.evaluation import summed_nats
-from charrnn.network import CharRNN
+from charrnn.network import CharRNN, network_weights
 from charrnn.vocabulary import AnyVocabulary
 
 VALIDATION = "nats_per_char/val"  # the figure that picks the best checkpoint
@@ -224,6 +224,8 @@ class CharRNNModule(lightning.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         about = checkpoint["charrnn"]
+        # Lightning turns the module into a `-true` precision after it has loaded the weights, which would round them.
+        self.network.to(next(iter(network_weights(checkpoint).values())).dtype)
         state_LBS = about["train_state"]
         self._train_state_LBS = None if state_LBS is None else state_LBS.to(self.device)
         figures = zip(about["losses"], about["losses_of"], strict=True)

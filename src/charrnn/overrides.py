@@ -73,6 +73,9 @@ def request_line(error: Exception) -> str | None:
         key = re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct|delete .*?'([^']+)'", str(error))
         if key:
             return _unknown_key(next(group for group in key.groups() if group))
+    ambiguous = re.search(r"Ambiguous value for argument '([^=']+)=", str(error))
+    if ambiguous:
+        return f"{ambiguous[1]} takes one value; to try several, one run each, add -m to the command"
     if isinstance(error, HydraException | OmegaConfBaseException) or _raised_by_hydra(error):
         return one_line(error) or one_line(error.__cause__)
     return None

@@ -75,7 +75,12 @@ def _report_symbols(data: CharDataModule) -> None:
         new = (data.counts["train"] == 0) & (data.counts[part] > 0)
         if new.any():
             places = int(data.counts[part][new].sum())
-            log.info("note      %d symbols of the %s part (%d places) never occur in training", new.sum(), part, places)
+            log.info(
+                "note      symbols of the %s part that never occur in training: %d, in %d places",
+                part,
+                new.sum(),
+                places,
+            )
 
 
 def seconds_per_step(

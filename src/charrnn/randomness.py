@@ -14,6 +14,13 @@ def current() -> dict[str, Any]:
     return {
         "python": [version, list(numbers), gauss],
         "numpy": [name, [int(key) for key in keys], position, has_gauss, cached],
+        **current_torch(),
+    }
+
+
+def current_torch() -> dict[str, Any]:
+    """The state of torch's generators alone: all that a training step draws from, and quick to take."""
+    return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "mps": torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,
@@ -26,6 +33,11 @@ def restore(state: dict[str, Any]) -> None:
     random.setstate((version, tuple(numbers), gauss))
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
+    restore_torch(state)
+
+
+def restore_torch(state: dict[str, Any]) -> None:
+    """Put torch's generators into a state that `current_torch` or `current` gave."""
     torch.set_rng_state(state["torch"])
     if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])

@@ -15,12 +15,15 @@ from charrnn.network import network_weights
 
 log = logging.getLogger(__name__)
 
+RATES = ("lr", "initial_lr", "max_lr", "min_lr")  # what schedules keep in the optimizer
+
 
 class Recovery(Callback):
     """Goes back to the last saved weights when numbers go wrong, lowers the learning rate by `factor` and goes on.
 
-    Wrong is what is not finite, and a loss above `explosion` times its minimum in `patience` figures in a row. Steps
-    and the place in the text go on, the state starts from zero. After `retries` times the run fails.
+    Wrong is what is not finite, and a loss above `explosion` times its minimum, and worse than guessing, in `patience`
+    figures in a row; meanwhile nothing is saved. Steps and the place in the text go on, the state starts from zero.
+    After `retries` times the run fails.
     """
 
     def __init__(
@@ -34,12 +37,14 @@ class Recovery(Callback):
         self._used = 0
         self._minimum = math.inf
         self._high = 0
+        self._good_step = 0  # of the last figure that was not high
 
     def state_dict(self) -> dict[str, Any]:
-        return {"used": self._used, "minimum": self._minimum, "high": self._high}
+        return {"used": self._used, "minimum": self._minimum, "high": self._high, "good_step": self._good_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._used, self._minimum, self._high = (state_dict[key] for key in ("used", "minimum", "high"))
+        self._used, self._minimum = state_dict["used"], state_dict["minimum"]
+        self._high, self._good_step = state_dict["high"], state_dict["good_step"]
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -48,29 +53,49 @@ class Recovery(Callback):
             return
         trouble = pl_module.trouble()
         if trouble is None and pl_module.logs_now():
-            trouble = self._explodes(pl_module.mean_since_log(), trainer.global_step)
+            trouble = self._watch(pl_module.mean_since_log(), math.log(len(pl_module.vocabulary)), trainer.global_step)
         if trouble is not None:
             self._go_back(trainer, pl_module, trouble)
+        self._checkpoints.suspended = self._high > 0
 
-    def _explodes(self, nats: float, step: int) -> str | None:
+    def _watch(self, nats: float, guessing: float, step: int) -> str | None:
+        """Take note of a figure; say what is wrong once too many in a row were high."""
         self._minimum = min(self._minimum, nats)
-        self._high = self._high + 1 if nats > self._explosion * self._minimum else 0
-        if self._high < self._patience:
+        if nats <= max(self._explosion * self._minimum, guessing):
+            self._high, self._good_step = 0, step
             return None
-        return f"the loss is {nats:.3g} at step {step}, it was {self._minimum:.3g}"
+        self._high += 1
+        return (
+            None
+            if self._high < self._patience
+            else f"the loss is {nats:.3g} at step {step}, it was {self._minimum:.3g}"
+        )
+
+    def _last_good(self) -> dict[str, Any] | None:
+        """The newest checkpoint from before the trouble; one that the undisturbed run has too, if there is such."""
+        folder = self._checkpoints.folder
+        finite = [
+            checkpoint
+            for _, checkpoint in readable_checkpoints(folder, with_best=True)
+            if checkpoint["global_step"] <= (self._good_step if self._high else math.inf)
+            and all(weight.isfinite().all() for weight in network_weights(checkpoint).values())
+        ]
+        return max(
+            finite,
+            key=lambda found: (self._checkpoints.regular(found["global_step"]), found["global_step"]),
+            default=None,
+        )
 
     def _go_back(self, trainer: lightning.Trainer, module: CharRNNModule, trouble: str) -> None:
-        advice = "lower optimizer.lr, or trainer.gradient_clip_val"
-        saved = readable_checkpoints(self._checkpoints.folder)
-        if self._used >= self._retries or not saved:
+        checkpoint = self._last_good()
+        if self._used >= self._retries or checkpoint is None:
             times = f" after {self._used} recoveries" if self._used else ""
-            raise RunFailed(f"{trouble}{times}; {advice}")
-        _, checkpoint = saved[0]
-        self._used, self._high, self._minimum = self._used + 1, 0, math.inf
+            raise RunFailed(f"{trouble}{times}; begin anew with a lower optimizer.lr")
+        self._used, self._high = self._used + 1, 0
         with torch.no_grad():
             module.network.load_state_dict(network_weights(checkpoint))
         (optimizer,) = trainer.optimizers
-        rates = [{key: group[key] for key in ("lr", "initial_lr") if key in group} for group in optimizer.param_groups]
+        rates = [{key: group[key] for key in RATES if key in group} for group in optimizer.param_groups]
         optimizer.load_state_dict(checkpoint["optimizer_states"][0])
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group.update({key: value * self._factor for key, value in rate.items()})

@@ -2,9 +2,10 @@
 
 import logging
 import os
-import shlex
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ from charrnn.data import CharDataModule
 from charrnn.network import CharRNN
 from charrnn.preview import DTYPES
 from charrnn.recurrence import choose_kernel, usable_kernels
-from charrnn.runs import OUTPUTS
+from charrnn.runs import OUTPUTS, command_to_go_on
 from charrnn.settings import flattened, plain
 
 log = logging.getLogger(__name__)
 
+MANY_EPOCHS = 200
 BFLOAT16_FROM_LANES = 32  # docs/benchmark.md
 SCRIPTS = OUTPUTS.parent / "scripts"
 NOT_IN_TABLE = ("data._target_", "model._target_", "trainer._target_", "data.seed")  # the same in every run
@@ -33,32 +35,47 @@ class RunLogger(TensorBoardLogger):
 
     _complained = False
 
-    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+    @contextmanager
+    def _tolerant(self) -> Iterator[None]:
+        """A full disk is no reason to stop learning: the curves end, with one warning."""
         try:
+            yield
+        except (OSError, ValueError) as error:
+            cause = error if isinstance(error, OSError) else error.__cause__  # Lightning wraps what is raised
+            if not isinstance(cause, OSError):
+                raise
+            if not self._complained:
+                log.warning("the curves can't be written (%s); training goes on without them", cause.strerror)
+            self._complained = True
+
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        with self._tolerant():
             super().log_metrics(metrics, step)
-        except OSError as error:  # raised by every call after the first failure
-            self._complain(error)
 
     def save(self) -> None:
-        try:
+        with self._tolerant():
             self.experiment.flush()
-        except OSError as error:
-            self._complain(error)
-
-    def _complain(self, error: OSError) -> None:
-        if not self._complained:
-            log.warning("the curves can't be written (%s); training goes on without them", error.strerror)
-        self._complained = True
 
     def finalize(self, status: str) -> None:
-        self.experiment.flush()  # fit and validate both end so; the file is closed when the run has ended
+        self.save()  # fit and validate both end so; the file is closed when the run has ended
 
     def close(self) -> None:
         if self._experiment is not None:  # a run that was refused leaves no events
-            self.experiment.close()
+            with self._tolerant():
+                self.experiment.close()
+
+    def add_text(self, tag: str, text: str, step: int) -> None:
+        """A text as it is, in the tab Text."""
+        indented = "".join(f"    {line}\n" for line in text.splitlines())  # Markdown shows it as it is
+        with self._tolerant():
+            self.experiment.add_text(tag, indented, step)
 
     def draw_references(self, figures: dict[str, float], steps: int, begun: int) -> None:
         """Level lines from the first step to the last; the tab Custom Scalars has them in one chart with the curves."""
+        with self._tolerant():
+            self._draw_references(figures, steps, begun)
+
+    def _draw_references(self, figures: dict[str, float], steps: int, begun: int) -> None:
         tags = {name: f"reference/{name}_bits_per_char" for name in figures}
         for name, tag in tags.items():
             for step in (0, steps) if not begun else (steps,):  # those of earlier steps are there already
@@ -69,6 +86,10 @@ class RunLogger(TensorBoardLogger):
 
     def log_outcome(self, cfg: DictConfig, summary: dict[str, Any]) -> None:
         """Fill the hyperparameters tab: the settings that shape a result, with the final figures beside them."""
+        with self._tolerant():
+            self._log_outcome(cfg, summary)
+
+    def _log_outcome(self, cfg: DictConfig, summary: dict[str, Any]) -> None:
         names = ("val_bits_per_char", "test_bits_per_char")
         metrics = {f"result/{name}": summary[name] for name in names if summary[name] is not None}
         for tag, value in metrics.items():
@@ -76,12 +97,16 @@ class RunLogger(TensorBoardLogger):
         settings = {key: cfg[key] for key in ("model", "data", "optimizer", "scheduler", "trainer", "seed")}
         flat = flattened(plain(OmegaConf.create(settings)))
         table = {
-            key: value if isinstance(value, str | int | float | bool) else str(value)  # the types the table takes
+            key: value if isinstance(value, int | float | bool) else _plain_text(value)  # the types the table takes
             for key, value in flat.items()
             if key not in NOT_IN_TABLE
         }
         for part in hparams(table, metrics):
             self.experiment.file_writer.add_summary(part)
+
+
+def _plain_text(value: object) -> str:
+    return str(value).encode("utf-8", "replace").decode("utf-8")  # a file's name may be any bytes
 
 
 def fix_kernel(network: CharRNN, trainer: lightning.Trainer, lanes: int, before: str | None) -> tuple[str, str]:
@@ -127,12 +152,20 @@ def report_start(
         f"{steps:,}", data.batch_size, data.sequence_length, f"{batches:,}",
         steps * cfg.trainer.accumulate_grad_batches / batches,
     )  # fmt: skip
+    epochs = steps * cfg.trainer.accumulate_grad_batches / batches
+    if epochs > MANY_EPOCHS:
+        log.info(
+            "note      %s epochs are many: watch the validation figure, or take a smaller network", f"{epochs:,.0f}"
+        )
+    if torch.get_num_threads() > (os.cpu_count() or 1):
+        log.warning("threads=%d is more than this machine's %s processors: much slower", cfg.threads, os.cpu_count())
     if device.type == "cpu" and dtype == torch.bfloat16 and data.batch_size < BFLOAT16_FROM_LANES:
         log.info("note      bfloat16 does not pay on a CPU below data.batch_size=%d", BFLOAT16_FROM_LANES)
     epoch = batches * step_seconds
     log.info(
-        "time      about %.2g ms a step, %s an epoch, %s in all, validations not counted",
-        1e3 * step_seconds, _duration(epoch), _duration(steps * cfg.trainer.accumulate_grad_batches * step_seconds),
+        "time      about %s ms a step, %s an epoch, %s in all, validations not counted",
+        f"{1e3 * step_seconds:.{0 if step_seconds > 0.0095 else 1}f}",
+        _duration(epoch), _duration(steps * cfg.trainer.accumulate_grad_batches * step_seconds),
     )  # fmt: skip
 
 
@@ -162,10 +195,9 @@ def report_stop(summary: dict[str, Any], folder: Path) -> None:
     if summary["checkpoint"] is None:
         log.info("\nstopped by %s before there was anything to save", summary["reason"])
         return
-    log.info(
-        "\nstopped by %s; saved after step %s: %s. To go on, repeat the command with hydra.run.dir=%s resume_from=last",
-        summary["reason"], f"{summary['steps']:,}", shown(Path(summary["checkpoint"])), shlex.quote(shown(folder)),
-    )  # fmt: skip
+    name = "Ctrl-C" if summary["reason"] == "SIGINT" else summary["reason"]
+    log.info("\nstopped by %s; saved after step %s. To go on:", name, f"{summary['steps']:,}")
+    log.info("  %s", command_to_go_on(folder))
 
 
 def _duration(seconds: float) -> str:

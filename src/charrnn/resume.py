@@ -1,5 +1,6 @@
 """Going on with a run: which checkpoint, whether it fits what is asked, and how Lightning writes and reads it."""
 
+import json
 import logging
 import shlex
 from pathlib import Path
@@ -7,21 +8,21 @@ from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from omegaconf import OmegaConf
 
 from charrnn import checkpoint_file
 from charrnn.checkpoints import readable_checkpoints
 from charrnn.data import CharDataModule
 from charrnn.errors import RequestError
+from charrnn.files import user_path
 from charrnn.network import CharRNN, network_weights
-from charrnn.runs import latest_run
+from charrnn.runs import command_to_go_on, latest_run
 from charrnn.settings import flattened
 
 log = logging.getLogger(__name__)
 
 # What the saved state of optimizer, schedule, generators and data position belongs to; it would fit nothing else.
 KEPT = (
-    "model", "optimizer", "scheduler._target_", "data.order", "data.batch_size", "data.sequence_length", "data.seed",
+    "model", "optimizer", "scheduler", "data.order", "data.batch_size", "data.sequence_length", "data.seed",
     "data.validation_fraction", "data.test_fraction", "trainer.accumulate_grad_batches", "trainer.precision",
 )  # fmt: skip
 FREE = ("model.kernel", "optimizer.fused")  # how it is computed, not what
@@ -53,7 +54,7 @@ def checkpoints_to_go_on_from(
         return found
     if resume_from is None:
         return []
-    path = Path(str(resume_from)).expanduser()
+    path = user_path(resume_from)
     checkpoint = checkpoint_file.read(path)
     if not {"run", "train_state", "random"} <= checkpoint["charrnn"].keys():
         raise RequestError(f"resume_from: {path} holds a network and no run; begin a new run with init_from={path}")
@@ -65,7 +66,7 @@ def refuse_used_folder(resume_from: object, run: Path) -> None:
     folder = run / "checkpoints"
     if resume_from == "last" or not any(folder.glob("*.ckpt")):
         return
-    if resume_from is None or Path(str(resume_from)).expanduser().absolute().parent != folder.absolute():
+    if resume_from is None or user_path(resume_from).resolve().parent != folder.resolve():
         raise RequestError(
             f"{run} holds a run already; go on with it by resume_from=last, or name another hydra.run.dir"
         )
@@ -77,11 +78,7 @@ def _which_folder() -> str:
         run = latest_run()
     except RequestError:
         return f"{wanted}: add hydra.run.dir=DIR"
-    file = run / ".hydra" / "overrides.yaml"
-    overrides = [str(override) for override in OmegaConf.load(file)] if file.exists() else []
-    kept = [override for override in overrides if not override.startswith("resume_from=")]
-    command = ["python", "train.py", *kept, f"hydra.run.dir={run}", "resume_from=last"]
-    return f"{wanted}; for the newest run: {shlex.join(command)}"
+    return f"{wanted}; for the newest run: {command_to_go_on(run)}"
 
 
 def choose(found: list[tuple[Path, dict[str, Any]]], steps: int, *, own: bool) -> tuple[Path, dict[str, Any]] | None:
@@ -90,7 +87,8 @@ def choose(found: list[tuple[Path, dict[str, Any]]], steps: int, *, own: bool) -
     If they are the run's `own`, it was killed after its last step: it repeats the steps since the checkpoint before,
     so that it ends as any other. Raises `RequestError` for a checkpoint beyond that step.
     """
-    if found and found[0][1]["global_step"] >= steps + own:
+    step = found[0][1]["global_step"] if found else 0
+    if step > steps or (step == steps and not own):
         path, checkpoint = found[0]
         raise RequestError(
             f"resume_from: {path} is at step {checkpoint['global_step']} and this run ends at {steps}; "
@@ -104,13 +102,15 @@ def require_fitting(path: Path, checkpoint: dict[str, Any], config: dict[str, An
     """Raise `RequestError`, with the overrides that would fit, if the checkpoint belongs to other settings."""
     about = checkpoint["charrnn"]
     was, now = flattened(about.get("config", {})), flattened(config)
-    changed = [
-        f"{key}={was.get(key)}"
+    different = [
+        key
         for key in sorted({*was, *now})
         if was.get(key) != now.get(key) and key not in FREE and any(_within(key, kept) for kept in KEPT)
     ]
-    if changed:
-        raise RequestError(f"resume_from: {path} was trained with other settings; go on with {' '.join(changed)}")
+    if different:
+        classes = [key for key in different if key.endswith("._target_")]  # their settings differ as a consequence
+        advice = shlex.join(_override(key, was.get(key)) for key in classes or different)
+        raise RequestError(f"resume_from: {path} was trained with other settings; go on with {advice}")
     if about.get("data", {}).get("corpus_sha256") != data.corpus.sha256:
         raise RequestError(f"resume_from: {path} was trained on another text; name that one with data.path")
     if about["vocabulary"] != data.vocabulary.settings:
@@ -122,7 +122,7 @@ def require_fitting(path: Path, checkpoint: dict[str, Any], config: dict[str, An
 
 def take_weights(init_from: object, network: CharRNN, data: CharDataModule) -> None:
     """Begin with the weights of a checkpoint, and nothing else of it. Raises `RequestError` if they do not fit."""
-    path = Path(str(init_from)).expanduser()
+    path = user_path(init_from)
     checkpoint = checkpoint_file.read(path)
     about = checkpoint["charrnn"]
     if about["vocabulary"] != data.vocabulary.settings:
@@ -134,6 +134,14 @@ def take_weights(init_from: object, network: CharRNN, data: CharDataModule) -> N
         raise RequestError(f"init_from: {path} holds another network; build the same one with {shape}")
     with torch.no_grad():
         network.load_state_dict(weights)
+
+
+def _override(key: str, value: object) -> str:
+    """The setting as one types it."""
+    group, _, name = key.partition(".")
+    if name == "_target_" and group == "optimizer":
+        return f"optimizer={str(value).rsplit('.', 1)[-1].lower()}"
+    return f"{'seed' if key == 'data.seed' else key}={json.dumps(value) if not isinstance(value, str) else value}"
 
 
 def _within(key: str, kept: str) -> bool:

@@ -13,16 +13,18 @@ import logging
 import math
 import os
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
 
 from charrnn import checkpoint_file
 from charrnn.errors import RequestError
-from charrnn.files import write_text
+from charrnn.files import user_path, write_text
 
 log = logging.getLogger(__name__)
 
@@ -95,16 +97,35 @@ def latest_run(outputs: Path = OUTPUTS) -> Path:
 def find_checkpoint(run: str | None, checkpoint: str | None) -> Path:
     """The checkpoint that `--run latest|DIR` or `--checkpoint PATH` names."""
     if checkpoint is not None:
-        return Path(checkpoint).expanduser()
+        return user_path(checkpoint)
     if run is None or run == "latest":
         return checkpoint_of(latest_run())
-    named = Path(run).expanduser()
+    named = user_path(run)
     for folder in (named, OUTPUTS / named):  # also by its name alone, from anywhere
         if folder.is_dir():
             return checkpoint_of(folder)
     if named.is_file():
         raise RequestError(f"{named} is a file; name it with --checkpoint")
     raise RequestError(f"there is no run folder {named}; name one, or write --run latest")
+
+
+def command_to_go_on(run: Path) -> str:
+    """The command that began the run, made to go on with it."""
+    file = run / ".hydra" / "overrides.yaml"
+    overrides = [str(override) for override in OmegaConf.load(file)] if file.exists() else []
+    kept = [override for override in overrides if not override.startswith("resume_from=")]
+    return shlex.join(["python", "train.py", *kept, f"hydra.run.dir={run.absolute()}", "resume_from=last"])
+
+
+def write_settings(run: Path, cfg: DictConfig) -> None:
+    """What Hydra would write into `.hydra/`, but only of a run that takes place: not of a command that is refused."""
+    texts = {"config.yaml": OmegaConf.to_yaml(cfg)}
+    if HydraConfig.initialized():
+        hydra = HydraConfig.get()
+        texts["hydra.yaml"] = OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra}))
+        texts["overrides.yaml"] = OmegaConf.to_yaml(hydra.overrides.task)
+    for name, text in texts.items():
+        write_text(run / ".hydra" / name, text)
 
 
 def write_summary(run: Path, summary: dict[str, Any]) -> None:

@@ -10,6 +10,8 @@ import hashlib
 import http.client
 import logging
 import lzma
+import os
+import re
 import shutil
 import sys
 import urllib.parse
@@ -20,10 +22,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NoReturn, cast
 
 from charrnn.errors import RequestError
-from charrnn.files import atomic_write, cache_folder
+from charrnn.files import atomic_write, cache_folder, user_path
 from charrnn.python_docs import python_docs
 
 log = logging.getLogger(__name__)
@@ -96,12 +98,14 @@ def _sources_at(place: str, pattern: str, sha256: str | None) -> list[Source]:
         name, docs = "python_docs", python_docs()
         return [_of_file(docs, name) if isinstance(docs, Path) else Source(name, lambda: BytesIO(docs))]
     if place == STDIN:
+        if sys.stdin is None or sys.stdin.closed:
+            raise RequestError("standard input is closed, or was read already; name a file")
         return [Source("stdin", lambda: cast(BinaryIO, sys.stdin.buffer))]
     if place.startswith(ADDRESSES[:2]):
         return [_of_file(_fetched(place, sha256), place.rsplit("/", 1)[-1])]
     if place.startswith("file:"):
         place = urllib.request.url2pathname(urllib.parse.urlparse(place).path)
-    path = Path(place).expanduser()
+    path = user_path(place)
     try:
         if path.is_dir():
             return [_of_file(file) for file in _files_in(path, pattern)]
@@ -126,23 +130,31 @@ def absolute_places(path: object) -> list[str]:
     def absolute(place: str) -> str:
         if place in (PYTHON_DOCS, STDIN) or place.startswith(ADDRESSES):
             return place
-        return str(Path(place).expanduser().absolute())
+        return str(user_path(place).absolute())
 
     return [absolute(str(place)) for place in (path if isinstance(path, list | tuple) else [path])]
 
 
 def _of_file(file: Path, name: str | None = None) -> Source:
-    opener = ARCHIVES.get(file.suffix, lambda path: path.open("rb"))
-    return Source(name or file.name, lambda: cast(BinaryIO, opener(file)), file.absolute())
+    opener = ARCHIVES.get(file.suffix.lower(), lambda path: path.open("rb"))
+    name = name or os.fsencode(file.name).decode("utf-8", "replace")  # a file's name may be any bytes
+    return Source(name, lambda: cast(BinaryIO, opener(file)), file.absolute())
 
 
 def _files_in(folder: Path, pattern: str) -> list[Path]:
     """The files below `folder` whose name matches, with or without the ending of an archive."""
-    everything = sorted(file for file in folder.rglob("*") if file.is_file())
+
+    def refuse(error: OSError) -> NoReturn:  # a folder that can't be read would be left out without a word
+        raise error
+
+    walk = os.walk(folder, onerror=refuse)
+    everything = sorted(
+        file for root, _, names in walk for file in (Path(root, name) for name in names) if file.is_file()
+    )
     files = [
         file
         for file in everything
-        if file.match(pattern) or (file.suffix in ARCHIVES and file.with_suffix("").match(pattern))
+        if file.match(pattern) or (file.suffix.lower() in ARCHIVES and file.with_suffix("").match(pattern))
     ]
     if files:
         return files
@@ -154,18 +166,20 @@ def _files_in(folder: Path, pattern: str) -> list[Path]:
 def _check_sum(sources: list[Source], sha256: str) -> None:
     if len(sources) > 1 or sources[0].file is None:
         raise RequestError(f"sha256 goes with one file or address, got {', '.join(s.name for s in sources)}")
-    with sources[0].file.open("rb") as file:
-        got = hashlib.file_digest(file, "sha256").hexdigest()
-    if got != sha256:
+    try:
+        got = _sha256_of(sources[0].file)
+    except OSError as error:
+        raise RequestError(f"{sources[0].file} can't be read as a text: {error.strerror}; name another file") from error
+    if got != sha256.lower():
         raise RequestError(f"{sources[0].file} has another sha256 than asked for: {sha256} wanted, {got} got")
 
 
 def _fetched(address: str, sha256: str | None) -> Path:
     # The file's name in the cache tells texts of other addresses apart, and keeps the ending of an archive.
-    ending = urllib.parse.urlparse(address).path.rsplit("/", 1)[-1]
+    ending = re.sub(r"[?#].*", "", address).rsplit("/", 1)[-1]
     file = cache_folder() / f"{hashlib.sha256(address.encode()).hexdigest()[:12]}_{ending}"
     if file.is_file():
-        if sha256 is None or _sha256_of(file) == sha256:
+        if sha256 is None or _sha256_of(file) == sha256.lower():
             return file
         log.warning("the cached text %s is damaged and is fetched again", file)
     log.info("fetching %s", address)
@@ -173,9 +187,12 @@ def _fetched(address: str, sha256: str | None) -> Path:
     try:
         with urllib.request.urlopen(address, timeout=30) as response, atomic_write(file) as target:
             shutil.copyfileobj(response, target, CHUNK)
+            announced = getattr(response, "headers", {}).get("Content-Length")
+            if announced is not None and target.tell() != int(announced):
+                raise http.client.IncompleteRead(b"", int(announced) - target.tell())
             target.seek(0)
             got = hashlib.file_digest(target, "sha256").hexdigest()
-            if sha256 is not None and got != sha256:
+            if sha256 is not None and got != sha256.lower():
                 raise RequestError(f"{address} sent another text than expected (sha256 {got}); {by_hand}")
     except RequestError:
         raise

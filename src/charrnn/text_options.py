@@ -33,7 +33,7 @@ class TextOptions:
         require_integer("min_count", self.min_count)
         require_choice("vocabulary_from", self.vocabulary_from, SCOPES)
         for name in ("pattern", "separator"):
-            if not isinstance(getattr(self, name), str):
+            if not isinstance(getattr(self, name), str) or (name == "pattern" and not self.pattern):
                 raise RequestError(f"{name} must be a text, got {getattr(self, name)!r}")
         require_choice("errors", self.errors, ERRORS)
         require_choice("newlines", self.newlines, NEWLINES)

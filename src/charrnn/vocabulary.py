@@ -5,7 +5,7 @@ V symbols. Both vocabularies have the same methods; `vocabulary_of` makes the on
 
 import codecs
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,8 +92,10 @@ class Vocabulary:
         """A function for ids that come one by one: the text that became complete with each."""
         return self.characters.__getitem__
 
-    def lengths(self, counts: NDArray[np.int64]) -> tuple[int, int]:
-        """How many characters a text with these counts of symbols [V] has, and how many bytes in UTF-8."""
+    def lengths(self, counts: NDArray[np.int64]) -> tuple[int, int | None]:
+        """How many characters a text with these counts of symbols [V] has, and how many bytes in UTF-8, if known."""
+        if self.unknown is not None and counts[self.unknown]:
+            return int(counts.sum()), None
         sizes = 1 + (self._codes >= 0x80) + (self._codes >= 0x800) + (self._codes >= 0x10000)
         return int(counts.sum()), int(counts @ sizes)
 
@@ -106,16 +108,32 @@ def _checked(ids: object, size: int) -> NDArray[np.int64]:
 
 
 class ByteVocabulary:
-    """The 256 values of a byte, which are their own ids: any file, in any encoding or none."""
+    """The 256 values of a byte, which are their own ids: any file, in any encoding or none.
+
+    Figures per character are per character of UTF-8, or with `utf8` false, where there are none, per byte.
+    """
 
     level = "byte"
     unknown = None
     dtype = np.dtype(np.uint8)
-    settings: ClassVar[dict[str, Any]] = {"level": "byte"}
     starts = np.array([10, *range(32, 127)])  # the beginning of a UTF-8 text is no continuation byte
+
+    def __init__(self, *, utf8: bool = True) -> None:
+        self.utf8 = utf8
 
     def __len__(self) -> int:
         return 256
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ByteVocabulary) and self.settings == other.settings
+
+    def __hash__(self) -> int:
+        return hash(self.utf8)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Plain values from which `vocabulary_of` makes it again."""
+        return {"level": self.level, "utf8": self.utf8}
 
     def encode(self, text: str) -> Ids:
         """The bytes of `text` in UTF-8."""
@@ -136,7 +154,8 @@ class ByteVocabulary:
 
     def lengths(self, counts: NDArray[np.int64]) -> tuple[int, int]:
         """How many characters a text with these counts [256] has (continuing bytes begin none), and how many bytes."""
-        return int(counts.sum() - counts[0x80:0xC0].sum()), int(counts.sum())
+        size = int(counts.sum())
+        return size - int(counts[0x80:0xC0].sum()) if self.utf8 else size, size
 
 
 AnyVocabulary = Vocabulary | ByteVocabulary
@@ -145,7 +164,7 @@ AnyVocabulary = Vocabulary | ByteVocabulary
 def vocabulary_of(settings: dict[str, Any]) -> AnyVocabulary:
     """The vocabulary with these `settings`; `ValueError`, `KeyError` or `TypeError` if they are none."""
     if settings["level"] == "byte":
-        return ByteVocabulary()
+        return ByteVocabulary(utf8=settings["utf8"])
     if not isinstance(settings["characters"], str):
         raise TypeError(f"characters must be a text, got {type(settings['characters']).__name__}")
     return Vocabulary(settings["characters"], unknown=settings["unknown"])

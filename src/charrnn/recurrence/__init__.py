@@ -72,7 +72,7 @@ def choose_kernel(requested: str, device: torch.device, dtype: torch.dtype, hidd
         # As measured (docs/benchmark.md). On a GPU triton waits for measurements.
         wide = lanes * hidden**2 >= ONEDNN_FROM_MULTIPLICATIONS
         name = "onednn" if wide and matmul.serves(device, dtype) else "fused"
-        return name, f"the table's choice for {device.type}, {str(dtype).removeprefix('torch.')}"
+        return name, f"chosen for {device.type}, {str(dtype).removeprefix('torch.')} and these sizes"
     reason = usable_kernels(device, dtype, hidden)[requested]
     if reason is not None:
         raise RequestError(f"kernel={requested} cannot serve here: {reason}; write kernel=auto")
