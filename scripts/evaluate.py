@@ -30,14 +30,22 @@ def main() -> None:
         help="state carried through the whole text (default), or windows from a zero state",
     )
     parser.add_argument("--window", type=int, help="characters per window (64), with --protocol windows")
+    parser.add_argument(
+        "--dynamic",
+        type=float,
+        metavar="RATE",
+        help="let a copy go on learning from the text while it is scored (0.1 is a good rate); carried, one lane",
+    )
     arguments = parser.parse_args()
     carried = arguments.protocol == "carried"
     if carried and arguments.window is not None:
         parser.error("--window goes with --protocol windows")
+    if not carried and arguments.dynamic is not None:
+        parser.error("--dynamic goes with --protocol carried")
     window = 64 if arguments.window is None else arguments.window
 
     from charrnn.corpus import read_corpus
-    from charrnn.evaluation import carried_lanes, in_text, score_carried, score_windows
+    from charrnn.evaluation import carried_lanes, in_text, score_carried, score_dynamic, score_windows
     from charrnn.network import load_network
     from charrnn.runs import find_checkpoint, json_text
     from charrnn.text_options import options_of
@@ -53,15 +61,19 @@ def main() -> None:
         from charrnn.data import read_part  # brings Lightning, which takes seconds
 
         ids = read_part(about.get("data", {}), vocabulary, arguments.split or "validation")
-    score = in_text(score_carried(network, ids) if carried else score_windows(network, ids, window), vocabulary, ids)
+    if arguments.dynamic is not None:
+        score = score_dynamic(network, ids, arguments.dynamic)
+    else:
+        score = score_carried(network, ids) if carried else score_windows(network, ids, window)
+    score = in_text(score, vocabulary, ids)
     result = {
         "nats_per_char": score.nats_per_char,
         "bits_per_char": score.bits_per_char,
         "bits_per_byte": score.bits_per_byte,
         "perplexity": score.perplexity,
         "characters": score.characters,
-        "protocol": arguments.protocol,
-        "lanes": carried_lanes(len(ids)) if carried else None,
+        "protocol": arguments.protocol if arguments.dynamic is None else f"carried, dynamic {arguments.dynamic:g}",
+        "lanes": None if not carried else carried_lanes(len(ids)) if arguments.dynamic is None else 1,
         "window": None if carried else window,
     }
     print(json_text(result))

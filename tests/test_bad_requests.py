@@ -215,6 +215,7 @@ SCRIPTS = [
     ("evaluate", ("--run", "run", "--text", "latin.txt"), "latin.txt is not utf-8"),
     ("evaluate", ("--run", "run", "--text", "empty.txt"), "empty.txt is empty"),
     ("evaluate", ("--run", "run", "--text", "short.txt", "--protocol", "windows"), "a window of 64 needs a text of 65"),
+    ("evaluate", ("--run", "run", "--dynamic", "0.1", "--protocol", "windows"), "--dynamic goes with --protocol carri"),
     ("evaluate", ("--run", "run", "--split", "some"), "invalid choice: 'some'"),
     ("evaluate", ("--checkpoint", "malicious.ckpt"), "malicious.ckpt is not a readable checkpoint"),
     ("benchmark", (), "required: subcommand"),

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from charrnn.errors import RequestError
-from charrnn.evaluation import CHARACTERS_PER_LANE, Score, carried_lanes, score_carried, score_windows
+from charrnn.evaluation import CHARACTERS_PER_LANE, Score, carried_lanes, score_carried, score_dynamic, score_windows
 from charrnn.network import CharRNN
 
 Make = Callable[..., CharRNN]
@@ -60,6 +60,18 @@ def test_figures_of_a_network_that_guesses(make_network: Make) -> None:
     assert score.bits_per_char == pytest.approx(math.log2(V), rel=1e-6)
     assert score.perplexity == pytest.approx(V, rel=1e-6)
     assert Score(nats=1e6, characters=1).perplexity == math.inf
+
+
+def test_dynamic_evaluation_learns_from_the_text_it_scores_and_leaves_the_network_as_it_was(make_network: Make) -> None:
+    network, text = make_network(layers=2), np.tile(ids(50), 40)
+    before = [parameter.clone() for parameter in network.parameters()]
+    still = score_dynamic(network, text, 0.0)
+    assert still.characters == len(text) - 1
+    assert still.nats == pytest.approx(score_carried(network, text).nats, rel=1e-5)
+    assert score_dynamic(network, text, 0.1).nats < 0.8 * still.nats
+    assert all(torch.equal(*pair) for pair in zip(network.parameters(), before, strict=True))
+    with pytest.raises(RequestError, match="rate must be a number of at least 0, got -1"):
+        score_dynamic(network, text, -1)
 
 
 def test_evaluation_leaves_the_mode_as_it_was_and_uses_no_dropout(make_network: Make) -> None:

@@ -3,6 +3,7 @@
 B batch lane, T time step, V vocabulary.
 """
 
+import copy
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from charrnn.batches import IGNORED, Batch, CharDataset, read_sequences, split_lanes
-from charrnn.errors import RequestError, require_integer
+from charrnn.errors import RequestError, require_integer, require_number
 from charrnn.network import CharRNN
 from charrnn.vocabulary import AnyVocabulary, Ids, count_symbols
 
 CHARACTERS_PER_LANE = 100_000  # one lane is exact; more lanes keep a long text from taking for ever
+DYNAMIC_CHUNK = 32  # characters between two steps of dynamic evaluation
 CHUNK = 256  # time steps per call; no influence on the result
 WINDOWS_PER_CALL = 256
 
@@ -74,6 +76,30 @@ def score_windows(network: CharRNN, ids: Ids, window: int) -> Score:
     starts = np.arange(windows) * window
     groups = (starts[i : i + WINDOWS_PER_CALL] for i in range(0, windows, WINDOWS_PER_CALL))
     return _score(network, (read_sequences(ids, starts_B, window, starts=True) for starts_B in groups))
+
+
+def score_dynamic(network: CharRNN, ids: Ids, rate: float) -> Score:
+    """Protocol `carried` in one lane, by a copy of the network that goes on learning from what it has been scored on.
+
+    After every DYNAMIC_CHUNK characters a step of gradient descent with this rate, clipped to norm 1, back-propagated
+    through the chunk. With rate 0 it is `score_carried` of one lane. Source: Krause 2018 (the variant by plain steps).
+    """
+    if len(ids) < 2:
+        raise RequestError(f"a text to evaluate needs at least 2 characters, got {len(ids)}")
+    require_number("rate", rate, 0.0)
+    network = copy.deepcopy(network).eval()
+    parameters = list(network.parameters())
+    optimizer = torch.optim.SGD(parameters, lr=rate)
+    nats, state_LBS = 0.0, network.initial_state(1)
+    for inputs_TB, targets_TB, _ in split_lanes(ids, 1, DYNAMIC_CHUNK):
+        logits_TBV, state_LBS = network.unroll(inputs_TB.to(network.output_bias.device), state_LBS.detach())
+        summed = summed_nats(logits_TBV.flatten(0, 1), targets_TB.to(logits_TBV.device).flatten())
+        nats += summed.item()
+        optimizer.zero_grad()
+        (summed / len(inputs_TB)).backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+    return Score(nats, len(ids) - 1)
 
 
 def in_text(score: Score, vocabulary: AnyVocabulary, ids: Ids) -> Score:
