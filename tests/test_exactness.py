@@ -224,6 +224,19 @@ def test_a_full_disk_costs_a_warning_and_the_run_goes_on(
     assert_equal(ours["curves"]["nats_per_char/train"], whole["curves"]["nats_per_char/train"])
 
 
+def test_without_any_checkpoint_what_was_learned_is_scored(
+    text: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*arguments: Any, **named: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint_file, "write", full)
+        summary = train(tmp_path, text, "trainer.max_steps=20")
+    assert (summary["status"], summary["steps"], summary["checkpoint"]) == ("finished", 20, None)
+    assert 0 < summary["val_bits_per_char"] < 7
+
+
 def test_a_finished_run_is_left_alone_and_goes_on_when_asked_for_more(text: Path, tmp_path: Path) -> None:
     constant = ("scheduler=constant", "data.test_fraction=0")
     train(tmp_path / "whole", text, *constant)

@@ -179,7 +179,10 @@ def _run(cfg: DictConfig, folder: Path, named: bool, summary: dict[str, Any]) ->
 
         log.info("scoring   the best weights on the validation and test part, in one pass")
         checkpoint = checkpoints.best
-        summary["checkpoint"], summary["best_step"] = str(checkpoint.absolute()), _restore(network, checkpoint)
+        if checkpoint.exists():
+            summary["checkpoint"], summary["best_step"] = str(checkpoint.absolute()), _restore(network, checkpoint)
+        else:  # none could be written; what was learned is scored all the same
+            summary["best_step"] = summary["steps"] = trainer.global_step
         _measure(network, data, summary)
         logger.log_outcome(cfg, summary)
         report_end(folder, summary, samples.write(trainer, module, summary["best_step"]))

@@ -183,7 +183,8 @@ def report_end(folder: Path, summary: dict[str, Any], sample: str) -> None:
         "time        %.1f s, %s characters/s",
         summary["train_seconds"], f"{summary['train_chars_per_second'] or 0:,}",
     )  # fmt: skip
-    log.info("checkpoint  %s", shown(Path(summary["checkpoint"])))
+    if summary["checkpoint"] is not None:
+        log.info("checkpoint  %s", shown(Path(summary["checkpoint"])))
     log.info(
         "curves      %s --logdir %s", _command("tensorboard"), shown(OUTPUTS if OUTPUTS in folder.parents else folder)
     )
