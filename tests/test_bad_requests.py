@@ -117,7 +117,7 @@ COMMAND_LINES = [
     (("trainer=ddp",), "trainer=ddp is not an option of trainer; it has auto, cpu, gpu, mps"),
     (("optimizer=adamm",), "optimizer=adamm is not an option of optimizer; it has adagrad, adam, adamw"),
     (("data=../a/b.txt",), "data=../a/b.txt is not an option of data; .*data=text data.path=FILE"),
-    (("experiment=worst",), "experiment=worst is not an option of experiment; it has overfit, shakespeare_best"),
+    (("experiment=worst",), "experiment=worst is not an option of experiment; it has gru_vs_rnn, overfit"),
     (("foo=1",), "no setting foo"),
     (("recovery.tries=2",), "no setting recovery.tries"),
     (("model=null",), "Config group override must be a string"),
