@@ -9,9 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 
+from charrnn import experiment
 from charrnn.corpus import read_corpus
 from charrnn.network import CharRNN
+from charrnn.overrides import CONF
+from charrnn.runs import read_summary
 from charrnn.sources import PYTHON_DOCS
 from charrnn.text_options import TextOptions
 
@@ -84,6 +88,15 @@ def make_network() -> Callable[..., CharRNN]:
         return network
 
     return make
+
+
+def train_here(folder: Path, *overrides: str, path: Any = None) -> dict[str, Any]:
+    """Run `experiment.run` in this process, into `folder`, and return its summary; `path` is the text."""
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        cfg = compose("config", overrides=[*overrides, "data.path=''"])
+    cfg.data.path = path if isinstance(path, list) else str(path)
+    experiment.run(cfg, folder)
+    return read_summary(folder)
 
 
 def command(script: str, *arguments: object, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:

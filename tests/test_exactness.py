@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from charrnn import callbacks, checkpoint_file, experiment, module
 from charrnn.checkpoints import readable_checkpoints
 from charrnn.errors import RequestError
-from charrnn.overrides import CONF
 from charrnn.runs import locked, read_summary
+from conftest import train_here
 
 SMALL = (
     "data=text", "model.hidden=6", "data.batch_size=3", "data.sequence_length=7", "trainer.accelerator=cpu",
@@ -30,10 +29,7 @@ class Killed(BaseException):
 
 
 def train(folder: Path, text: Path, *overrides: str) -> dict[str, Any]:
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        cfg = compose("config", overrides=[*SMALL, f"data.path={text}", "resume_from=last", *overrides])
-    experiment.run(cfg, folder)
-    return read_summary(folder)
+    return train_here(folder, *SMALL, "resume_from=last", *overrides, path=text)
 
 
 def outcome(folder: Path) -> dict[str, Any]:
@@ -262,8 +258,10 @@ def test_a_dry_run_and_a_lost_summary_leave_a_finished_run_as_it_is(text: Path, 
     summary.write_text(summary.read_text().replace("finished", "interrupted"))  # as if killed while it was scored
     seconds = read_summary(tmp_path)["train_seconds"]
     train(tmp_path, text)
-    assert_equal(outcome(tmp_path)["weights"], whole["weights"])
-    assert_equal(outcome(tmp_path)["summary"], whole["summary"])
+    again = outcome(tmp_path)
+    for part in ("weights", "summary", "samples"):
+        assert_equal(again[part], whole[part])
+    assert_equal(again["curves"]["nats_per_char/val"], whole["curves"]["nats_per_char/val"])
     assert read_summary(tmp_path)["train_seconds"] == pytest.approx(seconds, abs=0.2)
 
 
@@ -309,6 +307,11 @@ def test_a_new_run_may_begin_with_the_weights_of_another(text: Path, tmp_path: P
     first, second = outcome(tmp_path / "first"), outcome(tmp_path / "second")
     assert_equal(second["weights"]["last"], first["weights"]["best"])
     assert second["summary"]["best_step"] == 12
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        kill_at(3, callbacks.Curves, "on_train_batch_end", patch)  # before any checkpoint but that of step 0
+        train(tmp_path / "again", text, init, "optimizer.lr=0", "optimizer.weight_decay=0")
+    go_on(tmp_path / "again", text, init, "optimizer.lr=0", "optimizer.weight_decay=0")
+    assert_equal(outcome(tmp_path / "again"), second)
     with pytest.raises(RequestError, match="holds another network; build the same one with .* model.hidden=6"):
         train(tmp_path / "third", text, init, "model.hidden=7")
 

@@ -15,7 +15,7 @@ FLOORS = [
     {"batches", "sources", "ids_file", "baselines", "checkpoint_file", "cells", "gated", "overrides"},
     {"runs", "network", "decoding"},
     {"encoder", "generation"},
-    {"evaluation", "corpus"},
+    {"evaluation", "corpus", "figures"},
     {"data", "module"},
     {"callbacks", "checkpoints", "preview", "sweep"},
     {"ending", "recovery", "report", "resume"},

@@ -3,22 +3,17 @@
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 
-from charrnn import experiment
 from charrnn.overrides import CONF
-from charrnn.runs import read_summary
+from conftest import train_here
 
 RECIPES = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_trains(name: str, text_file: Path, tmp_path: Path) -> None:
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        overrides = (f"data.path={text_file}", "data.sha256=null", "trainer.max_steps=2", "data.sequence_length=8")
-        cfg = compose("config", overrides=[f"experiment={name}", *overrides, "trainer.accelerator=cpu", "threads=1"])
-    experiment.run(cfg, tmp_path)
-    assert read_summary(tmp_path)["steps"] == 2
+    overrides = ("data.sha256=null", "trainer.max_steps=2", "data.sequence_length=8", "trainer.accelerator=cpu")
+    assert train_here(tmp_path, f"experiment={name}", *overrides, "threads=1", path=text_file)["steps"] == 2
 
 
 def test_every_recipe_says_what_to_expect() -> None:

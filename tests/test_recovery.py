@@ -6,17 +6,16 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from charrnn import checkpoint_file, experiment
+from charrnn import checkpoint_file
 from charrnn.callbacks import Curves
 from charrnn.checkpoints import Checkpoints
 from charrnn.errors import RunFailed, Stopped
 from charrnn.module import CharRNNModule
-from charrnn.overrides import CONF
 from charrnn.recovery import Recovery
 from charrnn.runs import read_summary
+from conftest import train_here
 
 SMALL = (
     "data=text", "model.hidden=6", "data.batch_size=3", "data.sequence_length=7", "trainer.accelerator=cpu",
@@ -26,10 +25,7 @@ SMALL = (
 
 
 def train(folder: Path, text: Path, *overrides: str) -> dict[str, Any]:
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        cfg = compose("config", overrides=[*SMALL, f"data.path={text}", *overrides])
-    experiment.run(cfg, folder)
-    return read_summary(folder)
+    return train_here(folder, *SMALL, *overrides, path=text)
 
 
 def spoil(patch: pytest.MonkeyPatch, steps: set[int], factor: float, *, gradient_of: str = "") -> None:
@@ -46,7 +42,8 @@ def spoil(patch: pytest.MonkeyPatch, steps: set[int], factor: float, *, gradient
             parameter = dict(self.network.named_parameters())[gradient_of]
             handle = parameter.register_hook(lambda gradient: (handle.remove(), gradient * factor)[1])
             return loss
-        self._nats_since_log[-1] = (loss.detach() * factor, *self._nats_since_log[-1][1:])
+        self.figures.cut((len(self.figures) - 1, self.figures.mark()[1]))
+        self.figures.add_loss(step, batch.targets_TB.numel(), loss * factor)
         return loss * factor
 
     patch.setattr(CharRNNModule, "training_step", training_step)

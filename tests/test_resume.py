@@ -6,7 +6,7 @@ import pytest
 
 from charrnn import checkpoint_file, runs
 from charrnn.errors import RequestError
-from charrnn.resume import checkpoints_to_go_on_from, choose, refuse_used_folder, require_fitting
+from charrnn.resume import Start, checkpoints_to_go_on_from, choose, refuse_used_folder, require_fitting
 
 CONFIG: dict[str, Any] = {
     "model": {"hidden": 8, "kernel": "auto"},
@@ -81,9 +81,11 @@ def test_which_checkpoint(tmp_path: Path) -> None:
     write(tmp_path / "previous.ckpt", 10)
     write(tmp_path / "last.ckpt", 20)
     found = checkpoints_to_go_on_from("last", tmp_path, True)
-    steps = {limit: choose(found, limit, own=True) for limit in (20, 30)}
     # A run that was killed after its last step repeats some, so that its end is as any other's.
-    assert {limit: chosen[1]["global_step"] for limit, chosen in steps.items() if chosen} == {20: 10, 30: 20}
+    assert choose(found, 20, own=True) == Start(tmp_path / "previous.ckpt", 10)
+    assert choose(found, 30, own=True) == Start(tmp_path / "last.ckpt", 20)
+    assert choose(found[:1], 20, own=True) == Start(None, 20, trained=True)
+    assert choose([], 20, own=True) == Start(None, 0)
     with pytest.raises(RequestError, match="is at step 20 and this run ends at 15; raise trainer.max_steps"):
         choose(found, 15, own=True)
     with pytest.raises(RequestError, match="is at step 20 and this run ends at 20"):

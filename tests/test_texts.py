@@ -10,16 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charrnn import checkpoint_file, experiment
 from charrnn.data import read_part
 from charrnn.errors import RequestError
-from charrnn.overrides import CONF
-from charrnn.runs import read_summary
 from charrnn.vocabulary import vocabulary_of
+from conftest import train_here
 
 SMALL = (
     "data=text", "model.hidden=4", "data.batch_size=2", "data.sequence_length=3", "trainer.accelerator=cpu",
@@ -29,12 +27,7 @@ SMALL = (
 
 
 def train(folder: Path, path: Path | str | list[str], *overrides: str) -> dict[str, Any]:
-    place = path if isinstance(path, list) else str(path)
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        cfg = compose("config", overrides=[*SMALL, *overrides, "data.path=''"])
-    cfg.data.path = place
-    experiment.run(cfg, folder)
-    return read_summary(folder)
+    return train_here(folder, *SMALL, *overrides, path=path)
 
 
 def text_file(folder: Path, raw: bytes, name: str = "a.txt") -> Path:

@@ -16,7 +16,7 @@ import lightning
 import torch
 
 from charrnn.errors import RequestError
-from charrnn.files import write_text
+from charrnn.files import user_path, write_text
 
 
 def interleaved(
@@ -81,7 +81,7 @@ def write_record(file: str, results: dict[str, Any]) -> None:
         **results,
     }
     try:
-        write_text(Path(file).expanduser(), json.dumps(record, indent=1) + "\n")
+        write_text(user_path(file), json.dumps(record, indent=1) + "\n")
     except OSError as error:
         raise RequestError(f"{file} can't be written: {error.strerror}; name another --json FILE") from error
 

@@ -3,6 +3,7 @@
 import inspect
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 import lightning
@@ -17,6 +18,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from charrnn.checkpoints import Checkpoints
 from charrnn.data import CharDataModule
 from charrnn.errors import RequestError, one_line, require_choice, require_flag, require_integer, require_number
+from charrnn.module import CharRNNModule
 from charrnn.network import CharRNN
 from charrnn.recovery import Recovery
 from charrnn.resume import SafeCheckpointIO
@@ -127,6 +129,30 @@ def build_scheduler(cfg: DictConfig, steps: int) -> Any:
     if isinstance(scheduler, ReduceLROnPlateau) and not cfg.data.validation_fraction:
         raise RequestError("scheduler=plateau looks at the validation part; set data.validation_fraction above 0")
     return instantiate(cfg.scheduler, _partial_=True, _convert_="all", **length)
+
+
+def build_module(cfg: DictConfig, data: CharDataModule, network: CharRNN, steps: int, about: Any) -> CharRNNModule:
+    """The LightningModule; `about` goes into every checkpoint, beside the text's and the run's settings."""
+    return CharRNNModule(
+        network,
+        data.vocabulary,
+        optimizer=build_optimizer(cfg, network),
+        scheduler=build_scheduler(cfg, steps),
+        symbols_per_character={part: data.symbols_per_character(part) for part in ("train", "validation")},
+        log_every=require_integer("trainer.log_every_n_steps", cfg.trainer.log_every_n_steps),
+        about={"data": data.settings, "config": plain(cfg), "run": about},
+    )
+
+
+def build_checkpoints(cfg: DictConfig, folder: Path, steps: int) -> Checkpoints:
+    """What writes the checkpoints of a run of so many steps."""
+    return Checkpoints(
+        folder,
+        every=require_integer("checkpoint_every", cfg.checkpoint_every),
+        minutes=require_number("checkpoint_minutes", cfg.checkpoint_minutes, 0.0),
+        validate_every=require_integer("trainer.val_check_interval", cfg.trainer.val_check_interval),
+        steps=steps,
+    )
 
 
 def build_recovery(cfg: DictConfig, checkpoints: Checkpoints) -> Recovery:

@@ -1,6 +1,7 @@
 """What is watched during training: speed, samples, progress."""
 
 import logging
+import os
 import re
 import sys
 import time
@@ -113,7 +114,6 @@ class Samples(Callback):
 
     def __init__(self, folder: Path, seed: int) -> None:
         self._file = folder / "samples.txt"
-        self._last: tuple[int, str] | None = None
         self._seed = seed
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
@@ -141,12 +141,13 @@ class Samples(Callback):
             temperature=SAMPLE_TEMPERATURE,
             seed=self._seed,
         )
-        if self._last == (step, text):  # the best weights are the last ones
-            return text
-        self._last = (step, text)
+        entry = f"--- step {step} ---\n{text}\n\n".encode(errors="replace")
         try:
-            with self._file.open("a", encoding="utf-8", errors="replace", newline="") as file:
-                file.write(f"--- step {step} ---\n{text}\n\n")
+            with self._file.open("ab+") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - len(entry)))
+                if file.read() == entry:  # the best weights are the last ones
+                    return text
+                file.write(entry)
         except OSError as error:  # a full disk is no reason to stop learning
             log.warning("%s can't be written: %s", self._file, error.strerror)
         add_text = getattr(trainer.logger, "add_text", None)  # the run's own logger has it

@@ -1,6 +1,6 @@
 """Which checkpoints a run writes, and when: `last.ckpt`, the one before it, and `best.ckpt`.
 
-All are written between two steps, after the figures of a step and before its validation, which a resume repeats.
+`last.ckpt` is written between two steps, after the figures of a step and before its validation, which a resume repeats.
 """
 
 import logging
@@ -58,15 +58,14 @@ class Checkpoints(Callback):
 
     def due(self, trainer: lightning.Trainer) -> bool:
         """Whether the weights after this step are saved, so that they had better be good."""
-        late = time.monotonic() - self._saved_at >= self._seconds
-        return trainer.global_step % self._every == 0 or late or self._validation_follows(trainer)
-
-    def _validation_follows(self, trainer: lightning.Trainer) -> bool:
-        return trainer.global_step % self._validate_every == 0 or trainer.global_step >= self._steps
+        return self.regular(trainer.global_step) or time.monotonic() - self._saved_at >= self._seconds
 
     def regular(self, step: int) -> bool:
         """Whether the undisturbed run saves at this step too, and not only one that was stopped there."""
-        return step % self._every == 0 or step % self._validate_every == 0 or step >= self._steps
+        return step % self._every == 0 or self._validation_follows(step)
+
+    def _validation_follows(self, step: int) -> bool:
+        return step % self._validate_every == 0 or step >= self._steps
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         for torn in self.folder.glob(".*.tmp"):  # of a process that was killed while it wrote
@@ -104,7 +103,7 @@ class Checkpoints(Callback):
         if not pl_module.made_a_step():
             return
         self._note_boundary(trainer, pl_module)
-        self._validates = self._validation_follows(trainer)
+        self._validates = self._validation_follows(trainer.global_step)
         if self.due(trainer):
             self.save(trainer)
         if self._validates:
@@ -185,9 +184,10 @@ def _loader(trainer: lightning.Trainer) -> Any:
 
 
 def readable_checkpoints(folder: Path, *, with_best: bool = False) -> list[tuple[Path, dict[str, Any]]]:
-    """`last.ckpt` and `previous.ckpt`, as far as they are there and whole; a warning for one that is not."""
+    """The run's checkpoints, newest first, as far as they are there and whole; a warning for one that is not."""
     found = []
-    for path in (folder / LAST, folder / PREVIOUS, *((folder / BEST,) if with_best else ())):
+    for name in (LAST, PREVIOUS, BEST) if with_best else (LAST, PREVIOUS):
+        path = folder / name
         if path.exists():
             try:
                 found.append((path, checkpoint_file.read(path)))

@@ -15,18 +15,19 @@ from omegaconf import DictConfig
 from charrnn import checkpoint_file
 from charrnn.building import (
     build,
+    build_checkpoints,
+    build_module,
     build_optimizer,
     build_recovery,
-    build_scheduler,
     build_trainer,
     check_keys,
     run_length,
 )
 from charrnn.callbacks import Curves, Progress, Samples, Speed
-from charrnn.checkpoints import LAST, PREVIOUS, Checkpoints
+from charrnn.checkpoints import LAST, PREVIOUS
 from charrnn.data import CharDataModule
 from charrnn.ending import StopOnSignal
-from charrnn.errors import RequestError, Stopped, one_line, require_integer, require_number, signals_raise_stopped
+from charrnn.errors import RequestError, Stopped, one_line, signals_raise_stopped
 from charrnn.evaluation import in_text, score_carried
 from charrnn.module import CharRNNModule
 from charrnn.network import CharRNN, network_weights
@@ -111,21 +112,14 @@ def _run(cfg: DictConfig, folder: Path, named: bool, summary: dict[str, Any]) ->
         log.info("the run in %s has finished its %s steps; nothing to do", shown(folder), f"{over['steps']:,}")
         summary.update(over)
         return _number(over["val_bits_per_char"])
-    resumed = choose(found, steps, own=cfg.resume_from == "last")
-    trained = resumed is None and bool(found) and found[0][1]["global_step"] == steps
-    if not found and cfg.init_from is not None:
+    start = choose(found, steps, own=cfg.resume_from == "last")
+    if start.step == 0 and cfg.init_from is not None:
         take_weights(cfg.init_from, network, data)
-    begun = resumed[1]["global_step"] if resumed else steps if trained else 0
 
-    checkpoints = Checkpoints(
-        checkpoints_folder,
-        every=require_integer("checkpoint_every", cfg.checkpoint_every),
-        minutes=require_number("checkpoint_minutes", cfg.checkpoint_minutes, 0.0),
-        validate_every=require_integer("trainer.val_check_interval", cfg.trainer.val_check_interval),
-        steps=steps,
-    )
+    checkpoints = build_checkpoints(cfg, checkpoints_folder, steps)
     recovery = build_recovery(cfg, checkpoints)
-    purge = begun if any(folder.glob("events.out.*")) else None
+    # Points from there on are written again.
+    purge = start.step if any(folder.glob("events.out.*")) and not start.trained else None
     logger = RunLogger(folder, name="", version="", default_hp_metric=False, flush_secs=10, purge_step=purge)
     with closing(logger):
         speed, samples, progress = Speed(), Samples(folder, summary["seed"]), Progress(steps, log.info)
@@ -134,19 +128,7 @@ def _run(cfg: DictConfig, folder: Path, named: bool, summary: dict[str, Any]) ->
         trainer = build_trainer(cfg, data, logger, watching)
         kernel, why = fix_kernel(network, trainer, data.batch_size, chosen_before.get("kernel"))
         summary["kernel"] = kernel
-        module = CharRNNModule(
-            network,
-            data.vocabulary,
-            optimizer=build_optimizer(cfg, network),
-            scheduler=build_scheduler(cfg, steps),
-            symbols_per_character={part: data.symbols_per_character(part) for part in ("train", "validation")},
-            log_every=require_integer("trainer.log_every_n_steps", cfg.trainer.log_every_n_steps),
-            about={
-                "data": data.settings,
-                "config": plain(cfg),
-                "run": {"kernel": kernel, "threads": summary["threads"]},
-            },
-        )
+        module = build_module(cfg, data, network, steps, {"kernel": kernel, "threads": summary["threads"]})
         references = report_text(data)
         device = trainer.strategy.root_device
         step_seconds = seconds_per_step(network, data, build_optimizer(cfg, network), device, trainer.precision)
@@ -157,17 +139,16 @@ def _run(cfg: DictConfig, folder: Path, named: bool, summary: dict[str, Any]) ->
             return math.nan
         log.info("folder    %s", shown(folder))
         if cfg.resume_from is not None:
-            log.info("resuming  %s", f"after step {begun:,}" if begun else "nothing there: a new run")
+            log.info("resuming  %s", f"after step {start.step:,}" if start.step else "nothing there: a new run")
         write_settings(folder, cfg)
         write_summary(folder, {**summary, "status": "interrupted", "reason": "still running, or killed"})
-        logger.draw_references(references, steps, begun)
-
         try:
-            if trained:  # and killed before it was scored
+            if start.trained:  # and killed before it was scored
                 speed.load_state_dict(found[0][1]["callbacks"]["Speed"])
                 checkpoints.saved_step = steps
             else:
-                _fit(trainer, module, data, resumed)
+                logger.draw_references(references, steps, start.step)
+                _fit(trainer, module, data, start.path)
         except Stopped:
             if checkpoints.saved_step:
                 summary["checkpoint"] = str((checkpoints_folder / LAST).absolute())
@@ -189,14 +170,9 @@ def _run(cfg: DictConfig, folder: Path, named: bool, summary: dict[str, Any]) ->
     return _number(summary["val_bits_per_char"])
 
 
-def _fit(
-    trainer: lightning.Trainer,
-    module: CharRNNModule,
-    data: CharDataModule,
-    resumed: tuple[Path, dict[str, Any]] | None,
-) -> None:
+def _fit(trainer: lightning.Trainer, module: CharRNNModule, data: CharDataModule, checkpoint: Path | None) -> None:
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=resumed[0] if resumed else None)
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
     except MisconfigurationException as error:  # some settings meet only when Lightning sees the data
         raise RequestError(f"trainer: these settings can't be used: {error}") from error
 

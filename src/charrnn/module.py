@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from charrnn import checkpoint_file, randomness
 from charrnn.batches import IGNORED, Batch
 from charrnn.evaluation import summed_nats
+from charrnn.figures import TrainingFigures
 from charrnn.network import CharRNN, network_weights
 from charrnn.vocabulary import AnyVocabulary
 
@@ -57,8 +58,7 @@ class CharRNNModule(lightning.LightningModule):
         # Plain attributes, not buffers: a state belongs to this process and its streams.
         self._train_state_LBS: Tensor | None = None
         self._validation_state_LBS: Tensor | None = None
-        self._nats_since_log: list[tuple[Tensor, int, int]] = []  # loss, symbols, step
-        self._norms_since_log: list[Tensor] = []  # of every parameter's gradient, [P]
+        self.figures = TrainingFigures()
         self._step_before = 0
         self._written: dict[str, Any] = {"step": -1, "figures": {}}
         self._random: dict[str, Any] | None = None  # of the run that goes on
@@ -85,7 +85,7 @@ class CharRNNModule(lightning.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         logits, self._train_state_LBS = self._unroll(batch, self._train_state_LBS)
         loss = nn.functional.cross_entropy(logits, batch.targets_TB.flatten())
-        self._nats_since_log.append((loss.detach(), batch.targets_TB.numel(), self.global_step + 1))
+        self.figures.add_loss(self.global_step + 1, batch.targets_TB.numel(), loss)
         return loss
 
     def configure_gradient_clipping(
@@ -98,7 +98,7 @@ class CharRNNModule(lightning.LightningModule):
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         # One norm for each parameter: their norm is the one to clip by, and the first that is no number tells where.
         norms = torch.stack(torch._foreach_norm(gradients))
-        self._norms_since_log.append(norms)
+        self.figures.add_norms(self.global_step + 1, norms)
         if gradient_clip_algorithm == "value":
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
         elif gradient_clip_val is not None:
@@ -114,38 +114,17 @@ class CharRNNModule(lightning.LightningModule):
 
     def trouble(self) -> str | None:
         """What is not a finite number among the losses and gradients since the last figures, and since which step."""
-        if not self._nats_since_log:
-            return None
-        losses = torch.stack([loss for loss, _, _ in self._nats_since_log]).float().cpu()
-        norms = torch.stack(self._norms_since_log).float().cpu() if self._norms_since_log else torch.zeros(0, 0)
-        if self.trainer.precision == "16-mixed":  # there the scaler tries gradients that are too large, and drops them
-            norms = torch.zeros(0, 0)
-        bad_norms = (~norms.isfinite()).nonzero()
-        bad_losses = (~losses.isfinite()).nonzero()
-        last_step = self._nats_since_log[-1][2]
-        step_of_norm = last_step - len(norms) + 1 + int(bad_norms[0, 0]) if len(bad_norms) else sys.maxsize
-        step_of_loss = self._nats_since_log[int(bad_losses[0])][2] if len(bad_losses) else sys.maxsize
-        if step_of_loss < sys.maxsize and step_of_loss <= step_of_norm:
-            return f"the loss is {float(losses[bad_losses[0]])} at step {step_of_loss}"
-        if step_of_norm < sys.maxsize:
-            names = [name for name, parameter in self.network.named_parameters() if parameter.grad is not None]
-            step, place = bad_norms[0].tolist()
-            return f"the gradient of {names[place]} is {float(norms[step, place])} at step {step_of_norm}"
-        return None
-
-    def mean_since_log(self) -> float:
-        """Nats per symbol of all batches since the last figures."""
-        weights = torch.tensor([symbols for _, symbols, _ in self._nats_since_log], dtype=torch.float32)
-        losses = torch.stack([loss for loss, _, _ in self._nats_since_log]).float().cpu()
-        return float((losses * weights).sum() / weights.sum())
+        names = [name for name, parameter in self.network.named_parameters() if parameter.requires_grad]
+        # With 16-mixed the scaler tries gradients that are too large, and drops them.
+        return self.figures.trouble(names, look_at_gradients=self.trainer.precision != "16-mixed")
 
     def write_training_figures(self) -> None:
         """Write the figures since they were written last. Every n steps: it costs as much as a small network's step."""
-        if not self._nats_since_log:  # a recovery has just thrown them away
+        if not len(self.figures):  # a recovery has just thrown them away
             return
-        nats = self.mean_since_log() * self._symbols_per_character["train"]
-        norm = float(torch.linalg.vector_norm(self._norms_since_log[-1]))
-        self.forget_figures()
+        nats = self.figures.mean() * self._symbols_per_character["train"]
+        norm = self.figures.gradient_norm()
+        self.figures.clear()
         self.write_metrics(
             {
                 "nats_per_char/train": nats,
@@ -155,24 +134,19 @@ class CharRNNModule(lightning.LightningModule):
             }
         )
 
-    def forget_figures(self) -> None:
-        """Begin the next figures."""
-        self._nats_since_log.clear()
-        self._norms_since_log.clear()
-
     def forget(self) -> None:
         """Begin anew with a zero state and no figures, as after a recovery."""
         self._train_state_LBS = None
-        self.forget_figures()
+        self.figures.clear()
 
     def boundary(self) -> tuple[Any, ...]:
         """What a training step changes here, as it is between two steps; `return_to` takes it back to that."""
-        return self._train_state_LBS, len(self._nats_since_log), len(self._norms_since_log)
+        return self._train_state_LBS, self.figures.mark()
 
     def return_to(self, boundary: tuple[Any, ...]) -> None:
         """Undo what a step that broke off had changed since `boundary`."""
-        self._train_state_LBS, losses, norms = boundary
-        del self._nats_since_log[losses:], self._norms_since_log[norms:]
+        self._train_state_LBS, mark = boundary
+        self.figures.cut(mark)
 
     def write_metrics(self, metrics: dict[str, float]) -> None:
         """Write `metrics` to the logger at the current optimizer step, and keep them for whoever shows progress."""
@@ -214,9 +188,7 @@ class CharRNNModule(lightning.LightningModule):
             "network": self.network.settings,
             "vocabulary": self.vocabulary.settings,
             "train_state": self._train_state_LBS,
-            "losses": [loss.cpu() for loss, _, _ in self._nats_since_log],
-            "losses_of": [[symbols, step] for _, symbols, step in self._nats_since_log],
-            "gradient_norms": [norms.cpu() for norms in self._norms_since_log],
+            **self.figures.state_dict(),
             "written": self._written,
             "random": randomness.current(),
             **self._about,
@@ -228,7 +200,5 @@ class CharRNNModule(lightning.LightningModule):
         self.network.to(next(iter(network_weights(checkpoint).values())).dtype)
         state_LBS = about["train_state"]
         self._train_state_LBS = None if state_LBS is None else state_LBS.to(self.device)
-        figures = zip(about["losses"], about["losses_of"], strict=True)
-        self._nats_since_log = [(loss.to(self.device), *of) for loss, of in figures]
-        self._norms_since_log = [norms.to(self.device) for norms in about["gradient_norms"]]
+        self.figures.load_state_dict(about, checkpoint["global_step"], self.device)
         self._written, self._random = about["written"], about["random"]

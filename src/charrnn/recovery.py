@@ -53,7 +53,7 @@ class Recovery(Callback):
             return
         trouble = pl_module.trouble()
         if trouble is None and pl_module.logs_now():
-            trouble = self._watch(pl_module.mean_since_log(), math.log(len(pl_module.vocabulary)), trainer.global_step)
+            trouble = self._watch(pl_module.figures.mean(), math.log(len(pl_module.vocabulary)), trainer.global_step)
         if trouble is not None:
             self._go_back(trainer, pl_module, trouble)
         self._checkpoints.suspended = self._high > 0
@@ -65,11 +65,9 @@ class Recovery(Callback):
             self._high, self._good_step = 0, step
             return None
         self._high += 1
-        return (
-            None
-            if self._high < self._patience
-            else f"the loss is {nats:.3g} at step {step}, it was {self._minimum:.3g}"
-        )
+        if self._high < self._patience:
+            return None
+        return f"the loss is {nats:.3g} at step {step}, it was {self._minimum:.3g}"
 
     def _last_good(self) -> dict[str, Any] | None:
         """The newest checkpoint from before the trouble; one that the undisturbed run has too, if there is such."""

@@ -4,7 +4,7 @@ import json
 import logging
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
@@ -81,8 +81,16 @@ def _which_folder() -> str:
     return f"{wanted}; for the newest run: {command_to_go_on(run)}"
 
 
-def choose(found: list[tuple[Path, dict[str, Any]]], steps: int, *, own: bool) -> tuple[Path, dict[str, Any]] | None:
-    """The newest of the checkpoints before step `steps`; None if the run begins at its beginning.
+class Start(NamedTuple):
+    """Where training begins: with `path` after `step` steps; a run that is `trained` needs its scoring only."""
+
+    path: Path | None
+    step: int
+    trained: bool = False
+
+
+def choose(found: list[tuple[Path, dict[str, Any]]], steps: int, *, own: bool) -> Start:
+    """The newest of the checkpoints before step `steps`, if there is one.
 
     If they are the run's `own`, it was killed after its last step: it repeats the steps since the checkpoint before,
     so that it ends as any other. Raises `RequestError` for a checkpoint beyond that step.
@@ -94,8 +102,11 @@ def choose(found: list[tuple[Path, dict[str, Any]]], steps: int, *, own: bool) -
             f"resume_from: {path} is at step {checkpoint['global_step']} and this run ends at {steps}; "
             "raise trainer.max_steps or trainer.max_epochs"
         )
-    before = [(path, checkpoint) for path, checkpoint in found if checkpoint["global_step"] < steps]
-    return before[0] if before and before[0][1]["global_step"] > 0 else None
+    before = [(path, checkpoint["global_step"]) for path, checkpoint in found if checkpoint["global_step"] < steps]
+    if not before:
+        return Start(None, steps, trained=True) if found else Start(None, 0)
+    path, step = before[0]
+    return Start(path if step else None, step)  # before its first step a run begins as a new one
 
 
 def require_fitting(path: Path, checkpoint: dict[str, Any], config: dict[str, Any], data: CharDataModule) -> None:
