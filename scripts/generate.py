@@ -1,47 +1,125 @@
 """Write text with a trained network: the text on stdout, everything else on stderr.
 
 python scripts/generate.py --run latest --prompt "The " --length 500 --temperature 0.8
+python scripts/generate.py --samples 3 --top-p 0.9 --stop "\n\n" --json
 """
 
+import argparse
+import json
 import sys
+from collections.abc import Iterable
+from typing import Any
 
 try:
-    from charrnn.errors import CommandParser, exit_codes
+    from charrnn.errors import CommandParser, RequestError, exit_codes
+    from charrnn.process import set_before_torch
 except ModuleNotFoundError:
     sys.stderr.write("generate.py: charrnn is not installed; run scripts/train.sh, or source .venv/bin/activate\n")
     sys.exit(2)
 
+STDIN = "-"
 
-def main() -> None:
+
+def parse() -> argparse.Namespace:
     parser = CommandParser(description="Write text with a trained network.")
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--run", metavar="DIR", help="a run folder, or latest (the default): its best checkpoint")
     source.add_argument("--checkpoint", metavar="PATH", help="a checkpoint file")
-    parser.add_argument("--prompt", default="", help="how the text begins; without one, with a random character")
+    prompt = parser.add_mutually_exclusive_group()
+    prompt.add_argument("--prompt", metavar="TEXT", default="", help="how the text begins; - reads it from stdin")
+    prompt.add_argument("--prompt-file", metavar="FILE", help="a file with the prompt; - is stdin")
+    parser.add_argument(
+        "--unknown",
+        choices=("error", "skip", "replace"),
+        default="error",
+        help="what to do with characters of the prompt that the network was not trained on (error)",
+    )
     parser.add_argument("--length", type=int, default=500, help="characters to add (500)")
+    parser.add_argument(
+        "--stop",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="end before this; more than one may be given; \\n is a line end",
+    )
     parser.add_argument("--temperature", type=float, default=0.8, help="0 takes the likeliest character (0.8)")
+    parser.add_argument("--top-k", type=int, metavar="K", help="draw from the K likeliest characters")
+    parser.add_argument(
+        "--top-p", type=float, metavar="P", help="draw from the fewest that have this probability together"
+    )
+    parser.add_argument(
+        "--min-p", type=float, metavar="P", help="draw from those with this share of the likeliest one's probability"
+    )
+    parser.add_argument("--samples", type=int, default=1, metavar="N", help="texts, computed side by side (1)")
     parser.add_argument("--seed", type=int, default=1, help="the same seed writes the same text (1)")
-    arguments = parser.parse_args()
+    parser.add_argument(
+        "--json", action="store_true", help="a line of JSON for each text: text, log-probabilities in nats, settings"
+    )
+    return parser.parse_args()
 
-    from charrnn.generation import stream_text  # torch takes a second: --help need not wait
+
+def read_prompt(arguments: argparse.Namespace) -> str:
+    """What was typed, or what the file or stdin holds, as it is."""
+    if arguments.prompt_file is None and arguments.prompt != STDIN:
+        return str(arguments.prompt)
+    from charrnn.files import user_path
+
+    name = arguments.prompt_file or STDIN
+    data = sys.stdin.buffer.read() if name == STDIN else user_path(name).read_bytes()
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        place = "stdin" if name == STDIN else name
+        raise RequestError(f"the prompt in {place} is not UTF-8 (byte {error.start}); write it as UTF-8") from None
+
+
+def print_pieces(pieces: Iterable[list[str]]) -> None:
+    """One text, as it comes."""
+    terminal = sys.stdout.isatty()
+    for (piece,) in pieces:
+        sys.stdout.write(piece)
+        if terminal:
+            sys.stdout.flush()
+    if terminal:
+        sys.stderr.write("\n")  # the shell's prompt on a line of its own; not part of the text
+
+
+def main() -> None:
+    arguments = parse()
+    prompt = read_prompt(arguments)
+    set_before_torch()
+
+    from charrnn.generation import fit_prompt, log_probabilities, stream_texts  # torch takes a second: not for --help
     from charrnn.network import load_network
     from charrnn.runs import find_checkpoint
+    from charrnn.sampling import Sampling
 
-    network, vocabulary, _ = load_network(find_checkpoint(arguments.run, arguments.checkpoint))
+    sampling = Sampling(arguments.temperature, arguments.top_k, arguments.top_p, arguments.min_p)
+    checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)
+    network, vocabulary, _ = load_network(checkpoint)
+    prompt = fit_prompt(prompt, vocabulary, arguments.unknown)
+    asked: dict[str, Any] = {
+        "prompt": prompt,
+        "length": arguments.length,
+        "seed": arguments.seed,
+        "samples": arguments.samples,
+        "stop": [stop.replace("\\n", "\n").replace("\\t", "\t") for stop in arguments.stop],
+    }
     sys.stdout.reconfigure(encoding="utf-8", errors="replace", newline="")  # type: ignore[union-attr]
-    for characters in stream_text(
-        network,
-        vocabulary,
-        prompt=arguments.prompt,
-        length=arguments.length,
-        temperature=arguments.temperature,
-        seed=arguments.seed,
-    ):
-        sys.stdout.write(characters)
-        if sys.stdout.isatty():
-            sys.stdout.flush()
-    if sys.stdout.isatty():
-        sys.stderr.write("\n")  # the shell's prompt on a line of its own; not part of the text
+    pieces = stream_texts(network, vocabulary, sampling=sampling, **asked)
+    if arguments.samples == 1 and not arguments.json:
+        print_pieces(pieces)
+        return
+    texts = ["".join(parts) for parts in zip(*pieces, strict=True)]
+    for i, text in enumerate(texts):
+        if arguments.json:
+            logs = log_probabilities(network, vocabulary, prompt, text)
+            settings = {"checkpoint": str(checkpoint), **vars(sampling), **asked, "sample": i}
+            print(json.dumps({"text": text, "log_probabilities": logs, "settings": settings}))
+        else:
+            sys.stderr.write(f"--- {i + 1} of {len(texts)} ---\n")
+            sys.stderr.flush()
+            print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Shared by the tests: a small real text, small networks, and train.py as a user calls it."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from selenium import webdriver
 
 from charrnn import experiment
 from charrnn.corpus import read_corpus
@@ -88,6 +90,27 @@ def make_network() -> Callable[..., CharRNN]:
         return network
 
     return make
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[webdriver.Chrome]:
+    """A headless Chromium without a network; `browser.get(path.as_uri())` opens a page. Skips where there is none."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("needs chromium and chromedriver (Debian: chromium, chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+        "--host-resolver-rules=MAP * ~NOTFOUND",
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})  # errors of scripts: browser.get_log("browser")
+    with webdriver.Chrome(options, webdriver.ChromeService(driver)) as opened:
+        yield opened
 
 
 def train_here(folder: Path, *overrides: str, path: Any = None) -> dict[str, Any]:

@@ -28,6 +28,15 @@ def test_lightning(tmp_path: Path) -> None:
     assert measured["train.py of the bare loop"] > 0
 
 
+def test_generate(tmp_path: Path) -> None:
+    file = tmp_path / "record.json"
+    done = command("scripts/benchmark.py", "generate", "--toy", "--rounds", "2", "--threads", "1", "--json", file)
+    assert done.returncode == 0, done.stderr
+    measured = json.loads(file.read_text())["measurements"]
+    assert {(row["samples"], row["candidate"]) for row in measured} >= {(1, "nn.RNN, our draw"), (64, "NumPy (ours)")}
+    assert all(row["characters_per_second"] > 0 for row in measured)
+
+
 def test_data(tmp_path: Path) -> None:
     file = tmp_path / "record.json"
     done = command("scripts/benchmark.py", "data", "--toy", "--rounds", "2", "--threads", "1", "--json", file)

@@ -10,12 +10,12 @@ import pytest
 import charrnn
 
 FLOORS = [
-    {"errors", "files", "matmul", "settings"},
-    {"vocabulary", "schedules", "recurrence", "process", "python_docs", "text_options", "randomness"},
+    {"errors", "files", "matmul", "settings", "pages"},
+    {"vocabulary", "schedules", "recurrence", "process", "python_docs", "text_options", "randomness", "sampling"},
     {"batches", "sources", "ids_file", "baselines", "checkpoint_file", "cells", "gated", "overrides"},
     {"runs", "network", "decoding"},
-    {"encoder", "generation"},
-    {"evaluation", "corpus", "figures"},
+    {"encoder", "stepper"},
+    {"evaluation", "corpus", "figures", "generation"},
     {"data", "module"},
     {"callbacks", "checkpoints", "preview", "sweep"},
     {"ending", "recovery", "report", "resume"},

@@ -1,13 +1,17 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 
 from charrnn.errors import RequestError
-from charrnn.generation import generate_text, sample, stream_text
+from charrnn.generation import fit_prompt, generate_text, log_probabilities, stream_texts
 from charrnn.network import CharRNN
-from charrnn.vocabulary import Vocabulary
+from charrnn.sampling import Sampling
+from charrnn.stepper import numpy_stepper, torch_stepper
+from charrnn.vocabulary import ByteVocabulary, Vocabulary
+from conftest import OPTIONS
 
 Make = Callable[..., CharRNN]
 VOCABULARY = Vocabulary("abcdefg")
@@ -44,22 +48,120 @@ def test_temperature_zero_follows_the_likeliest_characters(make_network: Make) -
     assert VOCABULARY.decode(logits[1:-1, 0].argmax(-1).numpy()) == text[2:]
 
 
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_sampled_frequencies_are_those_of_the_softmax(temperature: float) -> None:
-    logits = np.array([0.3, -1.0, 2.0, 0.0])
-    draws = np.random.default_rng(0)
-    n = 20_000
-    counts = np.bincount([sample(logits, temperature, draws.random()) for _ in range(n)], minlength=4)
-    p = torch.softmax(torch.from_numpy(logits) / temperature, 0).numpy()
-    chi_square = ((counts - n * p) ** 2 / (n * p)).sum()
-    assert chi_square < 16.27  # 3 degrees of freedom, p = 0.001
+def test_numpy_and_torch_write_the_same_text(make_network: Make) -> None:
+    network = make_network(hidden=64, layers=2)
+    for seed in (1, 2, 3):
+        texts = [
+            "".join(
+                piece
+                for (piece,) in stream_texts(
+                    network, VOCABULARY, length=2000, sampling=Sampling(0.9), seed=seed, make_stepper=of
+                )
+            )
+            for of in (numpy_stepper, torch_stepper)
+        ]
+        assert texts[0] == texts[1]
+        assert len(set(texts[0])) > 3
 
 
-def test_the_edges_of_a_draw() -> None:
-    assert sample(np.array([0.0, 0.0]), 1.0, 0.0) == 0
-    assert sample(np.array([0.0, 0.0]), 1.0, np.nextafter(1.0, 0.0)) == 1
-    assert sample(np.array([5.0, 5.0, -1e30]), 1.0, np.nextafter(1.0, 0.0)) == 1
-    assert sample(np.array([1.0, 9.0]), 1e-300, 0.5) == 1
+def joined(pieces: Iterable[list[str]]) -> list[str]:
+    return ["".join(parts) for parts in zip(*pieces, strict=True)]
+
+
+def test_a_text_does_not_depend_on_those_beside_it(make_network: Make) -> None:
+    network = make_network()
+    asked = {"length": 1500, "sampling": Sampling(), "seed": 5}  # more than is drawn at once
+    for prompt in ("", "bad"):
+        many = joined(stream_texts(network, VOCABULARY, prompt=prompt, samples=4, **asked))
+        fewer = joined(stream_texts(network, VOCABULARY, prompt=prompt, samples=2, **asked))
+        assert many[:2] == fewer
+        assert len(set(many)) == 4
+        assert {len(text) for text in many} == {1500 + len(prompt or "a")}
+        one = generate_text(network, VOCABULARY, prompt=prompt, length=1500, temperature=1.0, seed=5)
+        assert one == many[0]
+
+
+@pytest.mark.parametrize("stop", [["ca"], ["gab", "ab"], ["zz"], ["aaa", "ab", "fedc"]])
+def test_a_text_ends_before_the_first_stop_string(make_network: Make, stop: list[str]) -> None:
+    network = make_network()
+    asked = {"prompt": "ca", "length": 300, "sampling": Sampling(), "seed": 2, "samples": 6}
+    pieces = list(stream_texts(network, VOCABULARY, stop=stop, **asked))
+    for whole, cut in zip(joined(stream_texts(network, VOCABULARY, **asked)), joined(pieces), strict=True):
+        generated = whole[2:]
+        ends = [generated.find(s) for s in stop if s in generated]
+        # The first string to be complete ends the text; none of these begins inside another one.
+        assert cut == "ca" + (generated[: min(ends)] if ends else generated)
+    assert (len(pieces) < 302) == all(
+        any(s in text[2:] for s in stop) for text in joined(stream_texts(network, VOCABULARY, **asked))
+    )
+
+
+def test_what_may_begin_a_stop_string_is_held_back(make_network: Make) -> None:
+    network = make_network(vocabulary_size=3)
+    with torch.no_grad():  # a, b, c, a, b, c, ...
+        network.hidden_to_output.zero_()
+        network.output_bias.copy_(torch.tensor([9.0, 0.0, 0.0]))
+    vocabulary, asked = Vocabulary("abc"), {"length": 5, "sampling": Sampling(0), "seed": 1, "prompt": "b"}
+    pieces = [piece for (piece,) in stream_texts(network, vocabulary, stop=["aaab"], **asked)]
+    assert pieces == ["b", "", "", "", "a", "a", "aaa"]
+    pieces = [piece for (piece,) in stream_texts(network, vocabulary, stop=["aaa"], **asked)]
+    assert pieces == ["b", "", "", ""]
+
+
+def test_bytes_come_as_whole_characters() -> None:
+    vocabulary = ByteVocabulary()
+    network = CharRNN(256, cell="elman", hidden=4, layers=1, dropout=0.0, residual=True, **OPTIONS)
+    torch.nn.init.normal_(network.hidden_to_output)
+    pieces = [p for (p,) in stream_texts(network, vocabulary, prompt="é", length=400, sampling=Sampling(), seed=1)]
+    assert pieces[0] == "é"
+    assert any(pieces) and "" in pieces  # a byte may complete nothing yet
+
+
+def test_log_probabilities_are_those_of_one_step_after_the_other(make_network: Make) -> None:
+    network = make_network(dropout=0.5).train()
+    text = generate_text(network, VOCABULARY, prompt="cab", length=600, temperature=0.7, seed=1)
+    logs = log_probabilities(network, VOCABULARY, "cab", text)
+    ids, state_LBS = VOCABULARY.encode(text).astype(np.int64), network.initial_state(1)
+    assert len(logs) == 600
+    assert network.training
+    expected, network = [], network.eval()
+    for this, following in pairwise(ids):
+        with torch.no_grad():
+            logits_BV, state_LBS = network.step(torch.tensor([this]), state_LBS)
+        expected.append(torch.log_softmax(logits_BV[0], 0)[following].item())
+    np.testing.assert_allclose(logs, expected[2:], atol=1e-4)
+    alone = generate_text(network, VOCABULARY, length=10, temperature=0.7, seed=1)
+    assert len(log_probabilities(network, VOCABULARY, "", alone)) == 10
+
+
+SCRIPTS = {
+    "latin": "naïve café", "cyrillic": "Привет, мир", "greek": "Καλημέρα", "arabic": "مرحبا بالعالم", "cjk": "漢字かな",
+    "emoji": "👩‍💻🎉", "combining": "e\u0301a\u0308", "control": "\x00\x1b[31m\x7f\u2028",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_prompts_in_many_scripts(make_network: Make, name: str) -> None:
+    prompt = SCRIPTS[name]
+    knows = Vocabulary(prompt + " x")
+    network = make_network(vocabulary_size=len(knows))
+    assert fit_prompt(prompt, knows, "error") == prompt
+    text = generate_text(network, knows, prompt=prompt, length=20, temperature=1.0, seed=1)
+    assert text.startswith(prompt) and len(text) == len(prompt) + 20
+    assert fit_prompt(prompt, ByteVocabulary(), "error") == prompt
+
+    lacks = Vocabulary("abc e")
+    missing = set(prompt) - set("abc e")
+    with pytest.raises(RequestError) as error:
+        fit_prompt(prompt, lacks, "error")
+    assert all(f"U+{ord(character):04X}" in str(error.value) for character in missing)
+    assert fit_prompt(prompt, lacks, "skip") == "".join(c for c in prompt if c not in missing)
+    assert fit_prompt(prompt, lacks, "replace") == "".join(" " if c in missing else c for c in prompt)
+    with pytest.raises(RequestError, match="write --unknown skip$"):
+        fit_prompt(prompt, Vocabulary("abce"), "replace")
+    signed = Vocabulary("abc e", unknown=True)
+    assert fit_prompt(prompt, signed, "error") == prompt
+    assert fit_prompt(prompt, signed, "skip") == "".join(c for c in prompt if c not in missing)
 
 
 def test_training_goes_on_undisturbed(make_network: Make) -> None:
@@ -74,9 +176,12 @@ def test_wrong_requests(make_network: Make) -> None:
     for arguments, message in (
         ({"prompt": "abz"}, "'z' .U.007A. at position 2"),
         ({"length": -1}, "length must be an integer of at least 0"),
-        ({"temperature": -0.5}, "temperature must be a number of at least 0"),
-        ({"temperature": float("nan")}, "temperature must be a number"),
+        ({"samples": 0}, "samples must be a positive integer"),
+        ({"seed": -1}, "seed must be an integer of at least 0"),
+        ({"stop": ["a", ""]}, "a stop string needs at least one character"),
     ):
-        asked = {"length": 3, "temperature": 1.0, "seed": 1, **arguments}
+        asked = {"length": 3, "sampling": Sampling(), "seed": 1, **arguments}
         with pytest.raises(RequestError, match=message):
-            list(stream_text(make_network(), VOCABULARY, **asked))
+            next(stream_texts(make_network(), VOCABULARY, **asked))
+    with pytest.raises(RequestError, match="unknown must be one of error, skip, replace"):
+        fit_prompt("a", VOCABULARY, "drop")

@@ -1,6 +1,7 @@
 """The one error that is the user's to mend, the checks that raise it, and how a command ends."""
 
 import argparse
+import math
 import signal
 import sys
 import threading
@@ -63,10 +64,18 @@ def require_integer(name: str, value: object, minimum: int = 1) -> int:
     return value
 
 
-def require_number(name: str, value: object, minimum: float, below: float = float("inf")) -> float:
-    """`value` as a float, if minimum <= value < below; `RequestError` otherwise."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not minimum <= value < below:
-        upper = "" if below == float("inf") else f" and below {below:g}"
+def require_number(
+    name: str, value: object, minimum: float, below: float = math.inf, at_most: float = math.inf
+) -> float:
+    """`value` as a float, if minimum <= value < below and value <= at_most; `RequestError` otherwise."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not minimum <= value < below
+        or not value <= at_most
+    ):
+        limits = {f" and below {below:g}": below, f" and at most {at_most:g}": at_most}
+        upper = "".join(text for text, limit in limits.items() if limit < math.inf)
         raise RequestError(f"{name} must be a number of at least {minimum:g}{upper}, got {value!r}")
     return float(value)
 

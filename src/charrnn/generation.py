@@ -1,59 +1,151 @@
-"""A prompt in, characters out: sampling from the network's predictions, one character after the other."""
+"""A prompt in, characters out: one symbol after the other, several texts at a time.
 
-from collections.abc import Iterator
+T time step, B text, V vocabulary.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
-from charrnn.errors import require_integer, require_number
-from charrnn.network import CharRNN
-from charrnn.vocabulary import AnyVocabulary
+from charrnn.errors import RequestError, require_choice, require_integer
+from charrnn.network import CharRNN, evaluating
+from charrnn.sampling import Sampling
+from charrnn.stepper import CHUNK, Step, as_floats, read_text, stepper
+from charrnn.vocabulary import UNKNOWN, AnyVocabulary, ByteVocabulary
+
+DRAWS_AT_ONCE = 1024  # random numbers of a text; a call for each would cost as much as a small network's step
+UNKNOWN_WAYS = ("error", "skip", "replace")
+SHOWN_CHARACTERS = 12
 
 
-def generate_text(
-    network: CharRNN, vocabulary: AnyVocabulary, *, prompt: str = "", length: int, temperature: float, seed: int
-) -> str:
-    """The prompt followed by `length` sampled characters; see `stream_text`."""
-    return "".join(stream_text(network, vocabulary, prompt=prompt, length=length, temperature=temperature, seed=seed))
+def generate_text(network: CharRNN, vocabulary: AnyVocabulary, *, temperature: float, **asked: Any) -> str:
+    """The prompt followed by `length` sampled characters: one text of `stream_texts`, which names the arguments."""
+    pieces = stream_texts(network, vocabulary, sampling=Sampling(temperature), **asked)
+    return "".join(piece for (piece,) in pieces)
 
 
-def stream_text(
-    network: CharRNN, vocabulary: AnyVocabulary, *, prompt: str = "", length: int, temperature: float, seed: int
-) -> Iterator[str]:
-    """Yield the prompt, then `length` sampled characters one by one, starting from a zero state.
+def stream_texts(
+    network: CharRNN,
+    vocabulary: AnyVocabulary,
+    *,
+    prompt: str = "",
+    length: int,
+    sampling: Sampling,
+    seed: int,
+    samples: int = 1,
+    stop: Sequence[str] = (),
+    make_stepper: Callable[..., Step] = stepper,
+) -> Iterator[list[str]]:
+    """Yield what is new in each of `samples` texts: first the prompt, then up to `length` sampled symbols, one by one.
 
-    p(c) = softmax(y / temperature)_c; temperature 0 takes the likeliest character. Without a prompt a random
-    character starts the text. Raises `RequestError` for a prompt with characters outside the vocabulary.
+    The network starts from a zero state. Without a prompt a random symbol starts each text. A text ends before the
+    first string of `stop` in what was sampled; the beginning of one is held back until it is clear. Text i draws from
+    the random numbers of (seed, i), so it does not depend on how many there are. Raises `RequestError` for what can't
+    be done.
     """
     require_integer("length", length, minimum=0)
-    require_number("temperature", temperature, 0.0)
-    draws = np.random.default_rng(require_integer("seed", seed, minimum=0))
-    if not prompt:
-        prompt = vocabulary.decode([draws.choice(vocabulary.starts)])
-    ids = torch.from_numpy(vocabulary.encode(prompt).astype(np.int64)).to(network.output_bias.device)
-    yield prompt
-    ready = vocabulary.decoder()
-    training = network.training
-    network.eval()
-    try:
-        with torch.inference_mode():
-            logits_TBV, state_LBS = network.unroll(ids[:, None], network.initial_state(1))
-            logits_BV = logits_TBV[-1]
-            for _ in range(length):
-                choice = sample(logits_BV[0].cpu().double().numpy(), temperature, draws.random())
-                yield ready(choice)
-                logits_BV, state_LBS = network.step(ids.new_tensor([choice]), state_LBS)
-    finally:
-        network.train(training)
+    require_integer("seed", seed, minimum=0)
+    draws = [np.random.default_rng([seed, i]) for i in range(require_integer("samples", samples))]
+    if "" in stop:
+        raise RequestError("a stop string needs at least one character, got an empty one")
+    if prompt:
+        ids_TB = vocabulary.encode(prompt)[:, None]
+        yield [prompt] * samples
+    else:
+        ids_TB = np.array([[generator.choice(vocabulary.starts) for generator in draws]])
+        yield [vocabulary.decode(ids) for ids in ids_TB.T]
+    texts = [_Text(vocabulary.decoder(), stop) for _ in draws]
+    last_BV, state_LBS = read_text(network, ids_TB)
+    step = make_stepper(network, state_LBS.expand(-1, samples, -1))
+    logits_BV = as_floats(last_BV.expand(samples, -1))
+    for uniforms_B in _uniforms(draws, length):
+        ids_B = sampling.pick(logits_BV, uniforms_B)
+        yield [text.add(id_) for text, id_ in zip(texts, ids_B.tolist(), strict=True)]
+        if stop and all(text.ended for text in texts):
+            return
+        logits_BV = step(ids_B)
+    yield [text.rest() for text in texts]
 
 
-def sample(logits_V: NDArray[np.float64], temperature: float, uniform: float) -> int:
-    """The id that `uniform` in [0, 1) picks from softmax(logits / temperature): the inverse of its cumulative sum."""
-    if temperature == 0:
-        return int(logits_V.argmax())
-    with np.errstate(over="ignore"):  # a tiny temperature turns all but the likeliest into exp(-inf) = 0
-        weights = np.exp((logits_V - logits_V.max()) / temperature)
-    cumulative = weights.cumsum()
-    choice = cumulative.searchsorted(uniform * cumulative[-1], side="right")
-    return int(min(choice, len(logits_V) - 1))  # rounding can lift the product to the full sum
+def _uniforms(draws: Sequence[np.random.Generator], length: int) -> Iterator[NDArray[np.float64]]:
+    """`length` times one number in [0, 1) for each text, [B]: those that each generator would give one by one."""
+    for start in range(0, length, DRAWS_AT_ONCE):
+        yield from np.stack([generator.random(min(DRAWS_AT_ONCE, length - start)) for generator in draws], axis=1)
+
+
+class _Text:
+    """A text as it grows: ids in, out comes what is certain to stand before the first stop string."""
+
+    def __init__(self, decode: Callable[[int], str], stop: Sequence[str]) -> None:
+        self.ended = False
+        self._decode = decode
+        self._stop = stop
+        self._held = ""
+
+    def add(self, id_: int) -> str:
+        piece = self._decode(id_)
+        if not self._stop:
+            return piece
+        if self.ended:
+            return ""
+        text = self._held + piece
+        places = [text.find(stop) for stop in self._stop if stop in text]
+        if places:
+            self.ended, self._held = True, ""
+            return text[: min(places)]
+        held = max(_overlap(text, stop) for stop in self._stop)
+        self._held = text[len(text) - held :]
+        return text[: len(text) - held]
+
+    def rest(self) -> str:
+        """What was held back, when no more comes."""
+        return self._held
+
+
+def _overlap(text: str, stop: str) -> int:
+    """The length of the longest end of `text` that begins `stop`."""
+    return next((n for n in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:n])), 0)
+
+
+def fit_prompt(prompt: str, vocabulary: AnyVocabulary, unknown: str) -> str:
+    """The prompt as the network can read it: characters outside the vocabulary left out (`skip`) or as a sign or space.
+
+    `replace` takes the vocabulary's own sign for such characters, or a space. With `error`, and where it has neither,
+    `RequestError` lists them.
+    """
+    require_choice("unknown", unknown, UNKNOWN_WAYS)
+    if isinstance(vocabulary, ByteVocabulary) or (vocabulary.unknown is not None and unknown != "skip"):
+        return prompt
+    known = set(vocabulary.characters) - ({UNKNOWN} if vocabulary.unknown is not None else set())
+    missing = sorted(set(prompt) - known)
+    if not missing or unknown == "skip":
+        return "".join(character for character in prompt if character in known)
+    if unknown == "replace" and " " in known:
+        return "".join(character if character in known else " " for character in prompt)
+    shown = ", ".join(f"{character!r} (U+{ord(character):04X})" for character in missing[:SHOWN_CHARACTERS])
+    more = f" and {len(missing) - SHOWN_CHARACTERS} more" if len(missing) > SHOWN_CHARACTERS else ""
+    raise RequestError(
+        f"the prompt has characters that the network was not trained on: {shown}{more}; "
+        "leave them out, or write --unknown skip" + (" or --unknown replace" if " " in known else "")
+    )
+
+
+def log_probabilities(network: CharRNN, vocabulary: AnyVocabulary, prompt: str, text: str) -> list[float]:
+    """log p of every symbol of `text` after the prompt, given all before it, in nats; no temperature, nothing cut.
+
+    p is the network's own softmax. Without a prompt the first symbol is not predicted and has none.
+    """
+    ids = torch.from_numpy(vocabulary.encode(text).astype(np.int64)).to(network.output_bias.device)
+    begin = max(1, len(vocabulary.encode(prompt)) if prompt else 1)
+    logs: list[float] = []
+    with evaluating(network):
+        state_LBS = network.initial_state(1)
+        for start in range(0, len(ids) - 1, CHUNK):
+            inputs, targets = ids[start : start + CHUNK], ids[start + 1 : start + 1 + CHUNK]
+            logits_TBV, state_LBS = network.unroll(inputs[: len(targets), None], state_LBS)
+            logs += (-nn.functional.cross_entropy(logits_TBV[:, 0].float(), targets, reduction="none")).tolist()
+    return logs[begin - 1 :]

@@ -3,7 +3,8 @@
 B batch lane, T time step, V vocabulary, H hidden unit, L layer, S state size of one layer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,18 @@ class CharRNN(nn.Module):
     def parameter_count(self) -> int:
         """The number of trainable values."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+
+@contextmanager
+def evaluating(network: CharRNN) -> Iterator[None]:
+    """Within the block no dropout and no gradients; afterwards as before."""
+    training = network.training
+    network.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        network.train(training)
 
 
 def load_network(path: Path) -> tuple[CharRNN, AnyVocabulary, dict[str, Any]]:

@@ -20,8 +20,9 @@ NOT_FOR_USERS = (
 
 
 def set_before_torch() -> None:
-    """Environment variables that are read when torch is loaded."""
+    """Environment variables that are read when torch and NumPy are loaded."""
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy takes single steps, too short to be shared
 
 
 class ScreenHandler(logging.StreamHandler):

@@ -1,0 +1,107 @@
+"""Writing text: our stepper against `nn.RNN` and plain eager torch, called for one character at a time.
+
+B text, V vocabulary, H hidden unit. Every candidate has the same weights and starts; the texts are compared first.
+"""
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.candidates import V, network_of
+from benchmarks.record import interleaved, print_table, summary
+from charrnn.errors import RunFailed
+from charrnn.generation import stream_texts
+from charrnn.network import CharRNN
+from charrnn.sampling import Sampling
+from charrnn.stepper import Step, numpy_stepper, torch_stepper
+from charrnn.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary("".join(map(chr, range(32, 32 + V))))
+HIDDEN = 256
+SAMPLES = (1, 64)
+TEMPERATURE = 0.8
+
+
+def nn_rnn_stepper(network: CharRNN, state_LBS: torch.Tensor) -> Step:
+    """What most programs do: `nn.RNN` on one one-hot character, then a linear layer."""
+    cell: Any = network.cells[0]
+    rnn: Any = nn.RNN(V, HIDDEN, nonlinearity=cell.activation)
+    output: Any = nn.Linear(HIDDEN, V)
+    with torch.no_grad():
+        rnn.weight_ih_l0.copy_(cell.input_to_hidden)
+        rnn.weight_hh_l0.copy_(cell.hidden_to_hidden)
+        rnn.bias_ih_l0.copy_(cell.hidden_bias)
+        rnn.bias_hh_l0.zero_()
+        output.weight.copy_(network.hidden_to_output)
+        output.bias.copy_(network.output_bias)
+    state = state_LBS.contiguous()
+
+    def step(ids_B: np.ndarray) -> np.ndarray:
+        nonlocal state
+        with torch.inference_mode():
+            x_1BV = nn.functional.one_hot(torch.from_numpy(ids_B), V).float()[None]
+            states_1BH, state = rnn(x_1BV, state)
+            logits: np.ndarray = output(states_1BH[0]).numpy()
+            return logits
+
+    return step
+
+
+class TorchSampling(Sampling):
+    """Softmax and a draw by torch, as most programs have it."""
+
+    def pick(self, logits_BV: np.ndarray, uniforms_B: np.ndarray) -> np.ndarray:
+        p_BV = torch.softmax(torch.from_numpy(logits_BV) / self.temperature, dim=1)
+        ids: np.ndarray = torch.multinomial(p_BV, 1)[:, 0].numpy()
+        return ids
+
+
+BASELINE = "nn.RNN, torch.multinomial"
+CANDIDATES: dict[str, tuple[Callable[..., Step], Sampling]] = {
+    "NumPy (ours)": (numpy_stepper, Sampling(TEMPERATURE)),
+    "eager torch (network.step), our draw": (torch_stepper, Sampling(TEMPERATURE)),
+    "nn.RNN, our draw": (nn_rnn_stepper, Sampling(TEMPERATURE)),
+    "eager torch, torch.multinomial": (torch_stepper, TorchSampling(TEMPERATURE)),
+    BASELINE: (nn_rnn_stepper, TorchSampling(TEMPERATURE)),
+}
+
+
+def write(network: CharRNN, name: str, samples: int, length: int) -> list[str]:
+    """The texts that a candidate writes."""
+    make_stepper, sampling = CANDIDATES[name]
+    pieces = stream_texts(
+        network, VOCABULARY, length=length, sampling=sampling, seed=1, samples=samples, make_stepper=make_stepper
+    )
+    return ["".join(parts) for parts in zip(*pieces, strict=True)]
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Characters per second of every candidate, with one text and with many side by side."""
+    network = network_of(HIDDEN, "auto", "cpu")
+    length = 20 if arguments.toy else arguments.length
+    records: list[dict[str, Any]] = []
+    for samples in SAMPLES:
+        characters = length if samples == 1 else max(10, length // 8)
+        same = {tuple(write(network, name, samples, characters)) for name in CANDIDATES if "multinomial" not in name}
+        if len(same) > 1:
+            raise RunFailed("the candidates with the same draw did not write the same text")
+        calls: dict[str, Callable[[], object]] = {
+            name: partial(write, network, name, samples, characters) for name in CANDIDATES
+        }
+        seconds = interleaved(calls, arguments.rounds)
+        rates = {name: samples * characters / (summary(values)["median_ms"] / 1e3) for name, values in seconds.items()}
+        records += [
+            {
+                "samples": samples, "candidate": name, "characters_per_second": round(rate),
+                "against_baseline": rate / rates[BASELINE],
+            }
+            for name, rate in rates.items()
+        ]  # fmt: skip
+    title = f"H = {HIDDEN}, V = {V}, {torch.get_num_threads()} threads; drawing and decoding included"
+    print_table(title, ["texts", "candidate", "characters/s", f"against {BASELINE}"], [[*r.values()] for r in records])
+    return {"hidden": HIDDEN, "vocabulary": V, "length": length, "measurements": records}
