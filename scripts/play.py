@@ -1,0 +1,91 @@
+"""Write text with what scripts/export.py --format numpy wrote. Needs NumPy and no other file of the project.
+
+python play.py model.npz --prompt "The " --length 500 --temperature 0.8 --seed 1
+"""
+
+import argparse
+import codecs
+import sys
+from typing import Any
+
+import numpy as np
+
+FORMAT = 1
+
+
+def sigmoid(x: Any) -> Any:
+    return 0.5 + 0.5 * np.tanh(0.5 * x)  # 1 / (1 + exp(-x)) without its overflow
+
+
+def step(model: dict[str, Any], id_: int, states: list[Any]) -> Any:
+    """x_t in, the next symbol's logits out; every layer's h_t (and the LSTM's c_t) take their place in `states`."""
+    x: Any = None
+    for layer, (h, c) in enumerate(states):
+        a = model[f"input_to_hidden_{layer}"][:, id_] if layer == 0 else model[f"input_to_hidden_{layer}"] @ x
+        b = model[f"hidden_to_hidden_{layer}"] @ h + model[f"hidden_bias_{layer}"]
+        if model["cell"] == "elman":
+            h = np.tanh(a + b) if model["activation"] == "tanh" else np.maximum(a + b, 0)
+        elif model["cell"] == "gru":
+            (r_a, z_a, n_a), (r_b, z_b, n_b) = np.split(a + model[f"input_bias_{layer}"], 3), np.split(b, 3)
+            n, z = np.tanh(n_a + sigmoid(r_a + r_b) * n_b), sigmoid(z_a + z_b)
+            h = (1 - z) * n + z * h
+        else:
+            i, f, g, o = np.split(a + b + model[f"input_bias_{layer}"], 4)
+            c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+            h = sigmoid(o) * np.tanh(c)
+        states[layer] = h, c
+        x = x + h if layer and model["residual"] else h
+    return model["hidden_to_output"] @ x + model["output_bias"]
+
+
+def sample(logits: Any, temperature: float, uniform: float) -> int:
+    """The id that `uniform` in [0, 1) picks from softmax(logits / temperature); the likeliest at temperature 0."""
+    if temperature == 0:
+        return int(logits.argmax())
+    with np.errstate(over="ignore"):  # a tiny temperature turns all but the likeliest into exp(-inf) = 0
+        sums = np.exp((logits.astype(np.float64) - logits.max()) / temperature).cumsum()
+    return min(int(sums.searchsorted(uniform * sums[-1], side="right")), len(sums) - 1)
+
+
+def write(model: dict[str, Any], prompt: str, length: int, temperature: float, seed: int) -> str:
+    """The prompt, by default a random character, and what `length` more symbols say."""
+    draws, characters = np.random.default_rng(seed), "".join(map(chr, model["characters"]))
+    prompt = prompt or characters[draws.choice(model["starts"])]
+    bytewise = model["level"] == "byte"  # a symbol is then a byte, written as the character with its number
+    symbols = prompt.encode("utf-8", "surrogateescape").decode("latin-1") if bytewise else prompt
+    ids = [characters.find(symbol) if symbol in characters else int(model["unknown"]) for symbol in symbols]
+    if -1 in ids:
+        raise ValueError(f"the model does not know {symbols[ids.index(-1)]!r}; it knows {characters!r}")
+    states = [(np.zeros(len(model["hidden_to_hidden_0"].T), np.float32),) * 2] * int(model["layers"])
+    logits = [step(model, id_, states) for id_ in ids][-1]
+    for _ in range(length):
+        ids.append(sample(logits, temperature, draws.random()))
+        logits = step(model, ids[-1], states)
+    written = "".join(characters[id_] for id_ in ids[len(symbols) :])
+    decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+    return prompt + (decode(written.encode("latin-1")) if bytewise else written)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write text with an exported network.")
+    parser.add_argument("model", help="what scripts/export.py --format numpy wrote")
+    parser.add_argument("--prompt", default="", help="how the text begins; without one, with a random character")
+    parser.add_argument("--length", type=int, default=500, help="characters to add (500)")
+    parser.add_argument("--temperature", type=float, default=0.8, help="0 takes the likeliest character (0.8)")
+    parser.add_argument("--seed", type=int, default=1, help="the same seed writes the same text (1)")
+    asked = vars(parser.parse_args())
+    try:
+        model = dict(np.load(asked.pop("model")))
+        if model.get("format") != FORMAT:
+            raise ValueError(f"a model of format {FORMAT} is wanted, got {model.get('format')}; export it again")
+        if not (asked["length"] >= 0 and asked["temperature"] >= 0):
+            raise ValueError("length and temperature must be at least 0")
+        text = write(model, **asked)
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"play.py: {error}\n")
+        sys.exit(2)
+    sys.stdout.buffer.write(text.encode("utf-8", "replace"))
+
+
+if __name__ == "__main__":
+    main()
