@@ -10,14 +10,14 @@ import pytest
 import charrnn
 
 FLOORS = [
-    {"errors", "files", "matmul", "settings", "pages"},
+    {"errors", "files", "matmul", "settings", "pages", "tables"},
     {"vocabulary", "schedules", "recurrence", "process", "python_docs", "text_options", "randomness", "sampling"},
     {"batches", "sources", "ids_file", "baselines", "checkpoint_file", "cells", "gated", "overrides"},
     {"runs", "network", "decoding"},
-    {"encoder", "stepper", "export"},
-    {"evaluation", "corpus", "figures", "generation", "onnx_step"},
-    {"data", "module"},
-    {"callbacks", "checkpoints", "preview", "sweep"},
+    {"encoder", "stepper", "export", "records"},
+    {"evaluation", "corpus", "figures", "generation", "onnx_step", "comparison"},
+    {"data", "module", "leaderboard", "surprisal"},
+    {"callbacks", "checkpoints", "preview", "sweep", "comparison_plots"},
     {"ending", "recovery", "report", "resume"},
     {"building"},
     {"experiment"},
@@ -49,7 +49,7 @@ def test_imports_point_down_the_floors() -> None:
 @pytest.mark.parametrize(
     ("rooms", "heavy"),
     [
-        ("generation, evaluation", "lightning"),
+        ("generation, evaluation, surprisal", "lightning"),
         ("sweep, overrides, runs, process", "torch"),  # --help and a mistyped key must answer at once
     ],
 )

@@ -1,10 +1,8 @@
-import csv
 import json
 import math
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -88,30 +86,3 @@ def test_a_summary_is_json_whatever_the_numbers(tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text("{half")
     assert runs.read_summary(tmp_path)["status"] == "unreadable"
     assert runs.read_summary(tmp_path / "gone")["status"] == "missing"
-
-
-def make_job(sweep: Path, hidden: int, summary: dict[str, Any] | None) -> None:
-    folder = sweep / f"model.hidden-{hidden}"
-    (folder / ".hydra").mkdir(parents=True)
-    (folder / ".hydra" / "overrides.yaml").write_text(f"- model.hidden={hidden}\n- seed=1\n")
-    if summary:
-        runs.write_summary(folder, summary)
-
-
-def test_the_leaderboard_lists_all_jobs_best_first(tmp_path: Path) -> None:
-    make_job(tmp_path, 64, {"status": "finished", "val_bits_per_char": 2.5, "train_seconds": 90.0})
-    make_job(tmp_path, 128, {"status": "finished", "val_bits_per_char": 2.25})
-    make_job(tmp_path, 256, {"status": "failed", "reason": "out of | luck"})
-    make_job(tmp_path, 512, None)
-    rows = runs.write_leaderboard(tmp_path)
-    assert [row["model.hidden"] for row in rows] == ["128", "64", "256", "512"]
-    assert [row["status"] for row in rows] == ["finished", "finished", "failed", "missing"]
-    with (tmp_path / "leaderboard.csv").open(newline="") as file:
-        table = list(csv.DictReader(file))
-    assert [row["val_bits_per_char"] for row in table] == ["2.25", "2.5", "", ""]
-    assert table[1]["minutes"] == "1.5"
-    assert table[2]["reason"] == "out of | luck"
-    lines = (tmp_path / "leaderboard.md").read_text().splitlines()
-    assert len(lines) == 2 + 4
-    assert len({re.sub(r"\\\|", "", line).count("|") for line in lines}) == 1  # every line has the same cells
-    assert "2.2500" in lines[2]

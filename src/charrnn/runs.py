@@ -1,20 +1,18 @@
-"""Run folders: their names, their summaries, the newest one, and the table of many.
+"""Run folders: their names, their lock, their summaries, the newest one.
 
 outputs/<date>_<time>/          .hydra/ train.log events* checkpoints/{best,last}.ckpt samples.txt summary.json
 outputs/sweep_<date>_<time>/    one such folder per job, leaderboard.csv, leaderboard.md
 """
 
-import csv
 import fcntl
 import hashlib
-import io
 import json
 import logging
 import math
 import os
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,10 +29,6 @@ log = logging.getLogger(__name__)
 # The project is installed in place (pip install -e), so its outputs lie beside its sources.
 OUTPUTS = Path(__file__).resolve().parents[2] / "outputs"
 LONGEST_NAME = 120  # file systems end at 255 bytes, and a path holds more than one name
-
-RESULT_COLUMNS = (
-    "status", "val_bits_per_char", "test_bits_per_char", "parameters", "train_chars_per_second", "minutes",
-)  # fmt: skip
 
 
 def job_folder_name(overrides: str, job: int) -> str:
@@ -146,55 +140,7 @@ def read_summary(run: Path) -> dict[str, Any]:
     try:
         summary = json.loads((run / "summary.json").read_text("utf-8"))
     except FileNotFoundError:
-        return {"status": "missing", "reason": "the job left no summary.json"}
+        return {"status": "missing", "reason": "it left no summary.json"}
     except ValueError:
         return {"status": "unreadable", "reason": "summary.json is not JSON"}
     return summary if isinstance(summary, dict) else {"status": "unreadable", "reason": "summary.json is not an object"}
-
-
-def sweep_rows(sweep: Path) -> list[dict[str, Any]]:
-    """One row per job of a sweep, best first: its overrides, then its results. Jobs without a figure come last."""
-    rows = []
-    for run in sorted({path.parent for pattern in ("*/.hydra", "*/summary.json") for path in sweep.glob(pattern)}):
-        summary = read_summary(run)
-        row: dict[str, Any] = {"run": run.name}
-        overrides = run / ".hydra" / "overrides.yaml"
-        for override in OmegaConf.load(overrides) if overrides.exists() else ():
-            key, _, value = str(override).partition("=")
-            row[key] = value
-        seconds = summary.get("train_seconds")
-        results = {**summary, "minutes": None if seconds is None else round(seconds / 60, 2)}
-        row.update({column: results.get(column) for column in RESULT_COLUMNS})
-        row["reason"] = summary.get("reason")
-        rows.append(row)
-    return sorted(rows, key=_rank)
-
-
-def _rank(row: dict[str, Any]) -> tuple[bool, bool, float]:
-    value = row["val_bits_per_char"]
-    return (row["status"] != "finished", value is None, 0.0 if value is None else value)
-
-
-def write_leaderboard(sweep: Path) -> list[dict[str, Any]]:
-    """Write `leaderboard.csv` and `leaderboard.md` into the sweep's folder and return the rows."""
-    rows = sweep_rows(sweep)
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    columns.sort(key=lambda column: column in (*RESULT_COLUMNS, "reason"))  # overrides first, each group as it came
-    lines = io.StringIO(newline="")
-    writer = csv.DictWriter(lines, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(sweep / "leaderboard.csv", lines.getvalue())
-    write_text(sweep / "leaderboard.md", markdown_table(rows, columns))
-    return rows
-
-
-def markdown_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
-    """The rows as a Markdown table; floats with four digits, nothing for a missing value."""
-
-    def cell(value: object) -> str:
-        text = "" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
-        return text.replace("|", "\\|").replace("\n", " ")
-
-    table = [columns, ["---"] * len(columns), *([cell(row.get(column)) for column in columns] for row in rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in table)

@@ -1,5 +1,6 @@
 """What surrounds the jobs of a Hydra multirun: their folders' names, where the sweep lies, its table at the end."""
 
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from charrnn.runs import OUTPUTS, job_folder_name, write_leaderboard
+from charrnn.leaderboard import write_leaderboard
+from charrnn.runs import OUTPUTS, job_folder_name
+
+WIDTH = 120  # of a table, where there is no terminal
 
 
 def register_resolvers() -> None:
@@ -51,11 +55,7 @@ def report_sweep(folder: Path, started: float) -> tuple[str, bool]:
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
         return "", True
-    rows = write_leaderboard(folder)
-    lines = [f"leaderboard {folder / 'leaderboard.csv'} and .md, best first:"]
-    for row in rows:
-        bits = row["val_bits_per_char"]
-        result = f"{bits:.4f} bits per character" if bits is not None else f"{row['status']}: {row['reason'] or ''}"
-        lines.append(f"  {row['run']}  {result}")
+    rows, table = write_leaderboard(folder, shutil.get_terminal_size((WIDTH, 0)).columns)
     begun = [row for row in rows if (folder / row["run"]).stat().st_mtime >= started]
-    return "\n".join(lines), all(row["status"] == "finished" for row in begun)
+    title = f"leaderboard {folder / 'leaderboard.csv'} and .md, best first, in bits per character:"
+    return f"{title}\n{table}".rstrip(), all(row["status"] == "finished" for row in begun)

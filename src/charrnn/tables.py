@@ -1,0 +1,65 @@
+"""A table of cells as text: aligned for a terminal, Markdown, CSV."""
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+
+Cells = Sequence[Sequence[str]]  # row by row
+
+GAP = "  "
+PLUS_MINUS = " ± "  # between a mean and its standard deviation
+NOTHING = "-"  # instead of an empty cell, where one might take it for an oversight
+
+
+def aligned(headings: Sequence[str], rows: Cells, width: int) -> str:
+    """Columns below their headings, numbers to the right, no line wider than `width` where single columns allow it.
+
+    Columns that find no room go on below, in parts that each begin with the first column.
+    """
+    depth = max(len(heading.split()) for heading in headings)
+    columns = [_column(heading, [row[place] for row in rows], depth) for place, heading in enumerate(headings)]
+    parts = [columns[:1]]
+    for column in columns[1:]:
+        if len(parts[-1]) > 1 and len(GAP.join(line[0] for line in (*parts[-1], column))) > width:
+            parts.append(columns[:1])
+        parts[-1].append(column)
+    return "\n".join(_lines(part) for part in parts)
+
+
+def _column(heading: str, cells: Sequence[str], depth: int) -> list[str]:
+    """Lines of one length: `depth` lines for the heading, a word in each, then the cells."""
+    words = heading.split()
+    numbers = _are_numbers(cells)
+    if numbers:  # one without a deviation stands below those that have one
+        deviations = [cell[len(cell.partition(PLUS_MINUS)[0]) :] for cell in cells]
+        room = max(map(len, deviations))
+        cells = [cell + " " * (room - len(deviation)) for cell, deviation in zip(cells, deviations, strict=True)]
+    lines = [*[""] * (depth - len(words)), *words, *cells]
+    width = max(map(len, lines))
+    return [line.rjust(width) if numbers else line.ljust(width) for line in lines]
+
+
+def _are_numbers(cells: Sequence[str]) -> bool:
+    """Whether every cell that says anything holds a number, or a number and its deviation."""
+    number = re.compile(rf"-?[\d,]*\.?\d+(e[-+]?\d+)?({PLUS_MINUS}[\d.]+)?")
+    return all(number.fullmatch(cell) for cell in cells if cell not in ("", NOTHING))
+
+
+def _lines(columns: Sequence[Sequence[str]]) -> str:
+    lines = [GAP.join(line).rstrip() for line in zip(*columns, strict=True)]
+    return "".join(f"{line}\n" for line in lines if line)  # headings of one word leave the lines above them empty
+
+
+def markdown(headings: Sequence[str], rows: Cells) -> str:
+    """A Markdown table; a `|` in a cell does not end it."""
+    rule = ["---:" if _are_numbers([row[place] for row in rows]) else "---" for place in range(len(headings))]
+    lines = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in (headings, rule, *rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def csv_text(headings: Sequence[str], rows: Cells) -> str:
+    """Comma-separated values, quoted where they must be (RFC 4180, but with plain line ends)."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows([headings, *rows])
+    return text.getvalue()
