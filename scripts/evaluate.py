@@ -2,19 +2,30 @@
 
 python scripts/evaluate.py --run latest --text other.txt
 python scripts/evaluate.py --run latest --split test --protocol windows --window 64
+python scripts/evaluate.py --run latest --surprisal surprisal.html
 """
 
+import argparse
 import dataclasses
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 try:
     from charrnn.errors import CommandParser, exit_codes
+    from charrnn.files import user_path
 except ModuleNotFoundError:
     sys.stderr.write("evaluate.py: charrnn is not installed; run scripts/train.sh, or source .venv/bin/activate\n")
     sys.exit(2)
+if TYPE_CHECKING:  # they bring torch, which takes a second: --help need not wait
+    from charrnn.evaluation import Score
+    from charrnn.network import CharRNN
+    from charrnn.vocabulary import AnyVocabulary, Ids
+
+WINDOW = 64
 
 
-def main() -> None:
+def read_arguments() -> argparse.Namespace:
     parser = CommandParser(description="Score a text, or a part of the run's own text.")
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--run", metavar="DIR", help="a run folder, or latest (the default): its best checkpoint")
@@ -29,43 +40,57 @@ def main() -> None:
         default="carried",
         help="state carried through the whole text (default), or windows from a zero state",
     )
-    parser.add_argument("--window", type=int, help="characters per window (64), with --protocol windows")
+    parser.add_argument("--window", type=int, help=f"characters per window ({WINDOW}), with --protocol windows")
     parser.add_argument(
         "--dynamic",
         type=float,
         metavar="RATE",
         help="let a copy go on learning from the text while it is scored (0.1 is a good rate); carried, one lane",
     )
+    parser.add_argument(
+        "--surprisal",
+        metavar="FILE",
+        help="write a page that shows the text in the colors of its bits per character, and what was expected at every "
+        "place; with - the colored text goes to the terminal (or to less -R), and the JSON is the last line of stdout",
+    )
     arguments = parser.parse_args()
+    check(parser, arguments)
+    if arguments.protocol == "windows" and arguments.window is None:
+        arguments.window = WINDOW
+    return arguments
+
+
+def check(parser: CommandParser, arguments: argparse.Namespace) -> None:
     carried = arguments.protocol == "carried"
     if carried and arguments.window is not None:
         parser.error("--window goes with --protocol windows")
     if not carried and arguments.dynamic is not None:
         parser.error("--dynamic goes with --protocol carried")
-    window = 64 if arguments.window is None else arguments.window
+    if arguments.surprisal is None:
+        return
+    if arguments.dynamic is not None:
+        parser.error("--surprisal shows a network that stays as it is; leave out --dynamic")
+    if user_path(arguments.surprisal).is_dir():
+        parser.error(f"--surprisal needs the name of a file, {arguments.surprisal} is a folder")
 
-    from charrnn.corpus import read_corpus
+
+def main() -> None:
+    arguments = read_arguments()
+
     from charrnn.evaluation import carried_lanes, in_text, score_carried, score_dynamic, score_windows
     from charrnn.network import load_network
     from charrnn.runs import find_checkpoint, json_text
-    from charrnn.text_options import options_of
 
     checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)
     network, vocabulary, about = load_network(checkpoint)
-    if arguments.text is not None:
-        options = options_of(about.get("data", {}))
-        encoding = arguments.encoding or options.encoding
-        options = dataclasses.replace(options, path=arguments.text, sha256=None, encoding=encoding)
-        ids = read_corpus(options, vocabulary=vocabulary).ids
-    else:
-        from charrnn.data import read_part  # brings Lightning, which takes seconds
-
-        ids = read_part(about.get("data", {}), vocabulary, arguments.split or "validation")
+    name, ids = read_text(arguments, vocabulary, about.get("data", {}))
     if arguments.dynamic is not None:
-        score = score_dynamic(network, ids, arguments.dynamic)
+        symbols, lanes = score_dynamic(network, ids, arguments.dynamic), 1
+    elif arguments.window is not None:
+        symbols, lanes = score_windows(network, ids, arguments.window), None
     else:
-        score = score_carried(network, ids) if carried else score_windows(network, ids, window)
-    score = in_text(score, vocabulary, ids)
+        symbols, lanes = score_carried(network, ids), carried_lanes(len(ids))
+    score = in_text(symbols, vocabulary, ids)
     result = {
         "nats_per_char": score.nats_per_char,
         "bits_per_char": score.bits_per_char,
@@ -73,10 +98,79 @@ def main() -> None:
         "perplexity": score.perplexity,
         "characters": score.characters,
         "protocol": arguments.protocol if arguments.dynamic is None else f"carried, dynamic {arguments.dynamic:g}",
-        "lanes": None if not carried else carried_lanes(len(ids)) if arguments.dynamic is None else 1,
-        "window": None if carried else window,
+        "lanes": lanes,
+        "window": arguments.window,
     }
+    if arguments.surprisal is not None:
+        scored = ids[: symbols.characters + 1]
+        show_surprisal(arguments, network, vocabulary, scored, facts(name, checkpoint, network, score, result))
     print(json_text(result))
+
+
+def read_text(arguments: argparse.Namespace, vocabulary: "AnyVocabulary", data: dict[str, Any]) -> tuple[str, "Ids"]:
+    """The text to score, by name and as ids: any, read as the run's was, or a part of the run's own."""
+    from charrnn.text_options import options_of
+
+    options = options_of(data)
+    if arguments.text is None:
+        from charrnn.parts import read_part
+
+        part = arguments.split or "validation"
+        names = [Path(place).name for place in options.path]
+        return f"{', '.join(names[:3])}: {part} part", read_part(data, vocabulary, part)
+    from charrnn.corpus import read_corpus
+
+    encoding = arguments.encoding or options.encoding
+    corpus = read_corpus(
+        dataclasses.replace(options, path=arguments.text, sha256=None, encoding=encoding), vocabulary=vocabulary
+    )
+    return corpus.name, corpus.ids
+
+
+def facts(name: str, checkpoint: Path, network: "CharRNN", score: "Score", result: dict[str, Any]) -> dict[str, Any]:
+    """What the page of surprisal says above the text."""
+    settings = network.settings
+    layers = "1 layer" if settings["layers"] == 1 else f"{settings['layers']} layers"
+    kind = f"{layers} of {settings['hidden']} ({settings['cell']}, {settings.get('activation', 'gates')})"
+    read = f"in {result['lanes']} lanes" if (result["lanes"] or 1) > 1 else "from the first character to the last"
+    return {
+        "text": name,
+        "window": result["window"],
+        "figures": [
+            ["bits per character", f"{score.bits_per_char:.4f}"],
+            ["perplexity", f"{score.perplexity:.3f}"],
+            ["characters", f"{score.characters:,}"],
+        ],
+        "about": [
+            ["network", f"{kind}: {network.parameter_count():,} parameters"],
+            ["checkpoint", str(Path(*checkpoint.absolute().parts[-3:]))],
+            ["state", f"from zero every {result['window']}" if result["window"] else f"carried {read}"],
+        ],
+    }
+
+
+def show_surprisal(
+    arguments: argparse.Namespace, network: "CharRNN", vocabulary: "AnyVocabulary", ids: "Ids", facts: dict[str, Any]
+) -> None:
+    """Write the page, or the colored text, of what was scored, or of its beginning if it is long."""
+    from charrnn.evaluation import Score, in_text
+    from charrnn.files import write_text
+    from charrnn.surprisal import SHOWN, page, surprisals, terminal_text
+
+    # It ends within the first lane of a long text, which starts from a zero state too: the bits are those of the score.
+    shown, note = ids[: SHOWN + 1], ""
+    surprisal = surprisals(network, shown, arguments.window)
+    if len(shown) < len(ids):
+        part = in_text(Score(surprisal.nats, len(shown) - 1), vocabulary, shown)
+        whole = dict(facts["figures"])["characters"]
+        beginning = f"the first {part.characters:,} of {whole} characters"
+        note = f"Only {beginning} are shown; they cost {part.bits_per_char:.4f} bits per character."
+        sys.stderr.write(f"evaluate.py: --surprisal shows {beginning}\n")
+    if arguments.surprisal == "-":
+        sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]
+        print(terminal_text(surprisal, shown, vocabulary))
+    else:
+        write_text(user_path(arguments.surprisal), page(surprisal, shown, vocabulary, {**facts, "note": note}))
 
 
 if __name__ == "__main__":

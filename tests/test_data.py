@@ -4,8 +4,9 @@ from typing import Any
 import pytest
 
 from charrnn.batches import IGNORED
-from charrnn.data import CharDataModule, read_part, split_sizes
+from charrnn.data import CharDataModule
 from charrnn.errors import RequestError
+from charrnn.parts import read_part, split_sizes
 from conftest import TEXT
 
 SETTINGS: dict[str, Any] = {

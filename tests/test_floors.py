@@ -14,8 +14,9 @@ FLOORS = [
     {"vocabulary", "schedules", "recurrence", "process", "python_docs", "text_options", "randomness", "sampling"},
     {"batches", "sources", "ids_file", "baselines", "checkpoint_file", "cells", "gated", "overrides"},
     {"runs", "network", "decoding"},
-    {"encoder", "stepper", "export", "records"},
+    {"encoder", "stepper", "export", "records", "readable"},
     {"evaluation", "corpus", "figures", "generation", "onnx_step", "comparison"},
+    {"parts"},
     {"data", "module", "leaderboard", "surprisal"},
     {"callbacks", "checkpoints", "preview", "sweep", "comparison_plots"},
     {"ending", "recovery", "report", "resume"},
@@ -49,7 +50,7 @@ def test_imports_point_down_the_floors() -> None:
 @pytest.mark.parametrize(
     ("rooms", "heavy"),
     [
-        ("generation, evaluation, surprisal", "lightning"),
+        ("generation, evaluation, surprisal, parts", "lightning"),
         ("sweep, overrides, runs, process", "torch"),  # --help and a mistyped key must answer at once
     ],
 )

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charrnn import checkpoint_file, experiment
-from charrnn.data import read_part
 from charrnn.errors import RequestError
+from charrnn.parts import read_part
 from charrnn.vocabulary import vocabulary_of
 from conftest import train_here
 

@@ -13,8 +13,9 @@ from torch.optim import Optimizer
 
 from charrnn.baselines import reference_figures
 from charrnn.batches import read_sequences
-from charrnn.data import PARTS, CharDataModule
+from charrnn.data import CharDataModule
 from charrnn.network import CharRNN
+from charrnn.parts import PARTS
 from charrnn.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)

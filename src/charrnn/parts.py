@@ -1,0 +1,45 @@
+"""A text cut into its training, validation and test part; the parts of a run, found again without Lightning."""
+
+from typing import Any
+
+import numpy as np
+
+from charrnn.corpus import read_corpus
+from charrnn.errors import RequestError
+from charrnn.sources import STDIN
+from charrnn.text_options import options_of
+from charrnn.vocabulary import AnyVocabulary, Ids
+
+PARTS = ("train", "validation", "test")
+
+
+def split_sizes(characters: int, validation_fraction: float, test_fraction: float) -> tuple[int, int, int]:
+    """Characters in train, validation and test: contiguous tails, the last part that is asked for takes the rest."""
+    train = int((1 - validation_fraction - test_fraction) * characters)
+    validation = int(validation_fraction * characters)
+    if test_fraction > 0:
+        return train, validation, characters - train - validation
+    return (train, characters - train, 0) if validation_fraction > 0 else (characters, 0, 0)
+
+
+def split(ids: Ids, validation_fraction: float, test_fraction: float) -> dict[str, Ids]:
+    """The ids cut into the parts `train`, `validation` and `test`."""
+    train, validation, _ = split_sizes(len(ids), validation_fraction, test_fraction)
+    return dict(zip(PARTS, np.split(ids, [train, train + validation]), strict=True))
+
+
+def read_part(settings: dict[str, Any], vocabulary: AnyVocabulary, part: str) -> Ids:
+    """One part of the text that `CharDataModule.settings` (as a checkpoint keeps them) describe.
+
+    Raises `RequestError` if the text is gone or is not the same any more.
+    """
+    options = options_of(settings)
+    if STDIN in options.path:
+        raise RequestError("the run's text came from standard input; score it with --text -")
+    corpus = read_corpus(options, settings["train_share"])
+    if corpus.sha256 != settings["corpus_sha256"] or corpus.vocabulary != vocabulary:
+        raise RequestError(f"{corpus.name} has changed since the run was trained on it; score it with --text")
+    ids = split(corpus.ids, settings["validation_fraction"], settings["test_fraction"])[part]
+    if len(ids) < 2:
+        raise RequestError(f"the run has no {part} part ({len(ids)} characters); choose another --split")
+    return ids

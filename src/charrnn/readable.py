@@ -1,0 +1,86 @@
+"""A text as a reader sees it: symbols put together to characters, and a sign for each that would not be seen.
+
+U unit: what a reader sees as one character.
+"""
+
+import unicodedata
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.decoding import JOINING_JAMO
+from charrnn.vocabulary import AnyVocabulary, ByteVocabulary, Ids
+
+# Signs for common characters that are not seen by themselves; of the others the code point is.
+SIGNS = {"\n": "↵", "\r": "⇤", "\t": "⇥", " ": "␣"}
+ZERO_WIDTH_JOINER = "\u200d"
+SKIN_TONES, TAGS = range(0x1F3FB, 0x1F400), range(0xE0020, 0xE0080)
+JOINERS = {"\u200c", ZERO_WIDTH_JOINER, *map(chr, SKIN_TONES), *map(chr, TAGS)}
+FLAG_LETTERS = range(0x1F1E6, 0x1F200)  # two of them are a flag
+LONGEST_UNIT = 16  # symbols
+
+
+def units(ids: Ids, vocabulary: AnyVocabulary) -> tuple[list[str], NDArray[np.int64]]:
+    """The text of `ids` in pieces that a reader sees as one character, and how many symbols each is made of, [U].
+
+    The bytes of a character, and a letter with its accents, stay together. Whatever would not be seen is a sign.
+    """
+    if isinstance(vocabulary, ByteVocabulary):
+        encoding = "utf-8" if vocabulary.utf8 else "ascii"
+        text = ids.astype(np.uint8).tobytes().decode(encoding, "surrogateescape")
+        clusters = list(_clusters(text))
+        sizes = [len(cluster.encode(encoding, "surrogateescape")) for cluster in clusters]
+    else:
+        clusters = list(_clusters(vocabulary.decode(ids)))
+        sizes = [len(cluster) for cluster in clusters]
+    return [_shown(cluster) for cluster in clusters], np.array(sizes)
+
+
+def _clusters(text: str) -> Iterator[str]:
+    """The text in grapheme clusters, by the few rules of Unicode's annex 29 that tables are not needed for."""
+    cluster = ""
+    for character in text:
+        if cluster and not _joins(cluster, character):
+            yield cluster
+            cluster = ""
+        cluster += character
+    yield cluster
+
+
+def _joins(cluster: str, character: str) -> bool:
+    if len(cluster) == LONGEST_UNIT or unicodedata.category(cluster[0]) in ("Cc", "Cs", "Zl", "Zp"):
+        return False
+    kind = unicodedata.category(character)[0]
+    return (
+        kind == "M"
+        or character in JOINERS
+        or ord(character) in JOINING_JAMO
+        or (cluster[-1] == ZERO_WIDTH_JOINER and kind not in "CZ")
+        or (len(cluster) == 1 and ord(cluster) in FLAG_LETTERS and ord(character) in FLAG_LETTERS)
+    )
+
+
+def _shown(cluster: str) -> str:
+    if unicodedata.category(cluster[0]) == "Zs":
+        return cluster  # its background is seen
+    return sign(cluster[0]) + (cluster if cluster in "\n\t" else cluster[1:])
+
+
+def sign(character: str) -> str:
+    """What stands for a character by itself: something that is seen, and does nothing to the text around it."""
+    code, kind = ord(character), unicodedata.category(character)[0]
+    if character in SIGNS:
+        return SIGNS[character]
+    if 0xDC80 <= code < 0xDD00:  # what Python makes of a byte that is no text
+        return f"0x{code - 0xDC00:02X}"
+    if kind in "CZ":
+        return f"U+{code:04X}"
+    return f"◌{character}" if kind == "M" else character
+
+
+def symbol_signs(vocabulary: AnyVocabulary) -> list[str]:
+    """The sign of every symbol, one by one."""
+    if isinstance(vocabulary, ByteVocabulary):
+        return [sign(character) for character in bytes(range(256)).decode("ascii", "surrogateescape")]
+    return [sign(character) for character in vocabulary.characters]

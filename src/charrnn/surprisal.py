@@ -1,0 +1,129 @@
+"""Where a text surprises a network: the bits that every symbol costs, what the network expected there, and a picture.
+
+B batch lane, T time step, V vocabulary, N predicted symbol, K guess, U unit: what a reader sees as one character.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from charrnn import pages
+from charrnn.batches import split_lanes
+from charrnn.errors import RequestError
+from charrnn.evaluation import CHUNK
+from charrnn.network import CharRNN, evaluating
+from charrnn.readable import symbol_signs, units
+from charrnn.vocabulary import AnyVocabulary, Ids
+
+GUESSES = 5
+SHOWN = 50_000  # symbols: a page of 2 MB, which a telephone still opens at once; nobody reads more
+WINDOWS_AT_ONCE = 16  # with CHUNK the bound of the memory for logits, whatever the text's length
+
+# xterm's numbers of text and background, from 1 bit up, one pair a bit; the last one for all above. Below 1 bit: none.
+COLORS = ((16, 230), (16, 222), (16, 215), (16, 209), (16, 203), (231, 161), (231, 126), (231, 54))
+
+
+@dataclass(frozen=True)
+class Surprisal:
+    """What a network says of N symbols, in the order of the text: `bits_N`, the bits that each of them cost,
+
+    `guesses_NK`, the ids of the K likeliest symbols at its place, likeliest first, and `probabilities_NK`, theirs.
+    """
+
+    bits_N: NDArray[np.float64]
+    guesses_NK: NDArray[np.int64]
+    probabilities_NK: NDArray[np.float64]
+
+    @property
+    def nats(self) -> float:
+        """The sum, as in `evaluation.Score`."""
+        return float(self.bits_N.sum()) * math.log(2)
+
+
+def surprisals(network: CharRNN, ids: Ids, window: int | None = None) -> Surprisal:
+    """What every symbol of `ids` but the first costs, -log2 p(x_n | x_0 ... x_{n-1}), and what was expected instead.
+
+    The state is carried from the first symbol to the last, in one lane; with `window` it starts from zero after every
+    `window` symbols, as in `evaluation.score_windows` (a last window may be shorter here). Memory: N K, not N V.
+    Raises `RequestError` for a text of one symbol, and for a network that predicts no numbers.
+    """
+    if len(ids) < 2:
+        raise RequestError(f"a text to evaluate needs at least 2 characters, got {len(ids)}")
+    targets, guesses = len(ids) - 1, min(GUESSES, network.settings["vocabulary_size"])
+    found = Surprisal(np.empty(targets), np.empty((targets, guesses), np.int64), np.empty((targets, guesses)))
+    window = min(window or targets, targets)
+    whole = targets // window
+    with evaluating(network):
+        for first, last in pairwise([*range(0, whole, WINDOWS_AT_ONCE), whole]):
+            _read(network, ids, slice(first * window, last * window), last - first, found)
+        if whole * window < targets:
+            _read(network, ids, slice(whole * window, targets), 1, found)
+    if not np.isfinite(found.bits_N).all():
+        raise RequestError("the network's predictions are no numbers (NaN or infinite); take another checkpoint")
+    return found
+
+
+def _read(network: CharRNN, ids: Ids, part: slice, lanes: int, found: Surprisal) -> None:
+    """Fill in a part of `found`, which is cut into equal lanes, each read from a zero state."""
+    device = network.output_bias.device
+    state_LBS = network.initial_state(lanes)
+    bits_BT = found.bits_N[part].reshape(lanes, -1)
+    guesses_BTK, probabilities_BTK = (
+        array[part].reshape(*bits_BT.shape, -1) for array in (found.guesses_NK, found.probabilities_NK)
+    )
+    read = 0
+    for inputs_TB, targets_TB, _ in split_lanes(ids[part.start : part.stop + 1], lanes, CHUNK):
+        logits_TBV, state_LBS = network.unroll(inputs_TB.to(device), state_LBS)
+        logs_TBV = logits_TBV.to(torch.promote_types(logits_TBV.dtype, torch.float32)).log_softmax(-1)
+        best = logs_TBV.topk(guesses_BTK.shape[-1])
+        own_TB = logs_TBV.gather(-1, targets_TB.to(device)[..., None])[..., 0]
+        steps = slice(read, read + len(inputs_TB))
+        bits_BT[:, steps] = own_TB.t().cpu().numpy() / -math.log(2)
+        guesses_BTK[:, steps] = best.indices.transpose(0, 1).cpu().numpy()
+        probabilities_BTK[:, steps] = best.values.exp().transpose(0, 1).cpu().numpy()
+        read = steps.stop
+
+
+def page(surprisal: Surprisal, ids: Ids, vocabulary: AnyVocabulary, facts: dict[str, Any]) -> str:
+    """A page that shows the text `ids` [N + 1] in the colors of its surprisal, and the guesses at every place.
+
+    `facts`: `text`, `figures`, `about` (lists of [name, value]), `note`, `window`. Probabilities go in thousandths.
+    """
+    shown, sizes_U = units(ids, vocabulary)
+    data = {
+        "units": shown,
+        "sizes": sizes_U.tolist(),
+        "symbols": symbol_signs(vocabulary),
+        "ids": ids.tolist(),
+        "bits": surprisal.bits_N.round(3).tolist(),
+        "guesses": surprisal.guesses_NK.ravel().tolist(),
+        "probabilities": (1000 * surprisal.probabilities_NK).round().astype(int).ravel().tolist(),
+    }
+    return pages.fill("surprisal.html", facts | data)
+
+
+def terminal_text(surprisal: Surprisal, ids: Ids, vocabulary: AnyVocabulary) -> str:
+    """The text `ids` [N + 1] in the colors of its surprisal, for a terminal of 256 colors; the scale stands before it.
+
+    No color goes over a line end, which `less -R` could not show. A line end without color has no sign.
+    """
+    shown, sizes_U = units(ids, vocabulary)
+    bits_U = np.add.reduceat(np.append(0.0, surprisal.bits_N), sizes_U.cumsum() - sizes_U)
+    shades_U = np.minimum(bits_U, len(COLORS)).astype(int).tolist()
+    scale = [_colored(f" {shade}{'+' * (shade == len(COLORS))} ", shade) for shade in range(len(COLORS) + 1)]
+    runs = groupby(zip(shown, shades_U, strict=True), key=lambda unit: unit[1])
+    text = "".join(_colored("".join(unit for unit, _ in run), shade) for shade, run in runs)
+    return f"bits {''.join(scale)}\n\n{text}"
+
+
+def _colored(text: str, shade: int) -> str:
+    if not shade:
+        return text.replace("↵\n", "\n")
+    front, back = COLORS[shade - 1]
+    on, off = f"\x1b[38;5;{front};48;5;{back}m", "\x1b[0m"
+    return f"{on}{text}{off}".replace("\n", f"{off}\n{on}").replace(on + off, "")
