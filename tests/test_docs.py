@@ -1,0 +1,75 @@
+"""The lesson docs/inside-the-rnn.md: its code prints what it says, and it points at what is there."""
+
+import contextlib
+import io
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+
+import charrnn
+from charrnn.overrides import CONF
+from conftest import ROOT, command
+
+DOCS = ROOT / "docs"
+FILE = DOCS / "inside-the-rnn.md"
+LESSON = FILE.read_text("utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```\n(?:```text\n(.*?)^```$)?", LESSON, re.DOTALL | re.MULTILINE)
+COMMANDS = [shlex.split(line) for line in re.findall(r"^ +`python (.*)`$", LESSON, re.MULTILINE)]
+
+
+def test_the_code_prints_what_the_lesson_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    (tmp_path / "docs" / "images").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)  # the pictures of the repository stay as they are
+    names: dict[str, Any] = {}
+    assert len(BLOCKS) == LESSON.count("```python")
+    with np.printoptions():
+        for code, expected in BLOCKS:
+            printed = io.StringIO()
+            with contextlib.redirect_stdout(printed):
+                exec(compile(code, FILE.name, "exec"), names)
+            assert printed.getvalue() == expected, code
+    drawn = {path.name for path in (tmp_path / "docs" / "images").iterdir()}
+    assert drawn == {path.name for path in (DOCS / "images").glob("inside-*.png")}
+
+
+def test_its_pictures_are_there_and_small() -> None:
+    pictures = re.findall(r"!\[.+\]\((.+)\)", LESSON)
+    assert pictures
+    for picture in pictures:
+        assert (DOCS / picture).stat().st_size < 100_000
+
+
+def test_its_blocks_are_short() -> None:
+    assert len(LESSON.splitlines()) <= 400
+    for code, _ in BLOCKS:
+        assert len([line for line in code.splitlines() if line]) <= 15, code
+
+
+def test_the_code_it_points_at_is_there() -> None:
+    rows = re.findall(r"^\|[^|]+\| (`.+\.py`) \| (`.+`) \|$", LESSON, re.MULTILINE)
+    assert len(rows) == 9
+    for files, names in rows:
+        code = "".join(
+            (Path(charrnn.__file__).parent / file).read_text("utf-8") for file in re.findall("`(.+?)`", files)
+        )
+        for name in re.findall("`(.+?)`", names):
+            assert re.search(rf"^ *(def|class) {name}\b", code, re.MULTILINE), name
+
+
+def test_its_exercises_use_settings_and_options_that_exist() -> None:
+    assert len(COMMANDS) == 5
+    for script, *arguments in COMMANDS:
+        if script == "train.py":
+            overrides = [argument.split(",")[0] for argument in arguments if argument != "-m"]
+            with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+                compose("config", overrides=overrides)
+        else:
+            explained = command(script, "--help").stdout
+            for option in filter(re.compile("--").match, arguments):
+                assert re.search(rf"{option}\b", explained), option
