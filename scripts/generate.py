@@ -51,6 +51,11 @@ def parse() -> argparse.Namespace:
         "--min-p", type=float, metavar="P", help="draw from those with this share of the likeliest one's probability"
     )
     parser.add_argument("--samples", type=int, default=1, metavar="N", help="texts, computed side by side (1)")
+    parser.add_argument(
+        "--novelty",
+        action="store_true",
+        help="also say how much of it stands word for word in the training text, beside the same for held-out text",
+    )
     parser.add_argument("--seed", type=int, default=1, help="the same seed writes the same text (1)")
     parser.add_argument(
         "--json", action="store_true", help="a line of JSON for each text: text, log-probabilities in nats, settings"
@@ -73,15 +78,24 @@ def read_prompt(arguments: argparse.Namespace) -> str:
         raise RequestError(f"the prompt in {place} is not UTF-8 (byte {error.start}); write it as UTF-8") from None
 
 
-def print_pieces(pieces: Iterable[list[str]]) -> None:
-    """One text, as it comes."""
-    terminal = sys.stdout.isatty()
+def print_stream(pieces: Iterable[list[str]]) -> str:
+    """One text, as it comes; returned when it is whole."""
+    terminal, text = sys.stdout.isatty(), []
     for (piece,) in pieces:
         sys.stdout.write(piece)
+        text.append(piece)
         if terminal:
             sys.stdout.flush()
     if terminal:
         sys.stderr.write("\n")  # the shell's prompt on a line of its own; not part of the text
+    return "".join(text)
+
+
+def print_texts(texts: list[str]) -> None:
+    for i, text in enumerate(texts):
+        sys.stderr.write(f"--- {i + 1} of {len(texts)} ---\n")
+        sys.stderr.flush()
+        print(text, flush=True)
 
 
 def main() -> None:
@@ -91,13 +105,19 @@ def main() -> None:
 
     from charrnn.generation import fit_prompt, log_probabilities, stream_texts  # torch takes a second: not for --help
     from charrnn.network import load_network
+    from charrnn.novelty import describe_novelty
+    from charrnn.parts import read_part
     from charrnn.runs import find_checkpoint
     from charrnn.sampling import Sampling
 
     sampling = Sampling(arguments.temperature, arguments.top_k, arguments.top_p, arguments.min_p)
     checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)
-    network, vocabulary, _ = load_network(checkpoint)
+    network, vocabulary, about = load_network(checkpoint)
     prompt = fit_prompt(prompt, vocabulary, arguments.unknown)
+    if arguments.novelty:  # before anything is written: the text may be gone
+        data = about.get("data", {})
+        train = read_part(data, vocabulary, "train")
+        held_out = read_part(data, vocabulary, "validation") if data["validation_fraction"] else train[:0]
     asked: dict[str, Any] = {
         "prompt": prompt,
         "length": arguments.length,
@@ -108,18 +128,21 @@ def main() -> None:
     sys.stdout.reconfigure(encoding="utf-8", errors="replace", newline="")  # type: ignore[union-attr]
     pieces = stream_texts(network, vocabulary, sampling=sampling, **asked)
     if arguments.samples == 1 and not arguments.json:
-        print_pieces(pieces)
-        return
-    texts = ["".join(parts) for parts in zip(*pieces, strict=True)]
-    for i, text in enumerate(texts):
+        texts = [print_stream(pieces)]
+    else:
+        texts = ["".join(parts) for parts in zip(*pieces, strict=True)]
         if arguments.json:
-            logs = log_probabilities(network, vocabulary, prompt, text)
-            settings = {"checkpoint": str(checkpoint), **vars(sampling), **asked, "sample": i}
-            print(json.dumps({"text": text, "log_probabilities": logs, "settings": settings}))
+            settings = {"checkpoint": str(checkpoint), **vars(sampling), **asked}
+            for i, text in enumerate(texts):
+                logs = log_probabilities(network, vocabulary, prompt, text)
+                print(json.dumps({"text": text, "log_probabilities": logs, "settings": {**settings, "sample": i}}))
         else:
-            sys.stderr.write(f"--- {i + 1} of {len(texts)} ---\n")
-            sys.stderr.flush()
-            print(text, flush=True)
+            print_texts(texts)
+    if arguments.novelty:
+        begin = len(vocabulary.encode(prompt))  # to repeat the prompt is no copying
+        new = [vocabulary.encode(text)[begin:] for text in texts]
+        sys.stdout.flush()
+        sys.stderr.write(f"\n{describe_novelty(new, train, held_out, vocabulary)}\n")
 
 
 if __name__ == "__main__":

@@ -12,14 +12,14 @@ import charrnn
 FLOORS = [
     {"errors", "files", "matmul", "settings", "pages", "tables"},
     {"vocabulary", "schedules", "recurrence", "process", "python_docs", "text_options", "randomness", "sampling"},
-    {"batches", "sources", "ids_file", "baselines", "checkpoint_file", "cells", "gated", "overrides"},
-    {"runs", "network", "decoding"},
+    {"batches", "sources", "ids_file", "baselines", "rolling_hash", "checkpoint_file", "cells", "gated", "overrides"},
+    {"runs", "network", "decoding", "novelty"},
     {"encoder", "stepper", "export", "records", "readable"},
     {"evaluation", "corpus", "figures", "generation", "onnx_step", "comparison"},
     {"parts"},
     {"data", "module", "leaderboard", "surprisal"},
     {"callbacks", "checkpoints", "preview", "sweep", "comparison_plots"},
-    {"ending", "recovery", "report", "resume"},
+    {"ending", "copies", "recovery", "report", "resume"},
     {"building"},
     {"experiment"},
 ]

@@ -91,6 +91,7 @@ def test_what_tensorboard_shows(run: Path) -> None:
         *(f"reference/{name}_bits_per_char" for name in ("unigram", "trigram", "xz")),
         "nats_per_char/train", "bits_per_char/train", "nats_per_char/val", "bits_per_char/val",
         "optimizer/learning_rate", "optimizer/gradient_norm", "speed/chars_per_second",
+        "sample/longest_copy", "sample/copied_10grams",
         "result/val_bits_per_char", "result/test_bits_per_char",
     }  # fmt: skip
     assert {"sample/text_summary", "_hparams_/session_start_info"} <= set(tags["tensors"]) | set(
@@ -140,6 +141,35 @@ def test_generating_writes_text_and_nothing_else(run: Path) -> None:
     assert again.stdout == done.stdout
     alone = command("scripts/generate.py", "--run", run, "--length", "20", "--temperature", "0")
     assert len(alone.stdout) == 21
+
+
+def test_generating_many_texts(run: Path, tmp_path: Path) -> None:
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_bytes("The \u4e2d\r".encode())
+    cuts = ("--top-k", "20", "--top-p", "0.9", "--min-p", "0.01", "--unknown", "skip", "--stop", "\\n", "--stop", "e")
+    asked = ("--run", run, "--prompt-file", prompt, "--samples", "3", "--length", "40", "--json", "--novelty", *cuts)
+    done = command("scripts/generate.py", *asked)
+    texts = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(texts) == 3
+    for i, found in enumerate(texts):
+        assert found["text"].startswith("The ") and not {"\n", "e"} & set(found["text"][4:])
+        assert len(found["log_probabilities"]) == len(found["text"]) - 4
+        assert all(value < 0 for value in found["log_probabilities"])
+        assert found["settings"]["sample"] == i
+        assert found["settings"]["stop"] == ["\n", "e"]
+    assert [line[:10] for line in done.stderr.splitlines()] == ["", "copied    ", "held out  "]
+    plain = command("scripts/generate.py", *(argument for argument in asked if argument not in ("--json", "--novelty")))
+    assert plain.stdout == "".join(found["text"] + "\n" for found in texts)
+
+
+def test_a_prompt_from_stdin_and_a_reader_that_goes_away(run: Path) -> None:
+    script = f"'{sys.executable}' '{ROOT / 'scripts' / 'generate.py'}' --run '{run}'"
+    piped = f"printf 'The ' | {script} --prompt - --length 30; printf 'The ' | {script} --prompt-file - --length 30"
+    twice = subprocess.run(["bash", "-c", piped], capture_output=True, text=True, timeout=100, check=False)
+    assert len(twice.stdout) == 68 and twice.stdout[:34] == twice.stdout[34:]
+    cut = f"{script} --length 1000000 | head -c 100; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", cut], capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, len(done.stdout), done.stderr) == (141, 100, "")
 
 
 def test_the_best_checkpoint_is_not_the_last_when_training_spoils_it(text_file: Path, tmp_path: Path) -> None:

@@ -115,6 +115,7 @@ class Samples(Callback):
     def __init__(self, folder: Path, seed: int) -> None:
         self._file = folder / "samples.txt"
         self._seed = seed
+        self.latest = ""  # the text written last
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Drop the samples that a resumed run is going to write again."""
@@ -141,6 +142,7 @@ class Samples(Callback):
             temperature=SAMPLE_TEMPERATURE,
             seed=self._seed,
         )
+        self.latest = text
         entry = f"--- step {step} ---\n{text}\n\n".encode(errors="replace")
         try:
             with self._file.open("ab+") as file:

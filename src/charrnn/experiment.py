@@ -25,6 +25,7 @@ from charrnn.building import (
 )
 from charrnn.callbacks import Curves, Progress, Samples, Speed
 from charrnn.checkpoints import LAST, PREVIOUS
+from charrnn.copies import Copies
 from charrnn.data import CharDataModule
 from charrnn.ending import StopOnSignal
 from charrnn.errors import RequestError, Stopped, one_line, signals_raise_stopped
@@ -124,7 +125,8 @@ def _run(cfg: DictConfig, folder: Path, named: bool, summary: dict[str, Any]) ->
     with closing(logger):
         speed, samples, progress = Speed(), Samples(folder, summary["seed"]), Progress(steps, log.info)
         # In this order: what is written of a step, then the checkpoint that knows it, then the end.
-        watching = [recovery, Curves(), speed, samples, progress, checkpoints, StopOnSignal(checkpoints)]
+        copies = Copies(samples, data.train_ids)
+        watching = [recovery, Curves(), samples, copies, speed, progress, checkpoints, StopOnSignal(checkpoints)]
         trainer = build_trainer(cfg, data, logger, watching)
         kernel, why = fix_kernel(network, trainer, data.batch_size, chosen_before.get("kernel"))
         summary["kernel"] = kernel

@@ -35,10 +35,12 @@ def read_part(settings: dict[str, Any], vocabulary: AnyVocabulary, part: str) ->
     """
     options = options_of(settings)
     if STDIN in options.path:
-        raise RequestError("the run's text came from standard input; score it with --text -")
+        advice = "evaluate.py --text - scores it"
+        raise RequestError(f"the run's text came from standard input, which can't be read again; {advice}")
     corpus = read_corpus(options, settings["train_share"])
     if corpus.sha256 != settings["corpus_sha256"] or corpus.vocabulary != vocabulary:
-        raise RequestError(f"{corpus.name} has changed since the run was trained on it; score it with --text")
+        advice = "evaluate.py --text scores it as it is now"
+        raise RequestError(f"{corpus.name} has changed since the run was trained on it; {advice}")
     ids = split(corpus.ids, settings["validation_fraction"], settings["test_fraction"])[part]
     if len(ids) < 2:
         raise RequestError(f"the run has no {part} part ({len(ids)} characters); choose another --split")

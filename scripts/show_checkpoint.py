@@ -1,0 +1,188 @@
+"""What is in a checkpoint? A page of lines, or everything as one JSON object. Opens nothing but the file.
+
+python scripts/show_checkpoint.py outputs/my_run/checkpoints/last.ckpt
+python scripts/show_checkpoint.py --run latest --json
+"""
+
+import json
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+try:
+    from charrnn.errors import CommandParser, RequestError, exit_codes
+except ModuleNotFoundError:
+    name = "show_checkpoint.py"
+    sys.stderr.write(f"{name}: charrnn is not installed; run scripts/train.sh, or source .venv/bin/activate\n")
+    sys.exit(2)
+
+# Settings of the network that its first lines name.
+NAMED = ("vocabulary_size", "cell", "hidden", "layers", "activation")
+COMPUTED = ("kernel", "threads", "seed")
+CHARACTERS_IN_A_LINE, LINES = 80, 6  # of the vocabulary
+VALIDATION = "nats_per_char/val"  # the figure that picks the best checkpoint
+
+
+def main() -> None:
+    parser = CommandParser(description="Show what is in a checkpoint.")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("checkpoint", nargs="?", metavar="CHECKPOINT", help="a checkpoint file")
+    source.add_argument("--run", metavar="DIR", help="a run folder, or latest (the default): its best checkpoint")
+    parser.add_argument("--json", action="store_true", help="everything, as one JSON object")
+    arguments = parser.parse_args()
+
+    from charrnn.runs import find_checkpoint
+
+    path = find_checkpoint(arguments.run, arguments.checkpoint)
+    try:
+        found = describe(path)
+        shown = json.dumps(found) if arguments.json else "\n".join(f"{label:<12}{text}" for label, text in lines(found))
+    except RequestError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise RequestError(f"what {path} holds does not fit together ({error!r}); take another checkpoint") from error
+    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+    print(shown)
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """What the checkpoint holds, the numbers in its tensors aside, as plain values; None for what it does not know."""
+    from charrnn import checkpoint_file
+    from charrnn.network import network_weights  # torch takes a second: --help need not wait
+    from charrnn.vocabulary import vocabulary_of
+
+    checkpoint = checkpoint_file.read(path)
+    about = checkpoint["charrnn"]
+    weights = network_weights(checkpoint)
+    tensors = {
+        name: {"shape": list(tensor.shape), "type": str(tensor.dtype).removeprefix("torch.")}
+        for name, tensor in weights.items()
+    }
+    found = {
+        "path": str(path.absolute()),
+        "bytes": path.stat().st_size,
+        "format": about["format"],
+        "lightning": checkpoint.get("pytorch-lightning_version"),
+        "network": about["network"],
+        "parameters": sum(tensor.numel() for tensor in weights.values()),
+        "tensors": tensors,
+        "vocabulary": {"size": len(vocabulary_of(about["vocabulary"])), **about["vocabulary"]},
+        "resumable": {"run", "train_state", "random"} <= about.keys(),
+        **training(checkpoint),
+    }
+    return {key: for_json(value) for key, value in found.items()}
+
+
+def training(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """How far its run was, on which text, and with which settings."""
+    about, callbacks = checkpoint["charrnn"], checkpoint.get("callbacks", {})
+    speed, config, written = callbacks.get("Speed", {}), about.get("config", {}), about.get("written", {})
+    groups = [group for state in checkpoint.get("optimizer_states", []) for group in state["param_groups"]]
+    validated = "figures" in written and written["step"] == checkpoint["global_step"]
+    return {
+        "step": checkpoint.get("global_step"),
+        "epoch": checkpoint.get("epoch"),
+        "characters": speed.get("characters"),
+        "seconds": speed.get("fit"),
+        "recoveries": callbacks.get("Recovery", {}).get("used"),
+        "validation_nats_per_char": written["figures"].get(VALIDATION) if validated else None,
+        "best_validation_nats_per_char": callbacks.get("Checkpoints", {}).get("best"),
+        "learning_rate": groups[0]["lr"] if groups else None,
+        "seed": config.get("seed"),
+        "kernel": about.get("run", {}).get("kernel"),
+        "threads": about.get("run", {}).get("threads"),
+        "data": about.get("data"),
+        "config": about.get("config"),
+    }
+
+
+def for_json(value: Any) -> Any:
+    """The value with tuples as lists, and as None what JSON does not know: NaN and infinity."""
+    if isinstance(value, dict):
+        return {str(key): for_json(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [for_json(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """A label and a text for every line that a person reads; without a label it goes on with the one before."""
+    yield "file", printable(found["path"])
+    lightning = f", written by Lightning {printable(found['lightning'])}" if found["lightning"] else ""
+    yield "", f"{found['bytes']:,} bytes, format {found['format']}{lightning}"
+    yield from network_lines(found["network"])
+    yield "parameters", f"{found['parameters']:,}"
+    width = max(map(len, found["tensors"]), default=0)
+    for name, tensor in found["tensors"].items():
+        shape = " x ".join(f"{size:,}" for size in tensor["shape"])
+        yield "", f"{printable(name):<{width}}  {shape:>15}  {tensor['type']}"
+    yield from vocabulary_lines(found["vocabulary"])
+    if found["config"]:
+        yield from training_lines(found)
+    use = "resume_from=CHECKPOINT goes on with its run" if found["resumable"] else "it holds no run to go on with"
+    yield "use", f"{use}; init_from=CHECKPOINT begins a new one with its weights"
+
+
+def network_lines(network: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    layers = "1 layer" if network["layers"] == 1 else f"{network['layers']} layers"
+    yield "network", printable(f"{layers} of {network['hidden']:,}, {network['cell']}")
+    if network["cell"] == "elman":
+        yield "", printable(f"h_t = {network['activation']}(W_xh x_t + W_hh h_(t-1) + b_h), y_t = W_hy h_t + b_y")
+    yield "", pairs({key: value for key, value in network.items() if key not in NAMED})
+
+
+def vocabulary_lines(vocabulary: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if vocabulary["level"] == "byte":
+        yield "vocabulary", f"{vocabulary['size']} bytes{', of UTF-8' * vocabulary['utf8']}"
+        return
+    yield "vocabulary", f"{vocabulary['size']:,} characters{', U+FFFD for all others' * vocabulary['unknown']}"
+    shown = vocabulary["characters"][: CHARACTERS_IN_A_LINE * LINES]
+    for start in range(0, len(shown), CHARACTERS_IN_A_LINE):
+        yield "", printable(shown[start : start + CHARACTERS_IN_A_LINE])
+    if len(shown) < vocabulary["size"]:
+        yield "", f"and {vocabulary['size'] - len(shown):,} more; --json has them all"
+
+
+def training_lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    config, data = found["config"], found["data"]
+    limits = pairs({key: config["trainer"][key] for key in ("max_steps", "max_epochs")})
+    yield "trained", f"{found['step']:,} steps ({limits}), now in epoch {found['epoch'] + 1:,}"
+    if found["characters"] is not None:
+        yield "", f"{found['characters']:,} characters in {found['seconds']:,.1f} s, {found['recoveries']} recoveries"
+    yield "validation", f"these weights: {bits(found['validation_nats_per_char'])}, by the measure of the curve"
+    yield "", f"the best so far: {bits(found['best_validation_nats_per_char'])}"
+    rate = "not known" if found["learning_rate"] is None else f"{found['learning_rate']:.4g}"
+    yield "optimizer", f"{constructor(config['optimizer'])}; the learning rate is now {rate}"
+    yield "scheduler", constructor(config["scheduler"])
+    yield "text", printable(", ".join(data["text"]["path"]))
+    yield "", f"SHA-256 {printable(data['corpus_sha256'])}"
+    parts = {"train": data["train_share"], "validation": data["validation_fraction"], "test": data["test_fraction"]}
+    yield "", pairs({part: f"{share:.4g}" for part, share in parts.items()})
+    yield "batches", pairs({key: config["data"][key] for key in ("batch_size", "sequence_length", "order")})
+    yield "computed", pairs({"precision": config["trainer"]["precision"], **{key: found[key] for key in COMPUTED}})
+
+
+def constructor(group: dict[str, Any]) -> str:
+    """What a config group calls, and with which arguments."""
+    name = group["_target_"].rsplit(".", 1)[-1]
+    return ", ".join([printable(name), *(pairs({key: group[key]}) for key in group if key != "_target_")])
+
+
+def pairs(settings: dict[str, Any]) -> str:
+    return printable(", ".join(f"{key} {value}" for key, value in settings.items()))
+
+
+def bits(nats: float | None) -> str:
+    return "not known" if nats is None else f"{nats / math.log(2):.4f} bits per character ({nats:.4f} nats)"
+
+
+def printable(text: str) -> str:
+    """The text with escapes for what does not print, so that nothing in a file can steer the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+if __name__ == "__main__":
+    with exit_codes("show_checkpoint.py"):
+        main()

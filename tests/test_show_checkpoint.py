@@ -1,0 +1,167 @@
+"""scripts/show_checkpoint.py on a stored checkpoint, on a bare network, and on what is none."""
+
+import json
+import math
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from charrnn import checkpoint_file
+from charrnn.network import CharRNN
+from charrnn.vocabulary import AnyVocabulary, ByteVocabulary, Vocabulary
+from conftest import ROOT, command, train_here
+
+SCRIPT = "scripts/show_checkpoint.py"
+STORED = ROOT / "tests" / "data" / "format2.ckpt"
+
+Make = Callable[..., CharRNN]
+Show = Callable[..., str]
+
+
+@pytest.fixture
+def show(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Show:
+    """The script's stdout with these arguments, in this process; raises `SystemExit` as the script does."""
+
+    def run(*arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["show_checkpoint.py", *map(str, arguments)])
+        runpy.run_path(str(ROOT / SCRIPT), run_name="__main__")
+        return capfd.readouterr().out
+
+    return run
+
+
+def save(network: CharRNN, vocabulary: AnyVocabulary, path: Path, **more: Any) -> Path:
+    """A network and nothing of a run."""
+    weights = {f"network.{name}": values for name, values in network.state_dict().items()}
+    about = {"format": checkpoint_file.FORMAT, "network": network.settings, "vocabulary": vocabulary.settings, **more}
+    checkpoint_file.write({"state_dict": weights, "charrnn": about}, path)
+    return path
+
+
+def test_what_a_person_sees(show: Show) -> None:
+    """The stored checkpoint: 30 steps on a sentence from standard input, the last validation before that at step 20."""
+    page = show(STORED)
+    for expected in (
+        "file        /",
+        "bytes, format 2, written by Lightning 2.6.6\nnetwork     1 layer of 4, elman\n",
+        "            h_t = tanh(W_xh x_t + W_hh h_(t-1) + b_h), y_t = W_hy h_t + b_y\n",
+        "parameters  281\n",
+        "            cells.0.input_to_hidden            4 x 29  float32\n",
+        "vocabulary  29 characters\n            \\n .abcdefghijklmnopqrstuvwxyz\n",
+        "trained     30 steps (max_steps 30, max_epochs -1), now in epoch 1\n            960 characters in 1.5 s, ",
+        "validation  these weights: not known, by the measure of the curve\n",
+        "            the best so far: 4.7996 bits per character (3.3268 nats)\n",
+        "optimizer   AdamW, lr 0.003, ",
+        "; the learning rate is now 0\nscheduler   warmup_cosine, ",
+        "text        -\n            SHA-256 81a1dff0",
+        "train 0.9, validation 0.05, test 0.05\nbatches     batch_size 4, sequence_length 8, order stream\n",
+        "computed    precision 32-true, kernel fused, threads 1, seed 1\n",
+        "use         resume_from=CHECKPOINT goes on with its run; init_from=CHECKPOINT",
+    ):
+        assert expected in page
+
+
+def test_everything_as_json(show: Show, text_file: Path, tmp_path: Path) -> None:
+    summary = train_here(
+        tmp_path, "data=text", "model.hidden=6", "trainer.accelerator=cpu", "threads=1", "trainer.max_steps=20",
+        "trainer.val_check_interval=10", "seed=5", "scheduler=constant", path=text_file,
+    )  # fmt: skip
+    found = json.loads(show("--run", tmp_path, "--json"))
+    best = checkpoint_file.read(tmp_path / "checkpoints" / "best.ckpt")
+    assert found["path"] == str(tmp_path / "checkpoints" / "best.ckpt") == summary["checkpoint"]
+    assert found["bytes"] == (tmp_path / "checkpoints" / "best.ckpt").stat().st_size
+    assert (found["step"], found["seed"], found["threads"]) == (summary["best_step"], 5, 1)
+    assert (found["parameters"], found["kernel"]) == (summary["parameters"], summary["kernel"])
+    assert found["vocabulary"]["size"] == len(found["vocabulary"]["characters"]) == summary["vocabulary_size"]
+    assert found["data"]["corpus_sha256"] == summary["corpus_sha256"]
+    assert found["validation_nats_per_char"] == pytest.approx(summary["val_nats_per_char"], rel=0.05)  # its own lanes
+    assert found["best_validation_nats_per_char"] == pytest.approx(found["validation_nats_per_char"], rel=1e-6)
+    assert (found["learning_rate"], found["resumable"]) == (0.003, True)
+    assert found["network"] == best["charrnn"]["network"]
+    assert found["config"] == best["charrnn"]["config"]
+    shapes = {f"network.{name}": tuple(tensor["shape"]) for name, tensor in found["tensors"].items()}
+    assert shapes == {name: tuple(tensor.shape) for name, tensor in best["state_dict"].items()}
+    first = json.loads(show(save_first(tmp_path), "--json"))
+    assert (first["step"], first["best_validation_nats_per_char"]) == (0, None)  # infinity is no JSON
+
+
+def save_first(run: Path) -> Path:
+    """The checkpoint as it is before the first step: no validation yet."""
+    checkpoint = checkpoint_file.read(run / "checkpoints" / "last.ckpt")
+    checkpoint["global_step"], checkpoint["callbacks"]["Checkpoints"]["best"] = 0, math.inf
+    checkpoint_file.write(checkpoint, run / "first.ckpt")
+    return run / "first.ckpt"
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "changes", "expected"),
+    [
+        (Vocabulary("\x1b[2Jab", unknown=True), {"layers": 2}, "7 characters, U+FFFD for all others\n"),
+        (ByteVocabulary(), {"activation": "relu"}, "vocabulary  256 bytes, of UTF-8\n"),
+        (Vocabulary("".join(map(chr, range(0x4E00, 0x5000)))), {}, "and 32 more; --json has them all\n"),
+    ],
+)
+def test_a_network_without_a_run(
+    show: Show, make_network: Make, tmp_path: Path, vocabulary: AnyVocabulary, changes: dict[str, Any], expected: str
+) -> None:
+    path = save(make_network(len(vocabulary), **changes), vocabulary, tmp_path / "a\x1b[2J.ckpt")
+    page = show(path)
+    assert expected in page
+    assert "\x1b" not in page  # what is in a file or its name does not steer the terminal
+    assert "it holds no run to go on with; init_from=CHECKPOINT begins" in page
+    found = json.loads(show(path, "--json"))
+    assert (found["resumable"], found["config"], found["step"], found["learning_rate"]) == (False, None, None, None)
+
+
+def test_wrong_requests_end_with_one_line(
+    show: Show, make_network: Make, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text.ckpt").write_text("hello")
+    torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
+    torch.save({"state_dict": {}, "charrnn": {"format": checkpoint_file.FORMAT}}, tmp_path / "hollow.ckpt")
+    odd = save(make_network(3), Vocabulary("abc"), tmp_path / "odd.ckpt", config={"trainer": 3}, data=[])
+    for arguments, message in (
+        ([tmp_path / "gone.ckpt"], "there is no checkpoint file"),
+        ([tmp_path / "text.ckpt"], "is not a readable checkpoint"),
+        ([tmp_path / "foreign.ckpt"], "is not a checkpoint of this project"),
+        ([tmp_path / "hollow.ckpt"], "does not fit together (KeyError('network'))"),
+        ([odd], "does not fit together"),
+        ([tmp_path], "is a folder; name a checkpoint file"),
+        (["--run", tmp_path / "nowhere"], "there is no run folder"),
+        ([STORED, "--run", "latest"], "argument --run: not allowed with argument CHECKPOINT"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            show(*arguments)
+        captured = capfd.readouterr()
+        assert stop.value.code == 2
+        assert captured.out == ""
+        assert captured.err.startswith("show_checkpoint.py: ")
+        assert captured.err.count("\n") == 1
+        assert message in captured.err
+
+
+@pytest.mark.parametrize(("argument", "absent"), [(str(STORED), ("lightning",)), ("--help", ("torch", "hydra"))])
+def test_what_is_not_imported(argument: str, absent: tuple[str, ...]) -> None:
+    program = f"""
+import runpy, sys
+sys.argv = ["show_checkpoint.py", {argument!r}]
+try:
+    runpy.run_path({str(ROOT / SCRIPT)!r}, run_name="__main__")
+finally:
+    if set({absent!r}) & set(sys.modules):
+        sys.exit("imported")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_as_a_command() -> None:
+    done = command(SCRIPT, STORED)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "cells.0.hidden_to_hidden" in done.stdout
