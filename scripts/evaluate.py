@@ -6,7 +6,6 @@ python scripts/evaluate.py --run latest --surprisal surprisal.html
 """
 
 import argparse
-import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,11 +78,12 @@ def main() -> None:
 
     from charrnn.evaluation import carried_lanes, in_text, score_carried, score_dynamic, score_windows
     from charrnn.network import load_network
+    from charrnn.parts import named_text
     from charrnn.runs import find_checkpoint, json_text
 
     checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)
     network, vocabulary, about = load_network(checkpoint)
-    name, ids = read_text(arguments, vocabulary, about.get("data", {}))
+    name, ids = named_text(about.get("data", {}), vocabulary, arguments.text, arguments.split, arguments.encoding)
     if arguments.dynamic is not None:
         symbols, lanes = score_dynamic(network, ids, arguments.dynamic), 1
     elif arguments.window is not None:
@@ -105,26 +105,6 @@ def main() -> None:
         scored = ids[: symbols.characters + 1]
         show_surprisal(arguments, network, vocabulary, scored, facts(name, checkpoint, network, score, result))
     print(json_text(result))
-
-
-def read_text(arguments: argparse.Namespace, vocabulary: "AnyVocabulary", data: dict[str, Any]) -> tuple[str, "Ids"]:
-    """The text to score, by name and as ids: any, read as the run's was, or a part of the run's own."""
-    from charrnn.text_options import options_of
-
-    options = options_of(data)
-    if arguments.text is None:
-        from charrnn.parts import read_part
-
-        part = arguments.split or "validation"
-        names = [Path(place).name for place in options.path]
-        return f"{', '.join(names[:3])}: {part} part", read_part(data, vocabulary, part)
-    from charrnn.corpus import read_corpus
-
-    encoding = arguments.encoding or options.encoding
-    corpus = read_corpus(
-        dataclasses.replace(options, path=arguments.text, sha256=None, encoding=encoding), vocabulary=vocabulary
-    )
-    return corpus.name, corpus.ids
 
 
 def facts(name: str, checkpoint: Path, network: "CharRNN", score: "Score", result: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """A text cut into its training, validation and test part; the parts of a run, found again without Lightning."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from charrnn.sources import STDIN
 from charrnn.text_options import options_of
 from charrnn.vocabulary import AnyVocabulary, Ids
 
+NAMED = 3  # files of a text in its name
 PARTS = ("train", "validation", "test")
 
 
@@ -26,6 +29,23 @@ def split(ids: Ids, validation_fraction: float, test_fraction: float) -> dict[st
     """The ids cut into the parts `train`, `validation` and `test`."""
     train, validation, _ = split_sizes(len(ids), validation_fraction, test_fraction)
     return dict(zip(PARTS, np.split(ids, [train, train + validation]), strict=True))
+
+
+def named_text(
+    settings: dict[str, Any], vocabulary: AnyVocabulary, text: str | None, part: str | None, encoding: str | None
+) -> tuple[str, Ids]:
+    """What a command names, by its name and as ids: the text at a place, or a part (validation) of the run's own.
+
+    It is read as the run's text was, described by `settings`, but for its encoding if one is given.
+    """
+    options = options_of(settings)
+    if text is None:
+        part = part or "validation"
+        names = [Path(place).name for place in options.path]
+        return f"{', '.join(names[:NAMED])}: {part} part", read_part(settings, vocabulary, part)
+    options = replace(options, path=text, sha256=None, encoding=encoding or options.encoding)
+    corpus = read_corpus(options, vocabulary=vocabulary)
+    return corpus.name, corpus.ids
 
 
 def read_part(settings: dict[str, Any], vocabulary: AnyVocabulary, part: str) -> Ids:

@@ -1,0 +1,101 @@
+"""What do the hidden units of a trained network do? A page to look at them, with the text in their colors.
+
+python scripts/visualize.py --run latest --text other.txt --out units.html
+python scripts/visualize.py --run latest --split test --png pictures
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+try:
+    from charrnn.errors import CommandParser, exit_codes, require_integer
+    from charrnn.files import user_path
+except ModuleNotFoundError:
+    sys.stderr.write("visualize.py: charrnn is not installed; run scripts/train.sh, or source .venv/bin/activate\n")
+    sys.exit(2)
+if TYPE_CHECKING:  # they bring torch, which takes a second: --help need not wait
+    from charrnn.network import CharRNN
+
+CHARACTERS = 20_000  # shown; with 64 units in full a page of less than 4 MB
+PAGE = "units.html"
+
+
+def read_arguments() -> argparse.Namespace:
+    parser = CommandParser(description="Show what the hidden units of a network do along a text.")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--run", metavar="DIR", help="a run folder, or latest (the default): its best checkpoint")
+    source.add_argument("--checkpoint", metavar="PATH", help="a checkpoint file")
+    text = parser.add_mutually_exclusive_group()
+    text.add_argument("--text", metavar="FILE", help="the text to read")
+    text.add_argument("--split", choices=("train", "validation", "test"), help="a part of the run's text (validation)")
+    parser.add_argument("--encoding", help="of --text, as data.encoding (that of the training text)")
+    parser.add_argument("--out", metavar="FILE", help=f"where the page goes ({PAGE}; with --png alone there is none)")
+    parser.add_argument("--png", metavar="FOLDER", help="write the main pictures as PNG; needs matplotlib")
+    parser.add_argument(
+        "--characters", type=int, default=CHARACTERS, help=f"how many of the text the page shows ({CHARACTERS})"
+    )
+    arguments = parser.parse_args()
+    require_integer("--characters", arguments.characters)
+    if arguments.out is None and arguments.png is None:
+        arguments.out = PAGE
+    if arguments.out is not None and user_path(arguments.out).is_dir():
+        parser.error(f"--out needs the name of a file, {arguments.out} is a folder")
+    return arguments
+
+
+def main() -> None:
+    arguments = read_arguments()
+
+    from charrnn.files import write_text
+    from charrnn.network import load_network
+    from charrnn.parts import named_text
+    from charrnn.runs import find_checkpoint
+    from charrnn.text_features import features_of
+    from charrnn.unit_page import page
+    from charrnn.units import read_states, readable_symbols
+
+    if arguments.png is not None:
+        from charrnn.unit_plots import draw_pictures, require_matplotlib
+
+        require_matplotlib()  # before the text is read, which takes seconds
+    checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)
+    network, vocabulary, about = load_network(checkpoint)
+    name, ids = named_text(about.get("data", {}), vocabulary, arguments.text, arguments.split, arguments.encoding)
+    read = ids[: readable_symbols(network)]
+    states_UN = read_states(network, read)
+    features_FN = features_of(read, vocabulary)
+    shown = read[: arguments.characters]
+    if arguments.png is not None:
+        for picture in draw_pictures(user_path(arguments.png), states_UN, features_FN, network, shown, vocabulary):
+            print(picture)
+    if arguments.out is not None:
+        facts = {
+            "text": name,
+            "measured": len(read),
+            "about": [
+                ["network", describe(network)],
+                ["checkpoint", str(Path(*checkpoint.absolute().parts[-3:]))],
+                ["shown", amount(len(shown), len(read))],
+                ["correlations over", amount(len(read), len(ids))],
+            ],
+        }
+        file = user_path(arguments.out)
+        write_text(file, page(states_UN, features_FN, network, shown, vocabulary, facts))
+        print(file)
+
+
+def describe(network: "CharRNN") -> str:
+    settings = network.settings
+    layers = "1 layer" if settings["layers"] == 1 else f"{settings['layers']} layers"
+    return f"{layers} of {settings['hidden']} units ({settings['cell']}, {settings.get('activation', 'gates')})"
+
+
+def amount(part: int, whole: int) -> str:
+    return f"the first {part:,} of {whole:,} symbols" if part < whole else f"{whole:,} symbols"
+
+
+if __name__ == "__main__":
+    with exit_codes("visualize.py"):
+        main()

@@ -1,0 +1,57 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT, command, train_here
+
+PNG = b"\x89PNG\r\n"
+
+
+@pytest.fixture(scope="module")
+def run(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    small = ("model.hidden=8", "trainer.max_steps=3", "threads=1", "data.batch_size=2", "data.sequence_length=8")
+    train_here(folder, "data=text", *small, path=text_file)
+    return folder
+
+
+def test_the_page_is_about_the_validation_part_unless_asked(run: Path, tmp_path: Path) -> None:
+    result = command("scripts/visualize.py", "--run", run, "--characters", 200, cwd=tmp_path)
+    assert result.stdout == "units.html\n", result.stderr
+    page = (tmp_path / "units.html").read_text("utf-8")
+    assert "small.txt: validation part" in page
+    assert "the first 200 of 1,500 symbols" in page
+
+
+def test_pictures_of_a_text(run: Path, text_file: Path, tmp_path: Path) -> None:
+    result = command("scripts/visualize.py", "--run", run, "--text", text_file, "--png", "pictures", cwd=tmp_path)
+    files = [f"pictures/{name}.png" for name in ("text", "heat_map", "histograms")]
+    assert result.stdout.split() == files, result.stderr
+    assert all((tmp_path / file).read_bytes().startswith(PNG) for file in files)
+
+
+def test_wrong_requests_end_with_one_line(run: Path) -> None:
+    for arguments, message in (
+        (("--characters", "0"), "--characters must be a positive integer, got 0"),
+        (("--out", run), "--out needs the name of a file"),
+        (("--run", run, "--checkpoint", run), "not allowed with argument"),
+    ):
+        result = command("scripts/visualize.py", *arguments)
+        assert result.returncode == 2
+        assert result.stderr.count("\n") == 1
+        assert message in result.stderr
+
+
+def test_without_matplotlib_pictures_say_what_is_missing(run: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys, runpy; sys.modules['matplotlib.figure'] = None; "
+        f"sys.argv = ['visualize.py', '--run', {str(run)!r}, '--png', {str(tmp_path)!r}]; "
+        f"runpy.run_path({str(ROOT / 'scripts/visualize.py')!r}, run_name='__main__')"
+    )
+    result = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert result.stderr == (
+        "visualize.py: pictures need matplotlib, which is not installed; pip install 'charrnn[plots]'\n"
+    )
