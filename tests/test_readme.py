@@ -30,7 +30,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_readme_shows_what_this_test_runs() -> None:
     assert COMMANDS[0] == "scripts/train.sh"
-    assert len(COMMANDS) == 7
+    assert len(COMMANDS) == 10
     assert len(README.splitlines()) <= 150
 
 
