@@ -208,7 +208,7 @@ SCRIPTS = [
     ("generate", ("--run", "run", "--length", "-5"), "length must be an integer of at least 0, got -5"),
     ("generate", ("--run", "run", "--length", "abc"), "invalid int value: 'abc'"),
     ("generate", ("--run", "run", "--seed", "-1"), "seed must be an integer of at least 0, got -1"),
-    ("generate", ("--top",), "unrecognized arguments: --top"),
+    ("generate", ("--beams",), "unrecognized arguments: --beams"),
     ("evaluate", ("--run", "run", "--text", "/nowhere.txt"), "there is no text file /nowhere.txt"),
     ("evaluate", ("--run", "run", "--text", "short.txt", "--window", "5"), "--window goes with --protocol windows"),
     ("evaluate", ("--run", "run", "--text", "greek.txt"), "has characters that are not among the"),

@@ -1,0 +1,173 @@
+"""Pictures of the diagnostics, drawn by matplotlib; numbers in, a figure out.
+
+S training step, H hidden unit, K time lag or character of context, L layer. Without matplotlib `missing` says what to
+do.
+"""
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # it takes half a second to import, and may not be there
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LINES = 8  # more steps of a training in one picture can't be told apart
+FAINTEST = 1e-4  # of the gradient at lag 1; the map shows less in its darkest color
+FIRST, SECOND, QUIET = "#1f5f99", "#c44e22", "#666666"
+INCHES_BELOW, INCHES_ABOVE, INCHES_BETWEEN = 0.95, 0.75, 0.95  # room for captions, titles and names of axes
+
+
+def missing() -> str | None:
+    """What to do before pictures can be drawn; None if nothing is missing."""
+    if importlib.util.find_spec("matplotlib") is not None:
+        return None
+    return "pictures need matplotlib, which is not installed; pip install 'charrnn[plots]'"
+
+
+def gradient_by_lag(
+    shares_KL: Mapping[int, Sequence[Sequence[float]]], lags: Sequence[int], chunk: int, vanished: float
+) -> "Figure":
+    """How much of an error arrives k steps earlier: as curves and as a map over the training, a row per layer.
+
+    `shares_KL` holds, by training step, the gradient at each lag and layer over that at lag 1; `chunk` is the number
+    of steps that errors go back in training; less than `vanished` is nothing.
+    """
+    steps = sorted(shares_KL)
+    shares_SKL = np.array([shares_KL[step] for step in steps], dtype=float)
+    figure, rows = _figure(
+        shares_SKL.shape[2],
+        "Gradient by time lag: how much of an error reaches the state k characters earlier",
+        f"Below {vanished:g} (dashed) the network can hardly learn from a character that far back"
+        + (", beyond the chunk of training (dotted) not at all." if chunk <= lags[-1] else "."),
+        between=0.5,
+    )
+    for layer, (curves, heat) in enumerate(rows):
+        name = f"layer {layer}" if len(rows) > 1 else ""
+        _gradient_curves(curves, steps, shares_SKL[:, :, layer], lags)
+        _gradient_map(heat, steps, shares_SKL[:, :, layer], lags)
+        curves.axhline(vanished, color=QUIET, linestyle="--", linewidth=1)
+        if chunk <= lags[-1]:
+            curves.axvline(chunk, color=QUIET, linestyle=":", linewidth=1, label="chunk")
+        curves.legend(
+            title="training step", fontsize="small", frameon=False, loc="upper left", bbox_to_anchor=(1, 1.03)
+        )
+        curves.set_title(name)
+        heat.set_title(name)
+    return figure
+
+
+def _gradient_curves(axes: "Axes", steps: Sequence[int], shares_SK: NDArray[np.floating], lags: Sequence[int]) -> None:
+    from matplotlib import colormaps
+
+    chosen = sorted({round(i) for i in np.linspace(0, len(steps) - 1, LINES)})
+    for i in chosen:
+        color = colormaps["viridis"](0.9 * i / max(1, len(steps) - 1))
+        axes.plot(lags, shares_SK[i], color=color, marker=".", label=f"{steps[i]:,}")
+    axes.set(yscale="log", xlim=(0, lags[-1] * 1.02), xlabel="lag k [characters]", ylabel="gradient, share of lag 1")
+
+
+def _gradient_map(axes: "Axes", steps: Sequence[int], shares_SK: NDArray[np.floating], lags: Sequence[int]) -> None:
+    from matplotlib.colors import LogNorm
+
+    image = axes.pcolormesh(
+        _edges(steps), _edges(np.log2(lags)), shares_SK.T, norm=LogNorm(FAINTEST, 1.0, clip=True), cmap="viridis"
+    )
+    octaves = [lag for lag in lags if lag & (lag - 1) == 0]
+    axes.set_yticks(np.log2(octaves), [str(lag) for lag in octaves])
+    axes.set(xlabel="training step", ylabel="lag k [characters]")
+    bar = axes.figure.colorbar(image, ax=axes, label="gradient, share of lag 1")
+    bar.minorticks_off()
+
+
+def spectrum(
+    eigenvalues_LH: Sequence[NDArray[np.complexfloating]], singular_values_LH: Sequence[NDArray[np.floating]], step: int
+) -> "Figure":
+    """The eigenvalues of every layer's W_hh in the complex plane, and its singular values by size."""
+    figure, rows = _figure(
+        len(eigenvalues_LH),
+        f"What W_hh alone does to the state, after training step {step:,}",
+        "Beyond the circle a direction grows from step to step and within it fades, as far as the activation lets it.",
+    )
+    for layer, (plane, line) in enumerate(rows):
+        values_H, sizes_H = eigenvalues_LH[layer], singular_values_LH[layer]
+        of = f"layer {layer}: " if len(rows) > 1 else ""
+        angles = np.linspace(0, 2 * np.pi, 200)
+        plane.plot(np.cos(angles), np.sin(angles), color=QUIET, linewidth=1, label="unit circle")
+        plane.plot(values_H.real, values_H.imag, ".", color=FIRST, markersize=4, label="eigenvalues")
+        plane.set_aspect("equal", adjustable="datalim")
+        plane.set(xlabel="real part", ylabel="imaginary part")
+        plane.set_title(f"{of}spectral radius {np.abs(values_H).max():.2f}")
+        plane.legend(fontsize="small", loc="upper left")
+        line.plot(np.arange(1, len(sizes_H) + 1), sizes_H, color=FIRST)
+        line.axhline(1, color=QUIET, linewidth=1)
+        line.set(xlabel="number, from the largest", ylabel="singular value")
+        line.set_title(f"{of}largest singular value {sizes_H[0]:.2f}")
+        line.set_ylim(bottom=0)
+    return figure
+
+
+def memory(
+    reset_K: NDArray[np.floating], carried_K: NDArray[np.floating], characters: int | None, helps: float, step: int
+) -> "Figure":
+    """The loss by the number of characters read since the zero state, beside that with the state carried on.
+
+    Point k of a curve is the mean over the contexts k ... 2k - 1, as `effective_context` has it.
+    """
+    contexts = np.arange(1, (len(reset_K) + 1) // 2 + 1)
+    reset, carried = (_octave_means(loss_K) for loss_K in (reset_K, carried_K))
+    answer = f"{characters} characters" if characters is not None else f"more than {contexts[-1]} characters"
+    figure, ((losses, excess),) = _figure(
+        1,
+        f"Memory after training step {step:,}: {answer}",
+        f"Beyond that number more context helps by less than {helps:g} nats per character "
+        "(a point is the mean over k to 2k - 1).",
+    )
+    losses.plot(contexts, reset, color=FIRST, label="k characters after a zero state")
+    losses.plot(contexts, carried, color=SECOND, label="the same, state carried on")
+    losses.set_ylim(carried.min() - 0.2, min(reset.max(), carried.max() + 2.5) + 0.1)  # the very first may be far above
+    losses.set_ylabel("loss [nats per character]")
+    losses.legend()
+    excess.plot(contexts, np.maximum(reset - carried, helps / 100), color=FIRST)
+    excess.axhline(helps, color=QUIET, linestyle="--", linewidth=1)
+    excess.set(yscale="log", ylabel="lost by the zero state [nats per character]")
+    excess.set_ylim(bottom=helps / 20)
+    for axes in (losses, excess):
+        axes.set_xscale("log", base=2)
+        axes.set(xlabel="context k [characters]")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        if characters is not None:
+            axes.axvline(characters, color=QUIET, linestyle=":", linewidth=1)
+    return figure
+
+
+def _octave_means(loss_K: NDArray[np.floating]) -> NDArray[np.floating]:
+    return np.array([loss_K[k - 1 : 2 * k - 1].mean() for k in range(1, (len(loss_K) + 1) // 2 + 1)])
+
+
+def _figure(rows: int, title: str, caption: str, between: float = 0.2) -> tuple["Figure", NDArray]:
+    """A figure with two pictures in each row, a title above and a sentence below."""
+    from matplotlib.figure import Figure  # not pyplot: it keeps figures, and asks for a display
+
+    height = rows * 3.4 + INCHES_BELOW + INCHES_ABOVE - INCHES_BETWEEN + 0.6
+    figure = Figure(figsize=(11.0, height), dpi=100)
+    pictures = figure.subplots(rows, 2, squeeze=False)
+    # By hand: matplotlib's own layouts draw everything once more.
+    figure.subplots_adjust(
+        left=0.07, right=0.98, bottom=INCHES_BELOW / height, top=1 - INCHES_ABOVE / height, wspace=between, hspace=0.35
+    )
+    figure.suptitle(title, y=1 - 0.15 / height, va="top", fontsize="large")
+    figure.text(0.5, 0.15 / height, caption, ha="center", va="bottom", color=QUIET)
+    return figure, pictures
+
+
+def _edges(centers: Sequence[float] | NDArray[np.floating]) -> NDArray[np.floating]:
+    """The borders halfway between the centers of cells."""
+    centers = np.asarray(centers, dtype=float)
+    if len(centers) == 1:
+        return np.array([centers[0] - 0.5, centers[0] + 0.5])
+    middle = (centers[1:] + centers[:-1]) / 2
+    return np.concatenate([[2 * centers[0] - middle[0]], middle, [2 * centers[-1] - middle[-1]]])

@@ -1,0 +1,1 @@
+"""What is watched inside the network while it trains: callbacks around `diagnostics` and `plots`, thin ones."""

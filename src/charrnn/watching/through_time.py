@@ -1,0 +1,103 @@
+"""What can be watched along the text: gradients, small differences, memory.
+
+T time step, B batch lane, K time lag, L layer.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from charrnn import plots
+from charrnn.diagnostics import flow, memory
+from charrnn.errors import require_integer
+from charrnn.watching.watcher import Subject, Watcher
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SETTLE = 32  # time steps from a zero state until the network is in its stride
+
+
+class GradientByLag(Watcher):
+    """How much of an error reaches the state k steps earlier, up to `largest_lag`, as a share of that at lag 1.
+
+    Figures at lags 2, 4, 8 and so on, and the lag at which it falls below one hundredth (`largest_lag` if it does not);
+    a picture of curves and of a map over the training. The error is that of one character in each of so many lanes.
+    """
+
+    def __init__(self, when: str, lanes: int, largest_lag: int) -> None:
+        super().__init__(when)
+        self._lanes, self._largest = require_integer("lanes", lanes), require_integer("largest_lag", largest_lag, 2)
+        self._shares_KL: dict[int, list[list[float]]] = {}  # by step
+        self._lags: list[int] = []
+        self._chunk = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"shares": self._shares_KL}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._shares_KL = state_dict["shares"]
+
+    def look(self, subject: Subject) -> dict[str, float | str]:
+        batch = subject.lanes(self._lanes, SETTLE + self._largest)
+        self._lags = flow.lag_points(min(self._largest, len(batch.inputs_TB)))
+        self._chunk = subject.chunk
+        norms_KL = flow.gradient_by_lag(subject.network, batch.inputs_TB, batch.targets_TB[-1], self._lags).cpu()
+        if not (norms_KL[0].all() and norms_KL.isfinite().all()):  # all units are dead, or it explodes
+            return {}
+        shares_KL: list[list[float]] = (norms_KL / norms_KL[0]).tolist()
+        # A resume repeats the validation of its step; and with another largest lag the picture begins anew.
+        earlier = {step: old for step, old in self._shares_KL.items() if step < subject.step}
+        self._shares_KL = {step: old for step, old in earlier.items() if len(old) == len(shares_KL)}
+        self._shares_KL[subject.step] = shares_KL
+        figures: dict[str, float | str] = {}
+        for layer, shares_K in enumerate(zip(*shares_KL, strict=True)):
+            by_lag = dict(zip(self._lags, shares_K, strict=True))
+            figures |= {f"gradient/lag_{k}/layer{layer}": by_lag[k] for k in self._lags[1:] if k.bit_count() == 1}
+            lag = flow.vanishing_lag(self._lags, shares_K) or self._lags[-1]
+            figures[f"gradient/vanishing_lag/layer{layer}"] = float(lag)
+        return figures
+
+    def draw(self, step: int) -> dict[str, "Figure"]:
+        if step not in self._shares_KL:
+            return {}
+        return {"gradient/by_lag": plots.gradient_by_lag(self._shares_KL, self._lags, self._chunk, flow.VANISHED)}
+
+
+class Lyapunov(Watcher):
+    """The largest Lyapunov exponent along `steps` characters in so many lanes, in nats per character."""
+
+    def __init__(self, when: str, lanes: int, steps: int) -> None:
+        super().__init__(when)
+        self._lanes, self._steps = require_integer("lanes", lanes), require_integer("steps", steps)
+
+    def look(self, subject: Subject) -> dict[str, float | str]:
+        inputs_TB = subject.lanes(self._lanes, 2 * SETTLE + self._steps).inputs_TB
+        if len(inputs_TB) <= 2 * SETTLE:
+            return {}
+        return {"network/lyapunov": flow.lyapunov_exponent(subject.network, inputs_TB, settle=SETTLE)}
+
+
+class Memory(Watcher):
+    """The number of characters beyond which more context hardly helps, and the loss by context up to `context`.
+
+    The number is the largest that can be found, about half of `context`, if the network looks further back.
+    """
+
+    def __init__(self, when: str, context: int) -> None:
+        super().__init__(when)
+        self._context = require_integer("context", context, 2)
+        self._loss: memory.LossByContext | None = None
+
+    def look(self, subject: Subject) -> dict[str, float | str]:
+        self._loss = memory.loss_by_context(subject.network, subject.ids, self._context)
+        if self._loss is None or not np.isfinite(self._loss).all():
+            self._loss = None
+            return {}
+        return {"memory/characters": float(memory.effective_context(self._loss) or memory.largest_answer(self._loss))}
+
+    def draw(self, step: int) -> dict[str, "Figure"]:
+        if self._loss is None:
+            return {}
+        characters = memory.effective_context(self._loss)
+        return {"memory/loss_by_context": plots.memory(*self._loss, characters, memory.HELPS, step)}
