@@ -116,7 +116,7 @@ def browser() -> Iterator[webdriver.Chrome]:
 def train_here(folder: Path, *overrides: str, path: Any = None) -> dict[str, Any]:
     """Run `experiment.run` in this process, into `folder`, and return its summary; `path` is the text."""
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        cfg = compose("config", overrides=[*overrides, "data.path=''"])
+        cfg = compose("config", overrides=["callbacks=none", *overrides, "data.path=''"])  # pictures take time
     cfg.data.path = path if isinstance(path, list) else str(path)
     experiment.run(cfg, folder)
     return read_summary(folder)

@@ -13,7 +13,7 @@ from charrnn import building
 from charrnn.errors import RequestError
 from conftest import ROOT
 
-GROUPS = ("model", "data", "optimizer", "scheduler", "trainer")
+GROUPS = ("model", "data", "optimizer", "scheduler", "trainer", "callbacks")
 OPTIONS = [(group, file.stem) for group in GROUPS for file in sorted((ROOT / "conf" / group).glob("*.yaml"))]
 
 
@@ -42,7 +42,9 @@ def test_every_option_builds(group: str, option: str, text_file: Path, tmp_path:
     if group == "trainer" and not there.get(option, True):
         assert cfg.trainer.accelerator == option
         pytest.skip(f"no {option} device on this machine")
-    trainer = building.build_trainer(cfg, data, TensorBoardLogger(tmp_path), [])
+    callbacks = building.build_callbacks(cfg)
+    assert len(callbacks) == len(cfg.callbacks)
+    trainer = building.build_trainer(cfg, data, TensorBoardLogger(tmp_path), callbacks)
     assert trainer.num_devices == 1
     assert trainer.gradient_clip_val == 1.0
 

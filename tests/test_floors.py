@@ -10,15 +10,15 @@ import pytest
 import charrnn
 
 FLOORS = [
-    {"errors", "files", "matmul", "settings", "pages", "tables"},
+    {"errors", "files", "matmul", "settings", "pages", "tables", "plots"},
     {"vocabulary", "schedules", "recurrence", "process", "python_docs", "text_options", "randomness", "sampling"},
     {"batches", "sources", "ids_file", "baselines", "rolling_hash", "checkpoint_file", "cells", "gated", "overrides"},
     {"runs", "network", "decoding", "novelty", "text_features"},
     {"encoder", "stepper", "export", "records", "readable"},
-    {"evaluation", "corpus", "figures", "generation", "onnx_step", "comparison"},
+    {"evaluation", "corpus", "figures", "generation", "onnx_step", "comparison", "diagnostics"},
     {"parts", "units"},
     {"data", "module", "leaderboard", "surprisal", "unit_page", "unit_plots"},
-    {"callbacks", "checkpoints", "preview", "sweep", "comparison_plots"},
+    {"callbacks", "checkpoints", "preview", "sweep", "comparison_plots", "watching"},
     {"ending", "copies", "recovery", "report", "resume"},
     {"building"},
     {"experiment"},

@@ -71,6 +71,14 @@ def test_the_edges_of_a_draw() -> None:
     assert pick([700.0, -700.0], 1.0, almost_one) == 0
 
 
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_an_exploded_network_still_gives_symbols(lanes: int) -> None:
+    for value in (np.nan, np.inf):
+        with np.errstate(invalid="ignore"):
+            ids_B = Sampling(0.8).pick(np.full((lanes, 5), value), np.full(lanes, 0.5))
+        assert ((ids_B >= 0) & (ids_B < 5)).all()
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

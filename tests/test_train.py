@@ -24,13 +24,15 @@ SMALL = (
 
 
 def train(folder: Path, text: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
-    return command("train.py", *SMALL, f"data.path={text}", f"hydra.run.dir={folder}", *overrides)
+    return command("train.py", *SMALL, f"data.path={text}", f"hydra.run.dir={folder}", "callbacks=none", *overrides)
 
 
 @pytest.fixture(scope="module")
 def run(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    done = train(folder, text_file, "trainer.max_steps=250", "trainer.val_check_interval=100", "seed=7")
+    done = train(
+        folder, text_file, "trainer.max_steps=250", "trainer.val_check_interval=100", "seed=7", "callbacks=default"
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     (folder / "stdout.txt").write_text(done.stdout)
@@ -87,7 +89,9 @@ def test_what_tensorboard_shows(run: Path) -> None:
     events = EventAccumulator(str(run), size_guidance={"scalars": 0})
     events.Reload()
     tags = events.Tags()
-    assert set(tags["scalars"]) == {
+    watched = ("network/", "gradient/", "update_ratio/", "memory/")  # test_watching.py
+    assert {"network/spectrum", "gradient/by_lag", "memory/loss_by_context"} == set(tags["images"])
+    assert {tag for tag in tags["scalars"] if not tag.startswith(watched)} == {
         *(f"reference/{name}_bits_per_char" for name in ("unigram", "trigram", "xz")),
         "nats_per_char/train", "bits_per_char/train", "nats_per_char/val", "bits_per_char/val",
         "optimizer/learning_rate", "optimizer/gradient_norm", "speed/chars_per_second",

@@ -11,6 +11,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -24,7 +25,7 @@ from charrnn.recovery import Recovery
 from charrnn.resume import SafeCheckpointIO
 from charrnn.settings import plain
 
-GROUPS = ("model", "data", "optimizer", "scheduler", "trainer")
+GROUPS = ("model", "data", "optimizer", "scheduler", "trainer", "callbacks")
 TOP_LEVEL_KEYS = (
     *GROUPS,
     "seed",
@@ -162,6 +163,19 @@ def build_recovery(cfg: DictConfig, checkpoints: Checkpoints) -> Recovery:
         if key not in known:
             raise RequestError(f"recovery.{key} is not a setting here; recovery has {', '.join(known)}")
     return Recovery(checkpoints, **plain(cfg.recovery))
+
+
+def build_callbacks(cfg: DictConfig) -> list[Callback]:
+    """What is watched inside the network, and any other Lightning callback that `callbacks` names; null is none."""
+    wanted = {f"callbacks.{name}": settings for name, settings in plain(cfg.callbacks).items() if settings is not None}
+    callbacks = []
+    for key, settings in wanted.items():
+        named = isinstance(settings, dict) and "_target_" in settings
+        callback = build(OmegaConf.create(wanted), key) if named else settings
+        if not isinstance(callback, Callback):
+            raise RequestError(f"{key} must name a Lightning callback with _target_, or be null; got {settings!r}")
+        callbacks.append(callback)
+    return callbacks
 
 
 def run_length(max_steps: object, max_epochs: object, batches_per_epoch: int, trainer: DictConfig) -> int:

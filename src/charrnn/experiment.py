@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from charrnn import checkpoint_file
 from charrnn.building import (
     build,
+    build_callbacks,
     build_checkpoints,
     build_module,
     build_optimizer,
@@ -126,8 +127,8 @@ def _run(cfg: DictConfig, folder: Path, named: bool, summary: dict[str, Any]) ->
         speed, samples, progress = Speed(), Samples(folder, summary["seed"]), Progress(steps, log.info)
         # In this order: what is written of a step, then the checkpoint that knows it, then the end.
         copies = Copies(samples, data.train_ids)
-        watching = [recovery, Curves(), samples, copies, speed, progress, checkpoints, StopOnSignal(checkpoints)]
-        trainer = build_trainer(cfg, data, logger, watching)
+        own = [recovery, Curves(), samples, copies, speed, progress, checkpoints, StopOnSignal(checkpoints)]
+        trainer = build_trainer(cfg, data, logger, [*build_callbacks(cfg), *own])
         kernel, why = fix_kernel(network, trainer, data.batch_size, chosen_before.get("kernel"))
         summary["kernel"] = kernel
         module = build_module(cfg, data, network, steps, {"kernel": kernel, "threads": summary["threads"]})

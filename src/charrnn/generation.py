@@ -25,7 +25,8 @@ SHOWN_CHARACTERS = 12
 def generate_text(network: CharRNN, vocabulary: AnyVocabulary, *, temperature: float, **asked: Any) -> str:
     """The prompt followed by `length` sampled characters: one text of `stream_texts`, which names the arguments."""
     pieces = stream_texts(network, vocabulary, sampling=Sampling(temperature), **asked)
-    return "".join(piece for (piece,) in pieces)
+    with np.errstate(over="ignore", invalid="ignore"):  # a network that explodes in training is told of elsewhere
+        return "".join(piece for (piece,) in pieces)
 
 
 def stream_texts(

@@ -46,6 +46,7 @@ def prepare_process(seed: object, threads: object) -> tuple[int, int]:
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # else it tells of its list of fonts
     logging.captureWarnings(True)
     for category in (DeprecationWarning, FutureWarning):  # what the libraries have to say about themselves
         warnings.filterwarnings("ignore", category=category, module=r"(torch|lightning)\.")

@@ -70,6 +70,11 @@ class RunLogger(TensorBoardLogger):
         with self._tolerant():
             self.experiment.add_text(tag, indented, step)
 
+    def add_picture(self, tag: str, figure: Any, step: int) -> None:
+        """A figure of matplotlib, in the tab Images."""
+        with self._tolerant():
+            self.experiment.add_figure(tag, figure, step)
+
     def draw_references(self, figures: dict[str, float], steps: int, begun: int) -> None:
         """Level lines from the first step to the last; the tab Custom Scalars has them in one chart with the curves."""
         with self._tolerant():

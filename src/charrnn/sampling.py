@@ -48,6 +48,7 @@ class Sampling:
         drawn_B = uniforms_B * cumulative_BV[:, -1]
         if len(drawn_B) == 1:  # a search is faster than a comparison with all
             ids_B = cumulative_BV[0].searchsorted(drawn_B, side="right")
+            ids_B = np.minimum(ids_B, logits_BV.shape[1] - 1)  # after NaN, which an exploded network predicts
         else:
             ids_B = np.count_nonzero(cumulative_BV <= drawn_B[:, None], axis=1)
         return ids_B
