@@ -7,7 +7,7 @@ python scripts/visualize.py --run latest --split test --png pictures
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 try:
     from charrnn.errors import CommandParser, exit_codes, require_integer
@@ -48,6 +48,7 @@ def read_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = read_arguments()
 
+    from charrnn.diagnosis import diagnose
     from charrnn.files import write_text
     from charrnn.network import load_network
     from charrnn.parts import named_text
@@ -71,7 +72,7 @@ def main() -> None:
         for picture in draw_pictures(user_path(arguments.png), states_UN, features_FN, network, shown, vocabulary):
             print(picture)
     if arguments.out is not None:
-        facts = {
+        facts: dict[str, Any] = {
             "text": name,
             "measured": len(read),
             "about": [
@@ -81,6 +82,8 @@ def main() -> None:
                 ["correlations over", amount(len(read), len(ids))],
             ],
         }
+        if (diagnostics := diagnose(network, ids)) is not None:
+            facts["diagnostics"] = diagnostics
         file = user_path(arguments.out)
         write_text(file, page(states_UN, features_FN, network, shown, vocabulary, facts))
         print(file)

@@ -16,7 +16,7 @@ FLOORS = [
     {"runs", "network", "decoding", "novelty", "text_features"},
     {"encoder", "stepper", "export", "records", "readable"},
     {"evaluation", "corpus", "figures", "generation", "onnx_step", "comparison", "diagnostics"},
-    {"parts", "units"},
+    {"parts", "units", "diagnosis"},
     {"data", "module", "leaderboard", "surprisal", "unit_page", "unit_plots"},
     {"callbacks", "checkpoints", "preview", "sweep", "comparison_plots", "watching"},
     {"ending", "copies", "recovery", "report", "resume"},

@@ -1,0 +1,83 @@
+"""What the diagnostics say of a network along a text: figures and charts for the page about its hidden units.
+
+B batch lane, T time step, K time lag, L layer.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from charrnn.batches import read_sequences
+from charrnn.diagnostics import flow, memory, weights
+from charrnn.network import CharRNN
+from charrnn.vocabulary import Ids
+
+LAGS = 128  # characters back
+STEPS, SETTLE = 400, 50  # of the Lyapunov exponent; at both ends SETTLE do not count
+LANES = 16  # places of the text, evenly spread
+
+Figures = list[list[str]]
+Charts = list[dict[str, Any]]
+
+
+def diagnose(network: CharRNN, ids: Ids) -> dict[str, Any] | None:
+    """The `diagnostics` of `unit_page.page`; None for a text of only STEPS symbols or fewer."""
+    if len(ids) <= STEPS:
+        return None
+    starts_B = np.linspace(0, len(ids) - STEPS - 1, min(LANES, len(ids) // STEPS)).astype(np.int64)
+    figures: Figures = [
+        [_named("spectral radius of W_hh", layer, network), f"{weights.spectral_radius(weight_HH):.3f}"]
+        for layer, weight_HH in enumerate(weights.recurrent_matrices(network))
+    ]
+    inputs_TB, _, _ = read_sequences(ids, starts_B, STEPS, starts=True)
+    exponent = flow.lyapunov_exponent(network, inputs_TB, settle=SETTLE)
+    figures.append(["largest Lyapunov exponent, nats per character", f"{exponent:+.4f}"])
+    gradient, contexts = _gradient(network, ids, starts_B), _memory(network, ids)
+    return {"figures": figures, "charts": [gradient, *contexts]}
+
+
+def _gradient(network: CharRNN, ids: Ids, starts_B: np.ndarray) -> dict[str, Any]:
+    inputs_TB, targets_TB, _ = read_sequences(ids, starts_B, LAGS, starts=True)
+    lags = flow.lag_points(LAGS)
+    norms_KL = flow.gradient_by_lag(network, inputs_TB, targets_TB[-1], lags).cpu().numpy()
+    shares_KL = norms_KL / np.maximum(norms_KL[0], np.finfo(np.float32).tiny)
+    vanishing = [flow.vanishing_lag(lags, shares_K) for shares_K in shares_KL.T.tolist()]
+    found = [f"{lag:.0f}" if lag is not None else f"more than {LAGS}" for lag in vanishing]
+    return {
+        "title": "How much of an error reaches the state k characters earlier",
+        "note": f"It falls below {flow.VANISHED:.0%} of that at lag 1 after {', '.join(found)} characters"
+        f"{' (layer by layer)' if len(found) > 1 else ''}: the network hardly learns from what lies further back.",
+        "x": {"label": "lag k, characters", "log": False},
+        "y": {"label": "gradient, share of lag 1", "log": True},
+        "series": [
+            {"name": f"layer {layer}", "points": [list(point) for point in zip(lags, shares_K, strict=True)]}
+            for layer, shares_K in enumerate(shares_KL.T.tolist())
+        ],
+    }
+
+
+def _memory(network: CharRNN, ids: Ids) -> Charts:
+    loss = memory.loss_by_context(network, ids, LAGS)
+    if loss is None:
+        return []
+    characters = memory.effective_context(loss)
+    beyond = f"{characters}" if characters is not None else f"more than {memory.largest_answer(loss)}"
+    curves = (("from a zero state", loss.reset_K), ("state carried", loss.carried_K))
+    return [
+        {
+            "title": "How far back the network looks",
+            "note": f"The loss after k characters from a zero state, beside that of the same characters with the state "
+            f"carried on. More context stops helping after {beyond} characters (by {memory.HELPS:g} nats).",
+            "x": {"label": "characters read since the zero state", "log": True},
+            "y": {"label": "bits per character", "log": False},
+            "series": [
+                {"name": name, "points": [[k + 1, float(nats) / math.log(2)] for k, nats in enumerate(loss_K)]}
+                for name, loss_K in curves
+            ],
+        }
+    ]
+
+
+def _named(name: str, layer: int, network: CharRNN) -> str:
+    return f"{name}, layer {layer}" if network.settings["layers"] > 1 else name
