@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from charrnn.leaderboard import write_leaderboard
@@ -41,6 +42,7 @@ class SweepCallback(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         SweepCallback.folder = Path(config.hydra.sweep.dir).absolute()
+        SweepCallback.jobs.clear()
         overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
         swept = {override.key_or_group for override in overrides if override.is_sweep_override()}
         excluded = ",".join(f"'{key}'" for key in {override.key_or_group for override in overrides} - swept)
@@ -51,7 +53,8 @@ class SweepCallback(Callback):
                 config.hydra.launcher._target_ = SIDE_BY_SIDE
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
-        SweepCallback.jobs.add(Path(config.hydra.runtime.output_dir))
+        if config.hydra.mode == RunMode.MULTIRUN:
+            SweepCallback.jobs.add(Path(config.hydra.runtime.output_dir))
 
 
 def report_sweep(folder: Path, jobs: Collection[Path]) -> tuple[str, bool]:

@@ -102,6 +102,8 @@ def _serve(connection: Connection, threads: int) -> None:
         while True:
             function, arguments = pickle.loads(connection.recv_bytes())
             connection.send(function(*arguments))
+    sys.stdout.flush()
+    os._exit(0)  # Python's own end takes a second once torch is loaded, and all is in order
 
 
 def _stop_with_parent() -> None:
