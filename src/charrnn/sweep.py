@@ -32,7 +32,7 @@ class SweepCallback(Callback):
     """
 
     folder: Path | None = None  # of the sweep that this process started; read when it has ended, well or not
-    jobs: ClassVar[set[Path]] = set()  # the folders of those of its jobs that were begun
+    jobs: ClassVar[set[Path]] = set()  # the folders of those of its jobs that a launcher has got
 
     def __init__(self) -> None:
         register_resolvers()
@@ -59,11 +59,13 @@ class SweepCallback(Callback):
 
 def report_sweep(folder: Path, jobs: Collection[Path]) -> tuple[str, bool]:
     """Write the sweep's leaderboard; return what to show of it, and whether all `jobs` finished."""
-    if not jobs and not any(folder.glob("*/")):  # the sweep was refused before its first job
+    if not any(folder.glob("*/")):  # the sweep was refused before its first job
         (folder / "multirun.yaml").unlink(missing_ok=True)
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
         return "", True
     _, table = write_leaderboard(folder, shutil.get_terminal_size((WIDTH, 0)).columns)
     title = f"leaderboard {folder / 'leaderboard.csv'} and .md, best first, in bits per character:"
-    return f"{title}\n{table}".rstrip(), all(read_summary(job)["status"] == "finished" for job in jobs)
+    all_finished = all(read_summary(job)["status"] == "finished" for job in jobs)
+    advice = "" if all_finished else f"\n\nto go on: the same command with hydra.sweep.dir={folder} sweep.resume=true"
+    return f"{title}\n{table}".rstrip() + advice, all_finished

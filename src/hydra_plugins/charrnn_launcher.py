@@ -44,34 +44,35 @@ class SideBySideLauncher(Launcher):
         log.info("%d jobs, %d at a time; every job writes its own train.log", len(job_overrides), at_once)
         shared = (self._context, self._config, self._task, Singleton.get_state())
         jobs = list(enumerate(job_overrides, initial_job_idx))
+        folders = [self._folder(*job) for job in jobs]
+        SweepCallback.jobs.update(folders)
         returns = [
             JobReturn(overrides, status=JobStatus.COMPLETED, _return_value=math.nan) for overrides in job_overrides
         ]
 
         def ended(place: int, result: float | None) -> None:
-            self._report(*jobs[place], killed=result is None)
+            _report(folders[place], killed=result is None)
             if result is not None:
                 returns[place].return_value = result
 
         run_tasks([cloudpickle.dumps((_run, (*job, *shared))) for job in jobs], at_once, threads, ended)
         return returns
 
-    def _report(self, number: int, overrides: Sequence[str], *, killed: bool) -> None:
-        """One line on the screen for a job that has ended."""
-        folder = self._folder(number, overrides)
-        SweepCallback.jobs.add(folder)
-        if killed and read_summary(folder)["status"] == "missing":
-            write_summary(folder, {"status": "failed", "reason": "its process was killed before the run began"})
-        summary = read_summary(folder)
-        bits = summary.get("val_bits_per_char")
-        figure = "" if bits is None else f", {bits:.4f} bits per character"
-        log.info("%s: %s%s", folder.name, summary["status"], figure)
-
     def _folder(self, number: int, overrides: Sequence[str]) -> Path:
         config = self._context.config_loader.load_sweep_config(self._config, list(overrides))
         with open_dict(config):
             config.hydra.job.num = number
         return Path(config.hydra.sweep.dir, config.hydra.sweep.subdir).absolute()
+
+
+def _report(folder: Path, *, killed: bool) -> None:
+    """One line on the screen for a job that has ended."""
+    if killed and read_summary(folder)["status"] == "missing":
+        write_summary(folder, {"status": "failed", "reason": "its process was killed before the run began"})
+    summary = read_summary(folder)
+    bits = summary.get("val_bits_per_char")
+    figure = "" if bits is None else f", {bits:.4f} bits per character"
+    log.info("%s: %s%s", folder.name, summary["status"], figure)
 
 
 def _run(
