@@ -79,7 +79,8 @@ def place(docs: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     good = folder / "run" / "checkpoints" / "best.ckpt"
     raw = good.read_bytes()
     (folder / "torn.ckpt").write_bytes(raw[: len(raw) // 2])
-    (folder / "changed.ckpt").write_bytes(raw[: len(raw) // 2] + b"x" + raw[len(raw) // 2 + 1 :])
+    middle = slice(len(raw) // 2, len(raw) // 2 + 100)  # more than the padding between two parts, which nobody checks
+    (folder / "changed.ckpt").write_bytes(raw.replace(raw[middle], bytes(255 - byte for byte in raw[middle])))
     (folder / "text.ckpt").write_text("no checkpoint")
     checkpoint = checkpoint_file.read(good)
     torch.save({**checkpoint, "more": Malicious()}, folder / "malicious.ckpt")
@@ -208,7 +209,7 @@ SCRIPTS = [
     ("generate", ("--run", "folder"), "folder holds no readable checkpoint"),
     ("generate", ("--checkpoint", "bomb.ckpt"), "bomb.ckpt is not a readable checkpoint"),
     ("generate", ("--checkpoint", "odd.ckpt"), "does not fit together"),
-    ("generate", ("--run", "run", "--prompt", "naïve"), r"'ï' \(U\+00EF\) at position 2"),
+    ("generate", ("--run", "run", "--prompt", "naïve"), "was not trained on: 'ï' (U+00EF); leave them out"),
     ("generate", ("--run", "run", "--temperature", "-1"), "temperature must be a number of at least 0"),
     ("generate", ("--run", "run", "--temperature", "nan"), "temperature must be a number of at least 0"),
     ("generate", ("--run", "run", "--length", "-5"), "length must be an integer of at least 0, got -5"),
