@@ -66,7 +66,7 @@ def _check_sweep(overrides: list[str]) -> None:
 
 def _check_resume(overrides: list[str], *, sweep: bool) -> None:
     values = dict(override.split("=", 1) for override in overrides if "=" in override)
-    if values.get("sweep.resume", "false").lower() == "false":
+    if values.get("sweep.resume", "").lower() != "true":
         return
     if not sweep:
         raise RequestError("sweep.resume is for sweeps, which have -m; to go on with one run write resume_from=last")
