@@ -85,9 +85,12 @@ def request_line(error: Exception) -> str | None:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         if error.missing_cfg_file == "hydra/launcher/joblib":
             return NO_JOBLIB
-        group, _, option = error.missing_cfg_file.partition("/")
+        outer = "hydra/" if error.missing_cfg_file.startswith("hydra/") else ""
+        group, _, option = error.missing_cfg_file.removeprefix(outer).partition("/")
+        group = outer + group
         own_text = "; a text of your own is data=text data.path=FILE" if group == "data" else ""
-        return f"{group}={option} is not an option of {group}; it has {', '.join(_options(group))}{own_text}"
+        there = ", ".join(_options(group) or error.options)
+        return f"{group}={option} is not an option of {group}; it has {there}{own_text}"
     if isinstance(error, ConfigCompositionException):
         key = re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct|delete .*?'([^']+)'", str(error))
         if key:
