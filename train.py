@@ -15,7 +15,7 @@ try:
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
-    from omegaconf import DictConfig
+    from omegaconf import DictConfig, OmegaConf
 
     from charrnn.errors import EXIT_FAILED, EXIT_REQUEST, RunFailed, Stopped, print_error
     from charrnn.overrides import check_command_line, request_line
@@ -41,6 +41,8 @@ def job(cfg: DictConfig) -> float:
     global exit_code
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
+        if in_sweep and OmegaConf.select(cfg, "sweep.resume"):
+            cfg.resume_from = "last"
         return run(cfg)
     except Exception as error:
         line = str(error) if isinstance(error, RunFailed) else request_line(error)
@@ -77,7 +79,7 @@ def main() -> int:
         return EXIT_REQUEST
     finally:
         if SweepCallback.folder is not None:
-            table, all_finished = report_sweep(SweepCallback.folder, SweepCallback.started)
+            table, all_finished = report_sweep(SweepCallback.folder, SweepCallback.jobs)
             print(table, end="\n" if table else "")
     return exit_code if all_finished else EXIT_FAILED
 

@@ -13,7 +13,7 @@ FLOORS = [
     {"errors", "files", "matmul", "settings", "pages", "tables", "plots"},
     {"vocabulary", "schedules", "recurrence", "process", "python_docs", "text_options", "randomness", "sampling"},
     {"batches", "sources", "ids_file", "baselines", "rolling_hash", "checkpoint_file", "cells", "gated", "overrides"},
-    {"runs", "network", "decoding", "novelty", "text_features"},
+    {"runs", "network", "workers", "decoding", "novelty", "text_features"},
     {"encoder", "stepper", "export", "records", "readable"},
     {"evaluation", "corpus", "figures", "generation", "onnx_step", "comparison", "diagnostics"},
     {"parts", "units", "diagnosis"},

@@ -1,4 +1,5 @@
 import pytest
+from hydra.errors import MissingConfigException
 
 from charrnn.errors import RequestError
 from charrnn.overrides import check_command_line, request_line
@@ -43,3 +44,8 @@ def test_a_fault_of_the_program_has_no_request_line() -> None:
         except Exception as error:
             assert request_line(error) is None
     assert request_line(RequestError("wanted a, got b")) == "wanted a, got b"
+
+
+def test_without_the_extra_the_launcher_names_it() -> None:
+    error = MissingConfigException("not found", "hydra/launcher/joblib", ["basic"])
+    assert "hydra-joblib-launcher, which is not installed; pip install 'charrnn[sweep]'" in (request_line(error) or "")

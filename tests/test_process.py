@@ -27,6 +27,8 @@ def test_the_seed_sets_every_generator() -> None:
 def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert 1 <= process.default_threads() <= process.MOST_THREADS
+    monkeypatch.setattr(process, "processors", lambda: 6)
+    assert [process.default_threads(jobs) for jobs in (1, 2, 4, 9)] == [6, 3, 1, 1]
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert process.default_threads() == 3
     assert process.prepare_process(1, "auto") == (1, 3)

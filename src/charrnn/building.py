@@ -36,6 +36,7 @@ TOP_LEVEL_KEYS = (
     "checkpoint_minutes",
     "recovery",
     "dry_run",
+    "sweep",
 )
 # What a run hands to the Trainer itself, and what would end it at another step than its schedule.
 OWN_TRAINER_KEYS = (
@@ -52,10 +53,14 @@ def check_keys(cfg: DictConfig) -> None:
     for key in set(cfg) ^ set(TOP_LEVEL_KEYS):
         trouble = "is not a setting" if key in cfg else "is missing"
         raise RequestError(f"{key} {trouble}; the top-level settings are {', '.join(TOP_LEVEL_KEYS)}")
-    for key in (*GROUPS, "recovery"):
+    for key in (*GROUPS, "recovery", "sweep"):
         if not OmegaConf.is_dict(cfg[key]):
             raise RequestError(f"{key} must be one of the options that python train.py --help lists, got {cfg[key]!r}")
     require_flag("dry_run", cfg.dry_run)
+    for key in cfg.sweep:
+        if key != "resume":
+            raise RequestError(f"sweep.{key} is not a setting here; sweep has resume")
+    require_flag("sweep.resume", cfg.sweep.get("resume"))
     for key in sorted(OmegaConf.missing_keys(cfg)):
         raise RequestError(f"{key} has no value; add {key}=VALUE to the command")
     for key in OWN_TRAINER_KEYS:

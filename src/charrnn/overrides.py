@@ -19,6 +19,10 @@ from charrnn.settings import flattened
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 HELP = "python train.py --help lists what there is"
+NO_JOBLIB = (
+    "hydra/launcher=joblib needs hydra-joblib-launcher, which is not installed; pip install 'charrnn[sweep]', "
+    "or leave it out: the jobs then run one after the other"
+)
 
 
 def check_command_line(arguments: list[str]) -> list[str]:
@@ -42,6 +46,7 @@ def check_command_line(arguments: list[str]) -> list[str]:
             flags.append(argument)
     if parsed.multirun:
         _check_sweep(parsed.overrides)
+    _check_resume(parsed.overrides, sweep=parsed.multirun)
     return [*map(_expand_folder, parsed.overrides), *flags]
 
 
@@ -59,6 +64,18 @@ def _check_sweep(overrides: list[str]) -> None:
                 raise RequestError(f"{override.key_or_group} is swept over {twice} twice; name every value once")
 
 
+def _check_resume(overrides: list[str], *, sweep: bool) -> None:
+    values = dict(override.split("=", 1) for override in overrides if "=" in override)
+    if values.get("sweep.resume", "").lower() != "true":
+        return
+    if not sweep:
+        raise RequestError("sweep.resume is for sweeps, which have -m; to go on with one run write resume_from=last")
+    if "hydra.sweep.dir" not in values:
+        raise RequestError("sweep.resume=true needs the sweep's folder; add hydra.sweep.dir=DIR")
+    if values.get("resume_from", "null") not in ("null", "last"):
+        raise RequestError("sweep.resume=true goes on from every job's last checkpoint; leave resume_from out")
+
+
 def request_line(error: Exception) -> str | None:
     """What to tell the user of `error`, or None if it is not about the request but a fault of the program."""
     if isinstance(error, RequestError):
@@ -66,9 +83,14 @@ def request_line(error: Exception) -> str | None:
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
-        group, _, option = error.missing_cfg_file.partition("/")
+        if error.missing_cfg_file == "hydra/launcher/joblib":
+            return NO_JOBLIB
+        outer = "hydra/" if error.missing_cfg_file.startswith("hydra/") else ""
+        group, _, option = error.missing_cfg_file.removeprefix(outer).partition("/")
+        group = outer + group
         own_text = "; a text of your own is data=text data.path=FILE" if group == "data" else ""
-        return f"{group}={option} is not an option of {group}; it has {', '.join(_options(group))}{own_text}"
+        there = ", ".join(_options(group) or error.options)
+        return f"{group}={option} is not an option of {group}; it has {there}{own_text}"
     if isinstance(error, ConfigCompositionException):
         key = re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct|delete .*?'([^']+)'", str(error))
         if key:

@@ -59,10 +59,14 @@ def prepare_process(seed: object, threads: object) -> tuple[int, int]:
     return seed, threads
 
 
-def default_threads() -> int:
-    """The processors this process may use, at most MOST_THREADS; OMP_NUM_THREADS wins, as everywhere."""
+def default_threads(jobs: int = 1) -> int:
+    """The processors' share of one of so many jobs, at most MOST_THREADS; OMP_NUM_THREADS wins, as everywhere."""
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     if wanted.isdigit() and int(wanted) > 0:
         return int(wanted)
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(available, MOST_THREADS)
+    return min(max(1, processors() // jobs), MOST_THREADS)
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

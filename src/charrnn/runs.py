@@ -107,7 +107,7 @@ def command_to_go_on(run: Path) -> str:
     """The command that began the run, made to go on with it."""
     file = run / ".hydra" / "overrides.yaml"
     overrides = [str(override) for override in OmegaConf.load(file)] if file.exists() else []
-    kept = [override for override in overrides if not override.startswith("resume_from=")]
+    kept = [override for override in overrides if not override.startswith(("resume_from=", "sweep."))]
     return shlex.join(["python", "train.py", *kept, f"hydra.run.dir={run.absolute()}", "resume_from=last"])
 
 
