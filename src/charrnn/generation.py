@@ -60,12 +60,13 @@ def stream_texts(
         ids_TB = np.array([[generator.choice(vocabulary.starts) for generator in draws]])
         yield [vocabulary.decode(ids) for ids in ids_TB.T]
     texts = [_Text(vocabulary.decoder(), stop) for _ in draws]
+    add = [text.add if stop else text.decode for text in texts]
     last_BV, state_LBS = read_text(network, ids_TB)
     step = make_stepper(network, state_LBS.expand(-1, samples, -1))
     logits_BV = as_floats(last_BV.expand(samples, -1))
     for uniforms_B in _uniforms(draws, length):
         ids_B = sampling.pick(logits_BV, uniforms_B)
-        yield [text.add(id_) for text, id_ in zip(texts, ids_B.tolist(), strict=True)]
+        yield [add_to(id_) for add_to, id_ in zip(add, ids_B.tolist(), strict=True)]
         if stop and all(text.ended for text in texts):
             return
         logits_BV = step(ids_B)
@@ -83,17 +84,14 @@ class _Text:
 
     def __init__(self, decode: Callable[[int], str], stop: Sequence[str]) -> None:
         self.ended = False
-        self._decode = decode
+        self.decode = decode
         self._stop = stop
         self._held = ""
 
     def add(self, id_: int) -> str:
-        piece = self._decode(id_)
-        if not self._stop:
-            return piece
         if self.ended:
             return ""
-        text = self._held + piece
+        text = self._held + self.decode(id_)
         places = [text.find(stop) for stop in self._stop if stop in text]
         if places:
             self.ended, self._held = True, ""

@@ -46,11 +46,12 @@ class Sampling:
         cumulative_BV = np.add.accumulate(self.weights(logits_BV), axis=1)
         # Rounded, the product still lies below the full sum: the largest uniform number is 1 - 2^-53.
         drawn_B = uniforms_B * cumulative_BV[:, -1]
-        if len(drawn_B) == 1:  # a search is faster than a comparison with all
-            ids_B = cumulative_BV[0].searchsorted(drawn_B, side="right")
-            ids_B = np.minimum(ids_B, logits_BV.shape[1] - 1)  # after NaN, which an exploded network predicts
-        else:
-            ids_B = np.count_nonzero(cumulative_BV <= drawn_B[:, None], axis=1)
+        if len(drawn_B) > 1:
+            ids_B = (cumulative_BV > drawn_B[:, None]).argmax(axis=1)
+            return ids_B
+        ids_B = cumulative_BV[0].searchsorted(drawn_B, side="right")  # faster than a comparison with all
+        if ids_B[0] == logits_BV.shape[1]:  # NaN, which an exploded network predicts
+            ids_B[0] = 0
         return ids_B
 
     def weights(self, logits_BV: Logits) -> Numbers:
