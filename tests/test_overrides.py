@@ -48,4 +48,6 @@ def test_a_fault_of_the_program_has_no_request_line() -> None:
 
 def test_without_the_extra_the_launcher_names_it() -> None:
     error = MissingConfigException("not found", "hydra/launcher/joblib", ["basic"])
-    assert "hydra-joblib-launcher, which is not installed; pip install 'charrnn[sweep]'" in (request_line(error) or "")
+    assert "hydra-joblib-launcher, which is not installed; pip install hydra-joblib-launcher cloudpickle" in (
+        request_line(error) or ""
+    )

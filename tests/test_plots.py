@@ -89,4 +89,4 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert plots.missing() is None
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find(name))
-    assert plots.missing() == "pictures need matplotlib, which is not installed; pip install 'charrnn[plots]'"
+    assert plots.missing() == "pictures need matplotlib, which is not installed; pip install matplotlib"

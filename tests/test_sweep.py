@@ -12,7 +12,7 @@ from charrnn.process import default_threads
 from charrnn.runs import read_summary
 from conftest import ROOT, command
 
-pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs pip install 'charrnn[sweep]'")
+pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs pip install hydra-joblib-launcher cloudpickle")
 SMALL = (
     "-m", "data=text", "data.batch_size=4", "data.sequence_length=8", "data.validation_fraction=0.1",
     "data.test_fraction=0", "trainer.accelerator=cpu", "scheduler=constant",

@@ -200,7 +200,7 @@ def _figure(width: float, height: float, **options: Any) -> "Figure":
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
-        raise RequestError("pictures need matplotlib, which is not installed; pip install 'charrnn[plots]'") from None
+        raise RequestError("pictures need matplotlib, which is not installed; pip install matplotlib") from None
     return Figure(figsize=(width, height), **options)
 
 

@@ -25,7 +25,7 @@ def missing() -> str | None:
     """What to do before pictures can be drawn; None if nothing is missing."""
     if importlib.util.find_spec("matplotlib") is not None:
         return None
-    return "pictures need matplotlib, which is not installed; pip install 'charrnn[plots]'"
+    return "pictures need matplotlib, which is not installed; pip install matplotlib"
 
 
 def gradient_by_lag(

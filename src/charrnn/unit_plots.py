@@ -163,7 +163,7 @@ def require_matplotlib() -> None:
     try:
         import matplotlib.figure  # noqa: F401
     except ModuleNotFoundError:
-        raise RequestError("pictures need matplotlib, which is not installed; pip install 'charrnn[plots]'") from None
+        raise RequestError("pictures need matplotlib, which is not installed; pip install matplotlib") from None
 
 
 def _figure(width: float, height: float) -> "Figure":
