@@ -20,8 +20,8 @@ from charrnn.settings import flattened
 CONF = Path(__file__).resolve().parents[2] / "conf"
 HELP = "python train.py --help lists what there is"
 NO_JOBLIB = (
-    "hydra/launcher=joblib needs hydra-joblib-launcher, which is not installed; pip install hydra-joblib-launcher cloudpickle, "
-    "or leave it out: the jobs then run one after the other"
+    "hydra/launcher=joblib needs hydra-joblib-launcher, which is not installed; "
+    "pip install hydra-joblib-launcher cloudpickle, or leave it out: the jobs then run one after the other"
 )
 
 
