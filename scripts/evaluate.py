@@ -26,13 +26,8 @@ WINDOW = 64
 
 def read_arguments() -> argparse.Namespace:
     parser = CommandParser(description="Score a text, or a part of the run's own text.")
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument("--run", metavar="DIR", help="a run folder, or latest (the default): its best checkpoint")
-    source.add_argument("--checkpoint", metavar="PATH", help="a checkpoint file")
-    text = parser.add_mutually_exclusive_group()
-    text.add_argument("--text", metavar="FILE", help="the text to score")
-    text.add_argument("--split", choices=("train", "validation", "test"), help="a part of the run's text (validation)")
-    parser.add_argument("--encoding", help="of --text, as data.encoding (that of the training text)")
+    parser.add_network()
+    parser.add_text()
     parser.add_argument(
         "--protocol",
         choices=("carried", "windows"),

@@ -19,9 +19,7 @@ SUFFIXES = {"numpy": ".npz", "onnx": ".onnx", "html": ".html"}
 def main() -> None:
     parser = CommandParser(description="Write a trained network as a file for other programs.")
     parser.add_argument("--format", choices=tuple(SUFFIXES), required=True, help="what it is for")
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument("--run", metavar="DIR", help="a run folder, or latest (the default): its best checkpoint")
-    source.add_argument("--checkpoint", metavar="PATH", help="a checkpoint file")
+    parser.add_network()
     parser.add_argument("--out", metavar="FILE", help="the file to write (best.html and the like, in this folder)")
     parser.add_argument("--force", action="store_true", help="write over a file that is there")
     arguments = parser.parse_args()

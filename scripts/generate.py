@@ -22,9 +22,7 @@ STDIN = "-"
 
 def parse() -> argparse.Namespace:
     parser = CommandParser(description="Write text with a trained network.")
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument("--run", metavar="DIR", help="a run folder, or latest (the default): its best checkpoint")
-    source.add_argument("--checkpoint", metavar="PATH", help="a checkpoint file")
+    parser.add_network()
     prompt = parser.add_mutually_exclusive_group()
     prompt.add_argument("--prompt", metavar="TEXT", default="", help="how the text begins; - reads it from stdin")
     prompt.add_argument("--prompt-file", metavar="FILE", help="a file with the prompt; - is stdin")
@@ -103,12 +101,13 @@ def main() -> None:
     prompt = read_prompt(arguments)
     set_before_torch()
 
-    from charrnn.generation import fit_prompt, log_probabilities, stream_texts  # torch takes a second: not for --help
+    from charrnn.generation import fit_prompt, stream_texts  # torch takes a second: not for --help
     from charrnn.network import load_network
     from charrnn.novelty import describe_novelty
     from charrnn.parts import read_part
     from charrnn.runs import find_checkpoint
     from charrnn.sampling import Sampling
+    from charrnn.surprisal import log_probabilities
 
     sampling = Sampling(arguments.temperature, arguments.top_k, arguments.top_p, arguments.min_p)
     checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)

@@ -24,13 +24,8 @@ PAGE = "units.html"
 
 def read_arguments() -> argparse.Namespace:
     parser = CommandParser(description="Show what the hidden units of a network do along a text.")
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument("--run", metavar="DIR", help="a run folder, or latest (the default): its best checkpoint")
-    source.add_argument("--checkpoint", metavar="PATH", help="a checkpoint file")
-    text = parser.add_mutually_exclusive_group()
-    text.add_argument("--text", metavar="FILE", help="the text to read")
-    text.add_argument("--split", choices=("train", "validation", "test"), help="a part of the run's text (validation)")
-    parser.add_argument("--encoding", help="of --text, as data.encoding (that of the training text)")
+    parser.add_network()
+    parser.add_text()
     parser.add_argument("--out", metavar="FILE", help=f"where the page goes ({PAGE}; with --png alone there is none)")
     parser.add_argument("--png", metavar="FOLDER", help="write the main pictures as PNG; needs matplotlib")
     parser.add_argument(
@@ -58,9 +53,10 @@ def main() -> None:
     from charrnn.units import read_states, readable_symbols
 
     if arguments.png is not None:
-        from charrnn.unit_plots import draw_pictures, require_matplotlib
+        from charrnn.canvas import new_figure
+        from charrnn.unit_plots import draw_pictures
 
-        require_matplotlib()  # before the text is read, which takes seconds
+        new_figure(1, 1)  # what is missing is said before the text is read, which takes seconds
     checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)
     network, vocabulary, about = load_network(checkpoint)
     name, ids = named_text(about.get("data", {}), vocabulary, arguments.text, arguments.split, arguments.encoding)

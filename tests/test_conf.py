@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
-from charrnn import building
+from charrnn import building, checks
 from charrnn.errors import RequestError
 from conftest import ROOT
 
@@ -24,7 +24,7 @@ def composed(*overrides: str) -> DictConfig:
 
 def test_every_group_has_its_folder() -> None:
     assert {path.name for path in (ROOT / "conf").iterdir() if path.is_dir()} == {*GROUPS, "experiment", "hydra"}
-    assert set(composed()) == set(building.TOP_LEVEL_KEYS)
+    assert set(composed()) == set(checks.TOP_LEVEL_KEYS)
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
@@ -83,7 +83,6 @@ def test_the_shakespeare_option_is_the_text_and_the_split_that_everyone_quotes()
         (["trainer.gradient_clip_val=-1"], "gradient_clip_val must be a number of at least 0"),
         (["trainer.precision=16"], "trainer.precision must be one of 32-true"),
         (["trainer.devices=2"], "trainer.devices must be 1, got 2"),
-        (["trainer.val_check_interval=0.5"], "val_check_interval must be a positive integer"),
         (["trainer.gradient_clip_algorithm=foo"], "must be one of norm, value"),
         (["trainer.deterministic=maybe"], "trainer.deterministic must be true, false or warn"),
     ],
@@ -92,6 +91,11 @@ def test_what_the_trainer_must_not_do(overrides: list[str], message: str, text_f
     cfg = composed(f"data.path={text_file}", *overrides)
     with pytest.raises(RequestError, match=message):
         building.build_trainer(cfg, building.build(cfg, "data"), TensorBoardLogger(tmp_path), [])
+
+
+def test_validations_come_after_whole_steps(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="val_check_interval must be a positive integer"):
+        building.build_checkpoints(composed("trainer.val_check_interval=0.5"), tmp_path, 10)
 
 
 @pytest.mark.parametrize(
@@ -130,13 +134,13 @@ def test_the_recurrent_start_is_chosen_in_the_configuration(activation: str) -> 
 )
 def test_the_first_limit_reached_ends_the_run(max_steps: Any, max_epochs: Any, accumulate: int, steps: int) -> None:
     trainer = OmegaConf.create({"accumulate_grad_batches": accumulate})
-    assert building.run_length(max_steps, max_epochs, 7, trainer) == steps
+    assert checks.run_length(max_steps, max_epochs, 7, trainer) == steps
 
 
 @pytest.mark.parametrize(("max_steps", "max_epochs"), [(-1, None), (0, -1), (-1, 1.5), ("abc", 1), (True, 1)])
 def test_a_run_without_an_end_is_refused(max_steps: Any, max_epochs: Any) -> None:
     with pytest.raises(RequestError):
-        building.run_length(max_steps, max_epochs, 7, OmegaConf.create({"accumulate_grad_batches": 1}))
+        checks.run_length(max_steps, max_epochs, 7, OmegaConf.create({"accumulate_grad_batches": 1}))
 
 
 @pytest.mark.parametrize(
@@ -151,7 +155,7 @@ def test_a_run_without_an_end_is_refused(max_steps: Any, max_epochs: Any) -> Non
 )
 def test_keys_that_must_not_be_there_or_must(overrides: list[str], message: str) -> None:
     with pytest.raises(RequestError, match=message):
-        building.check_keys(composed(*overrides))
+        checks.check_keys(composed(*overrides))
 
 
 def test_a_fault_of_the_program_is_no_wrong_request(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,16 +10,26 @@ import pytest
 import charrnn
 
 FLOORS = [
-    {"errors", "files", "matmul", "settings", "pages", "tables", "plots"},
-    {"vocabulary", "schedules", "recurrence", "process", "python_docs", "text_options", "randomness", "sampling"},
+    {"errors", "files", "matmul", "settings", "pages", "tables"},
+    {
+        "vocabulary",
+        "schedules",
+        "recurrence",
+        "process",
+        "canvas",
+        "python_docs",
+        "text_options",
+        "randomness",
+        "sampling",
+    },
     {"batches", "sources", "ids_file", "baselines", "rolling_hash", "checkpoint_file", "cells", "gated", "overrides"},
-    {"runs", "network", "workers", "decoding", "novelty", "text_features"},
+    {"python_docs", "plots", "checks", "runs", "network", "workers", "decoding", "novelty", "text_features"},
     {"encoder", "stepper", "export", "records", "readable"},
     {"evaluation", "corpus", "figures", "generation", "onnx_step", "comparison", "diagnostics"},
     {"parts", "units", "diagnosis"},
     {"data", "module", "leaderboard", "surprisal", "unit_page", "unit_plots"},
     {"callbacks", "checkpoints", "preview", "sweep", "comparison_plots", "watching"},
-    {"ending", "copies", "recovery", "report", "resume"},
+    {"ending", "copies", "recovery", "report", "run_logger", "resume"},
     {"building"},
     {"experiment"},
 ]

@@ -1,12 +1,11 @@
 from collections.abc import Callable, Iterable
-from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 
 from charrnn.errors import RequestError
-from charrnn.generation import fit_prompt, generate_text, log_probabilities, stream_texts
+from charrnn.generation import fit_prompt, generate_text, stream_texts
 from charrnn.network import CharRNN
 from charrnn.sampling import Sampling
 from charrnn.stepper import numpy_stepper, torch_stepper
@@ -115,23 +114,6 @@ def test_bytes_come_as_whole_characters() -> None:
     pieces = [p for (p,) in stream_texts(network, vocabulary, prompt="é", length=400, sampling=Sampling(), seed=1)]
     assert pieces[0] == "é"
     assert any(pieces) and "" in pieces  # a byte may complete nothing yet
-
-
-def test_log_probabilities_are_those_of_one_step_after_the_other(make_network: Make) -> None:
-    network = make_network(dropout=0.5).train()
-    text = generate_text(network, VOCABULARY, prompt="cab", length=600, temperature=0.7, seed=1)
-    logs = log_probabilities(network, VOCABULARY, "cab", text)
-    ids, state_LBS = VOCABULARY.encode(text).astype(np.int64), network.initial_state(1)
-    assert len(logs) == 600
-    assert network.training
-    expected, network = [], network.eval()
-    for this, following in pairwise(ids):
-        with torch.no_grad():
-            logits_BV, state_LBS = network.step(torch.tensor([this]), state_LBS)
-        expected.append(torch.log_softmax(logits_BV[0], 0)[following].item())
-    np.testing.assert_allclose(logs, expected[2:], atol=1e-4)
-    alone = generate_text(network, VOCABULARY, length=10, temperature=0.7, seed=1)
-    assert len(log_probabilities(network, VOCABULARY, "", alone)) == 10
 
 
 SCRIPTS = {

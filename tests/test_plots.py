@@ -1,6 +1,5 @@
 """The pictures show the numbers they were given, and say what they show."""
 
-import importlib.util
 from io import BytesIO
 from typing import Any
 
@@ -83,10 +82,3 @@ def test_memory(characters: int | None, answer: str) -> None:
     assert f"step 9,000: {answer}" in texts(figure)
     assert "nats per character" in texts(figure)
     assert pixels(figure).std() > 0.05
-
-
-def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert plots.missing() is None
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find(name))
-    assert plots.missing() == "pictures need matplotlib, which is not installed; pip install matplotlib"

@@ -2,6 +2,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,17 @@ from selenium.webdriver.common.keys import Keys
 from charrnn import checkpoint_file, readable, surprisal
 from charrnn.errors import RequestError
 from charrnn.evaluation import score_carried, score_windows
+from charrnn.generation import generate_text
 from charrnn.network import CharRNN
 from charrnn.readable import units
-from charrnn.surprisal import COLORS, Surprisal, page, surprisals, terminal_text
+from charrnn.surprisal import COLORS, Surprisal, log_probabilities, page, surprisals, terminal_text
 from charrnn.vocabulary import AnyVocabulary, ByteVocabulary, Vocabulary
 from conftest import TEXT
 from test_bad_requests import call
 
 Make = Callable[..., CharRNN]
 V = 7
+LETTERS = Vocabulary("abcdefg")
 TRICKY = (
     '</script><script>document.title="lost"</script> <!-- &amp;\n'
     "cafe\u0301 naïve\tשלום مرحبا 日本語\r\n"
@@ -288,3 +291,21 @@ def test_what_evaluate_refuses(asked: tuple[str, ...], message: str) -> None:
     code, out, err = call("scripts/evaluate.py", *asked)
     assert (code, out) == (2, "")
     assert message in err
+
+
+def test_log_probabilities_are_those_of_one_step_after_the_other(make_network: Make) -> None:
+    network = make_network(dropout=0.5).train()
+    text = generate_text(network, LETTERS, prompt="cab", length=600, temperature=0.7, seed=1)
+    logs = log_probabilities(network, LETTERS, "cab", text)
+    ids, state_LBS = LETTERS.encode(text).astype(np.int64), network.initial_state(1)
+    assert len(logs) == 600
+    assert network.training
+    expected, network = [], network.eval()
+    for this, following in pairwise(ids):
+        with torch.no_grad():
+            logits_BV, state_LBS = network.step(torch.tensor([this]), state_LBS)
+        expected.append(torch.log_softmax(logits_BV[0], 0)[following].item())
+    np.testing.assert_allclose(logs, expected[2:], atol=1e-4)
+    alone = generate_text(network, LETTERS, length=10, temperature=0.7, seed=1)
+    assert len(log_probabilities(network, LETTERS, "", alone)) == 10
+    assert log_probabilities(network, LETTERS, "cab", "cab") == []

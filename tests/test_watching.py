@@ -7,7 +7,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from charrnn import callbacks, checkpoint_file, module, plots
+from charrnn import callbacks, canvas, checkpoint_file, module
 from charrnn.errors import RequestError
 from charrnn.watching import watcher
 from conftest import train_here
@@ -126,7 +126,7 @@ def test_the_update_ratio_is_that_of_the_weights(text: Path, tmp_path: Path) -> 
 def test_without_matplotlib_one_line_is_said_and_training_goes_on(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(plots, "missing", lambda: "pictures need matplotlib")
+    monkeypatch.setattr(canvas, "missing", lambda: "pictures need matplotlib")
     watcher._say_what_is_missing.cache_clear()
     summary = train_here(tmp_path, *RUN, path=text)
     watcher._say_what_is_missing.cache_clear()

@@ -1,7 +1,6 @@
 """Configuration in, objects out: builds the parts of a run, and turns what can't be built into a `RequestError`."""
 
 import inspect
-import math
 import re
 from pathlib import Path
 from typing import Any
@@ -17,55 +16,16 @@ from omegaconf import DictConfig, OmegaConf
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from charrnn.checkpoints import Checkpoints
+from charrnn.checks import trainer_settings
 from charrnn.data import CharDataModule
-from charrnn.errors import RequestError, one_line, require_choice, require_flag, require_integer, require_number
+from charrnn.errors import RequestError, one_line, require_integer, require_number
 from charrnn.module import CharRNNModule
 from charrnn.network import CharRNN
 from charrnn.recovery import Recovery
 from charrnn.resume import SafeCheckpointIO
 from charrnn.settings import plain
 
-GROUPS = ("model", "data", "optimizer", "scheduler", "trainer", "callbacks")
-TOP_LEVEL_KEYS = (
-    *GROUPS,
-    "seed",
-    "threads",
-    "resume_from",
-    "init_from",
-    "checkpoint_every",
-    "checkpoint_minutes",
-    "recovery",
-    "dry_run",
-    "sweep",
-)
-# What a run hands to the Trainer itself, and what would end it at another step than its schedule.
-OWN_TRAINER_KEYS = (
-    "logger", "callbacks", "plugins", "default_root_dir", "enable_checkpointing", "enable_progress_bar",
-    "enable_model_summary", "num_sanity_val_steps", "check_val_every_n_epoch", "fast_dev_run", "strategy",
-    "num_nodes", "barebones", "max_time", "min_steps", "min_epochs", "limit_train_batches", "limit_val_batches",
-    "overfit_batches",
-)  # fmt: skip
-PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-mixed", "64-true")
 WORDS = ("_target_", "fused", "mode", "threshold_mode", "anneal_strategy")  # settings of torch that are no numbers
-
-
-def check_keys(cfg: DictConfig) -> None:
-    for key in set(cfg) ^ set(TOP_LEVEL_KEYS):
-        trouble = "is not a setting" if key in cfg else "is missing"
-        raise RequestError(f"{key} {trouble}; the top-level settings are {', '.join(TOP_LEVEL_KEYS)}")
-    for key in (*GROUPS, "recovery", "sweep"):
-        if not OmegaConf.is_dict(cfg[key]):
-            raise RequestError(f"{key} must be one of the options that python train.py --help lists, got {cfg[key]!r}")
-    require_flag("dry_run", cfg.dry_run)
-    for key in cfg.sweep:
-        if key != "resume":
-            raise RequestError(f"sweep.{key} is not a setting here; sweep has resume")
-    require_flag("sweep.resume", cfg.sweep.get("resume"))
-    for key in sorted(OmegaConf.missing_keys(cfg)):
-        raise RequestError(f"{key} has no value; add {key}=VALUE to the command")
-    for key in OWN_TRAINER_KEYS:
-        if key in cfg.trainer:
-            raise RequestError(f"trainer.{key} is set by the run itself; leave it out (see python train.py --help)")
 
 
 def build(cfg: DictConfig, group: str, **arguments: Any) -> Any:
@@ -183,24 +143,9 @@ def build_callbacks(cfg: DictConfig) -> list[Callback]:
     return callbacks
 
 
-def run_length(max_steps: object, max_epochs: object, batches_per_epoch: int, trainer: DictConfig) -> int:
-    """Optimizer steps of the run: the first of the two limits that is reached; None and -1 stand for no limit."""
-    accumulate = require_integer("trainer.accumulate_grad_batches", trainer.accumulate_grad_batches)
-    limits = []
-    for name, value, steps_each in (
-        ("trainer.max_steps", max_steps, 1),
-        ("trainer.max_epochs", max_epochs, math.ceil(batches_per_epoch / accumulate)),
-    ):
-        if value is not None and value != -1:
-            limits.append(require_integer(name, value) * steps_each)
-    if not limits:
-        raise RequestError("a run needs an end: set trainer.max_steps or trainer.max_epochs to a positive integer")
-    return min(limits)
-
-
 def build_trainer(cfg: DictConfig, data: CharDataModule, logger: Logger, callbacks: list[Any]) -> lightning.Trainer:
     """The Lightning Trainer, with the run's own parts; `RequestError` for what it or this machine cannot do."""
-    settings = _trainer_settings(cfg)
+    settings = trainer_settings(cfg)
     own = {
         "limit_val_batches": 1.0 if len(data.validation_ids) else 0,
         "check_val_every_n_epoch": None,  # val_check_interval counts over epochs
@@ -227,20 +172,3 @@ def build_trainer(cfg: DictConfig, data: CharDataModule, logger: Logger, callbac
     if settings["precision"] == "16-mixed" and trainer.strategy.root_device.type == "cpu":
         raise RequestError("trainer.precision=16-mixed needs a GPU; on a CPU write trainer.precision=bf16-mixed")
     return trainer
-
-
-def _trainer_settings(cfg: DictConfig) -> dict[str, Any]:
-    settings = plain(cfg.trainer)
-    if settings["devices"] != 1:
-        raise RequestError(f"trainer.devices must be 1, got {settings['devices']!r}; one process trains one network")
-    require_choice("trainer.precision", settings["precision"], PRECISIONS)
-    require_choice("trainer.gradient_clip_algorithm", settings["gradient_clip_algorithm"], ("norm", "value"))
-    if settings["deterministic"] not in (True, False, "warn"):
-        raise RequestError(f"trainer.deterministic must be true, false or warn, got {settings['deterministic']!r}")
-    clip = settings["gradient_clip_val"]
-    if clip is not None and require_number("trainer.gradient_clip_val", clip, 0.0) == 0:
-        raise RequestError("trainer.gradient_clip_val=0 would stop all learning; write null for no clipping")
-    for limit in ("max_steps", "max_epochs"):
-        settings[limit] = -1 if settings[limit] is None else settings[limit]
-    require_integer("trainer.val_check_interval", settings["val_check_interval"])  # `Checkpoints` counts the steps
-    return settings

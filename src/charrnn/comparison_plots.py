@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from charrnn.canvas import new_figure
 from charrnn.comparison import differing, groups, setting_text, uncommon
 from charrnn.errors import RequestError
 from charrnn.files import atomic_write
@@ -48,7 +49,7 @@ def draw_curves(records: Sequence[Record], across: str, file: Path) -> list[Reco
     ends.sort(key=lambda end: end[0][1])
     labels = _names([group for _, group in ends], keys)
     label_inches = LINE_INCHES * (1 + max(label.count("\n") for label in labels))
-    figure = _figure(8, max(5, 1.5 + label_inches * len(labels)))
+    figure = new_figure(8, max(5, 1.5 + label_inches * len(labels)))
     axes = figure.add_subplot(xlabel=ACROSS[across], ylabel=BITS)
     colors = _colors(len(ends))
     for color, (_, group) in zip(colors, ends, strict=True):
@@ -136,7 +137,7 @@ def draw_effects(records: Sequence[Record], file: Path) -> None:
     low, high = _range(ended, [record.summary[RESULT] for record in ended])
     abreast = min(PANELS_ABREAST, len(effects))
     rows = math.ceil(len(effects) / abreast)
-    figure = _figure(3.4 * abreast + 0.6, 3.0 * rows, layout="constrained")
+    figure = new_figure(3.4 * abreast + 0.6, 3.0 * rows, layout="constrained")
     names = short_names(list(effects))
     for place, (key, effect) in enumerate(effects.items()):
         axes = figure.add_subplot(rows, abreast, place + 1, ylim=(low, high))
@@ -193,15 +194,6 @@ def _colors(count: int) -> list[Any]:
     from matplotlib import colormaps
 
     return [colormaps["tab10"](i) if count <= 10 else colormaps["viridis"](0.9 * i / count) for i in range(count)]
-
-
-def _figure(width: float, height: float, **options: Any) -> "Figure":
-    """An empty picture of that many inches; no window, no state that others share."""
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        raise RequestError("pictures need matplotlib, which is not installed; pip install matplotlib") from None
-    return Figure(figsize=(width, height), **options)
 
 
 def _save(figure: "Figure", file: Path) -> None:

@@ -14,12 +14,11 @@ from torch import Tensor, nn
 
 from charrnn.batches import IGNORED, Batch, CharDataset, read_sequences, split_lanes
 from charrnn.errors import RequestError, require_integer, require_number
-from charrnn.network import CharRNN, evaluating
+from charrnn.network import CHUNK, CharRNN, evaluating
 from charrnn.vocabulary import AnyVocabulary, Ids, count_symbols
 
 CHARACTERS_PER_LANE = 100_000  # one lane is exact; more lanes keep a long text from taking for ever
 DYNAMIC_CHUNK = 32  # characters between two steps of dynamic evaluation
-CHUNK = 256  # time steps per call; no influence on the result
 WINDOWS_PER_CALL = 256
 
 

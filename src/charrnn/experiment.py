@@ -21,11 +21,10 @@ from charrnn.building import (
     build_optimizer,
     build_recovery,
     build_trainer,
-    check_keys,
-    run_length,
 )
 from charrnn.callbacks import Curves, Progress, Samples, Speed
 from charrnn.checkpoints import LAST, PREVIOUS
+from charrnn.checks import check_keys, run_length
 from charrnn.copies import Copies
 from charrnn.data import CharDataModule
 from charrnn.ending import StopOnSignal
@@ -35,8 +34,9 @@ from charrnn.module import CharRNNModule
 from charrnn.network import CharRNN, network_weights
 from charrnn.preview import report_text, seconds_per_step
 from charrnn.process import prepare_process
-from charrnn.report import RunLogger, fix_kernel, report_end, report_start, report_stop, shown
+from charrnn.report import fix_kernel, report_end, report_start, report_stop, shown
 from charrnn.resume import checkpoints_to_go_on_from, choose, refuse_used_folder, require_fitting, take_weights
+from charrnn.run_logger import RunLogger
 from charrnn.runs import locked, read_summary, write_settings, write_summary
 from charrnn.settings import plain
 

@@ -7,14 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from charrnn.errors import RequestError, require_choice, require_integer
-from charrnn.network import CharRNN, evaluating
+from charrnn.network import CharRNN
 from charrnn.sampling import Sampling
-from charrnn.stepper import CHUNK, Step, as_floats, read_text, stepper
+from charrnn.stepper import Step, as_floats, read_text, stepper
 from charrnn.vocabulary import UNKNOWN, AnyVocabulary, ByteVocabulary
 
 DRAWS_AT_ONCE = 1024  # random numbers of a text; a call for each would cost as much as a small network's step
@@ -131,20 +129,3 @@ def fit_prompt(prompt: str, vocabulary: AnyVocabulary, unknown: str) -> str:
         f"the prompt has characters that the network was not trained on: {shown}{more}; "
         "leave them out, or write --unknown skip" + (" or --unknown replace" if " " in known else "")
     )
-
-
-def log_probabilities(network: CharRNN, vocabulary: AnyVocabulary, prompt: str, text: str) -> list[float]:
-    """log p of every symbol of `text` after the prompt, given all before it, in nats; no temperature, nothing cut.
-
-    p is the network's own softmax. Without a prompt the first symbol is not predicted and has none.
-    """
-    ids = torch.from_numpy(vocabulary.encode(text).astype(np.int64)).to(network.output_bias.device)
-    begin = max(1, len(vocabulary.encode(prompt)) if prompt else 1)
-    logs: list[float] = []
-    with evaluating(network):
-        state_LBS = network.initial_state(1)
-        for start in range(0, len(ids) - 1, CHUNK):
-            inputs, targets = ids[start : start + CHUNK], ids[start + 1 : start + 1 + CHUNK]
-            logits_TBV, state_LBS = network.unroll(inputs[: len(targets), None], state_LBS)
-            logs += (-nn.functional.cross_entropy(logits_TBV[:, 0].float(), targets, reduction="none")).tolist()
-    return logs[begin - 1 :]

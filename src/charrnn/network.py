@@ -26,6 +26,8 @@ CELLS: dict[str, Callable[..., nn.Module]] = {
     "lstm": partial(GatedCell, "lstm"),
 }
 
+CHUNK = 256  # time steps per call, where no gradients are taken; no influence on the result
+
 
 class CharRNN(nn.Module):
     """Character ids in, logits of the next character out: y_t = W_hy h_t + b_y on top of `layers` recurrent layers.

@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 
 from charrnn.corpus import read_corpus
-from charrnn.errors import RequestError
+from charrnn.errors import PARTS, RequestError
 from charrnn.sources import STDIN
 from charrnn.text_options import options_of
 from charrnn.vocabulary import AnyVocabulary, Ids
 
 NAMED = 3  # files of a text in its name
-PARTS = ("train", "validation", "test")
 
 
 def split_sizes(characters: int, validation_fraction: float, test_fraction: float) -> tuple[int, int, int]:

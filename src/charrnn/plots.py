@@ -1,17 +1,17 @@
 """Pictures of the diagnostics, drawn by matplotlib; numbers in, a figure out.
 
-S training step, H hidden unit, K time lag or character of context, L layer. Without matplotlib `missing` says what to
-do.
+S training step, H hidden unit, K time lag or character of context, L layer.
 """
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:  # it takes half a second to import, and may not be there
+from charrnn.canvas import new_figure
+
+if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -19,13 +19,6 @@ LINES = 8  # more steps of a training in one picture can't be told apart
 FAINTEST = 1e-4  # of the gradient at lag 1; the map shows less in its darkest color
 FIRST, SECOND, QUIET = "#1f5f99", "#c44e22", "#666666"
 INCHES_BELOW, INCHES_ABOVE, INCHES_BETWEEN = 0.95, 0.75, 0.95  # room for captions, titles and names of axes
-
-
-def missing() -> str | None:
-    """What to do before pictures can be drawn; None if nothing is missing."""
-    if importlib.util.find_spec("matplotlib") is not None:
-        return None
-    return "pictures need matplotlib, which is not installed; pip install matplotlib"
 
 
 def gradient_by_lag(
@@ -150,10 +143,8 @@ def _octave_means(loss_K: NDArray[np.floating]) -> NDArray[np.floating]:
 
 def _figure(rows: int, title: str, caption: str, between: float = 0.2) -> tuple["Figure", NDArray]:
     """A figure with two pictures in each row, a title above and a sentence below."""
-    from matplotlib.figure import Figure  # not pyplot: it keeps figures, and asks for a display
-
     height = rows * 3.4 + INCHES_BELOW + INCHES_ABOVE - INCHES_BETWEEN + 0.6
-    figure = Figure(figsize=(11.0, height), dpi=100)
+    figure = new_figure(11.0, height, dpi=100)
     pictures = figure.subplots(rows, 2, squeeze=False)
     # By hand: matplotlib's own layouts draw everything once more.
     figure.subplots_adjust(

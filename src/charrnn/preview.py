@@ -14,8 +14,8 @@ from torch.optim import Optimizer
 from charrnn.baselines import reference_figures
 from charrnn.batches import read_sequences
 from charrnn.data import CharDataModule
+from charrnn.errors import PARTS
 from charrnn.network import CharRNN
-from charrnn.parts import PARTS
 from charrnn.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)

@@ -11,11 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charrnn.network import CharRNN, evaluating
+from charrnn.network import CHUNK, CharRNN, evaluating
 
 Floats = NDArray[np.floating]
 Step = Callable[[NDArray[np.integer]], Floats]  # ids [B] in, logits of the next symbols [B, V] out
-CHUNK = 256  # time steps per call; no influence on the result
 
 
 def read_text(network: CharRNN, ids_TB: NDArray[np.integer]) -> tuple[Tensor, Tensor]:

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from charrnn import pages
 from charrnn.batches import split_lanes
 from charrnn.errors import RequestError
-from charrnn.evaluation import CHUNK
-from charrnn.network import CharRNN, evaluating
+from charrnn.network import CHUNK, CharRNN, evaluating
 from charrnn.readable import symbol_signs, units
 from charrnn.vocabulary import AnyVocabulary, Ids
 
@@ -66,6 +65,18 @@ def surprisals(network: CharRNN, ids: Ids, window: int | None = None) -> Surpris
     if not np.isfinite(found.bits_N).all():
         raise RequestError("the network's predictions are no numbers (NaN or infinite); take another checkpoint")
     return found
+
+
+def log_probabilities(network: CharRNN, vocabulary: AnyVocabulary, prompt: str, text: str) -> list[float]:
+    """log p of every symbol of `text` after the prompt, given all before it, in nats; no temperature, nothing cut.
+
+    p is the network's own softmax. Without a prompt the first symbol is not predicted and has none.
+    """
+    ids, given = vocabulary.encode(text), len(vocabulary.encode(prompt)) or 1
+    if len(ids) <= given:
+        return []
+    logs: list[float] = (-math.log(2) * surprisals(network, ids).bits_N[given - 1 :]).tolist()
+    return logs
 
 
 def _read(network: CharRNN, ids: Ids, part: slice, lanes: int, found: Surprisal) -> None:

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn import pages, readable
+from charrnn.diagnostics.states import SATURATED
 from charrnn.network import CharRNN
 from charrnn.text_features import FEATURES
-from charrnn.units import SATURATED, Floats, activity, correlations, most_telling
+from charrnn.units import Floats, activity, correlations, most_telling
 from charrnn.vocabulary import AnyVocabulary, Ids
 
 FULL_UNITS = 64  # units whose activations the page has for all that it shows

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn import readable
-from charrnn.errors import RequestError
+from charrnn.canvas import new_figure
 from charrnn.files import atomic_write
 from charrnn.network import CharRNN
 from charrnn.text_features import FEATURES
@@ -85,7 +85,8 @@ def _text(pieces: list[str], levels_XP: Floats, titles: list[str]) -> "Figure":
     rows, columns = _layout(pieces)
     shown = len(rows)
     lines, width = int(rows.max()) + 1, int(columns.max()) + 1
-    figure = _figure(CELL_WIDTH * width, len(titles) * (CELL_HEIGHT * lines + TITLE_HEIGHT))
+    height = len(titles) * (CELL_HEIGHT * lines + TITLE_HEIGHT)
+    figure = new_figure(CELL_WIDTH * width, height, layout="constrained")
     for place, (title, levels_P) in enumerate(zip(titles, levels_XP, strict=True)):
         axes = figure.add_subplot(len(titles), 1, place + 1)
         cells = np.zeros((lines, width))
@@ -119,7 +120,7 @@ def _heat_map(pieces: list[str], levels_UP: Floats, correlations_UF: Floats, low
     """A row for each unit, in groups by the feature that it follows best, in each by falling correlation."""
     best_U = np.abs(correlations_UF).argmax(axis=1)
     order = np.lexsort((-correlations_UF[np.arange(len(best_U)), best_U], best_U))
-    figure = _figure(12, 8)
+    figure = new_figure(12, 8, layout="constrained")
     axes = figure.add_subplot()
     image = _image(axes, levels_UP[order], aspect="auto", interpolation="nearest")
     axes.set_xticks(range(len(pieces)), [piece.strip()[:1] for piece in pieces], family="monospace", parse_math=False)
@@ -140,7 +141,7 @@ def _histograms(shares_XK: Floats, limits: list[tuple[float, float]], titles: li
     """How often each unit has which value."""
     abreast = min(2, len(titles))
     rows = math.ceil(len(titles) / abreast)
-    figure = _figure(5 * abreast, 2.6 * rows)
+    figure = new_figure(5 * abreast, 2.6 * rows, layout="constrained")
     for place, (title, shares_K, (low, high)) in enumerate(zip(titles, shares_XK, limits, strict=True)):
         axes = figure.add_subplot(rows, abreast, place + 1, xlabel="activation", ylabel="share of the text")
         edges = np.linspace(low, high, len(shares_K) + 1)
@@ -156,19 +157,3 @@ def _image(axes: "Axes", levels: Floats, **options: str | float) -> "AxesImage":
 
     colors = LinearSegmentedColormap.from_list("activation", [NEGATIVE, ZERO, POSITIVE])
     return axes.imshow(levels, cmap=colors, vmin=-1, vmax=1, **options)  # type: ignore[arg-type]
-
-
-def require_matplotlib() -> None:
-    """Raise `RequestError` if it is not there to draw with."""
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ModuleNotFoundError:
-        raise RequestError("pictures need matplotlib, which is not installed; pip install matplotlib") from None
-
-
-def _figure(width: float, height: float) -> "Figure":
-    """An empty picture of that many inches; no window, no state that others share."""
-    require_matplotlib()
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")

@@ -12,13 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from charrnn.diagnostics.states import SATURATED
 from charrnn.errors import RequestError
-from charrnn.evaluation import CHUNK
-from charrnn.network import CharRNN, evaluating
+from charrnn.network import CHUNK, CharRNN, evaluating
 from charrnn.vocabulary import Ids
 
 MOST_VALUES = 1 << 25  # activations that are held in memory: 134 MB, 65,536 symbols for 512 units
-SATURATED = 0.97  # |h| above it: tanh' = 1 - h^2 lets through less than 6 % of an error
 BINS = 40
 UNITS_AT_ONCE = 64  # their activations in float64 are a few times 10 MB
 COLOR_QUANTILE = 0.995  # of |h|; the rare values above have the full color too

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from charrnn.batches import read_sequences
-from charrnn.network import CharRNN
+from charrnn.network import CHUNK, CharRNN
 from charrnn.vocabulary import Ids
 
 LANES = 64
@@ -72,7 +72,7 @@ def _nats(network: CharRNN, ids: Ids, starts_B: NDArray[np.int64], steps: int) -
     state_LBS = network.initial_state(len(starts_B))
     pieces: list[Tensor] = []
     with torch.no_grad():
-        for inputs, targets in zip(inputs_TB.split(256), targets_TB.split(256), strict=True):
+        for inputs, targets in zip(inputs_TB.split(CHUNK), targets_TB.split(CHUNK), strict=True):
             logits_TBV, state_LBS = network.unroll(inputs.to(state_LBS.device), state_LBS)
             targets = targets.to(state_LBS.device)
             pieces.append(nn.functional.cross_entropy(logits_TBV.float().movedim(-1, 1), targets, reduction="none"))

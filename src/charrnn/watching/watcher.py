@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 
-from charrnn import plots
+from charrnn import canvas
 from charrnn.batches import Batch, read_sequences
 from charrnn.errors import require_choice
 from charrnn.network import CharRNN
@@ -114,7 +114,7 @@ class Watcher(Callback):
 
     def _draw(self, trainer: lightning.Trainer) -> None:
         step = trainer.global_step
-        if self._drawn == step or self._looked != step or plots.missing() is not None:
+        if self._drawn == step or self._looked != step or canvas.missing() is not None:
             return
         logger: Any = trainer.logger
         if hasattr(logger, "add_picture"):
@@ -142,6 +142,6 @@ def _subject(trainer: lightning.Trainer, module: Any) -> Subject:
 
 @cache  # once, whatever is watched
 def _say_what_is_missing() -> None:
-    missing = plots.missing()
+    missing = canvas.missing()
     if missing is not None:
         log.warning("%s; the figures are written all the same", missing)
