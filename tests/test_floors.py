@@ -23,14 +23,15 @@ FLOORS = [
         "sampling",
     },
     {"batches", "sources", "ids_file", "baselines", "rolling_hash", "checkpoint_file", "cells", "gated", "overrides"},
-    {"python_docs", "plots", "checks", "runs", "network", "workers", "decoding", "novelty", "text_features"},
-    {"encoder", "stepper", "export", "records", "readable"},
+    {"plots", "checks", "runs", "network", "workers", "decoding", "novelty", "text_features"},
+    {"ranks", "one_sum", "agreement", "encoder", "stepper", "export", "records", "readable"},
     {"evaluation", "corpus", "figures", "generation", "onnx_step", "comparison", "diagnostics"},
     {"parts", "units", "diagnosis"},
     {"data", "module", "leaderboard", "surprisal", "unit_page", "unit_plots"},
     {"callbacks", "checkpoints", "preview", "sweep", "comparison_plots", "watching"},
     {"ending", "copies", "recovery", "report", "run_logger", "resume"},
     {"building"},
+    {"training"},
     {"experiment"},
 ]
 PACKAGE = Path(charrnn.__file__).parent
