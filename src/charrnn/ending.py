@@ -1,5 +1,6 @@
 """How training ends before its time: because a signal asks it to."""
 
+import logging
 import signal
 import threading
 from types import FrameType
@@ -9,36 +10,56 @@ import lightning
 from lightning.pytorch import Callback
 
 from charrnn.checkpoints import Checkpoints
-from charrnn.errors import Stopped
+from charrnn.errors import STOPPING, Stopped, is_passed_by
+
+log = logging.getLogger(__name__)
 
 
 class StopOnSignal(Callback):
-    """Ctrl-C and SIGTERM let the step end and the run be saved, then raise `Stopped`. A second Ctrl-C stops at once."""
+    """The STOPPING signals let the step end and the run be saved, then raise `Stopped`.
+
+    A second Ctrl-C stops at once. After a signal that is passed by the run is saved and goes on.
+    """
 
     def __init__(self, checkpoints: Checkpoints) -> None:
         self._checkpoints = checkpoints
+        self._passed_by = {signum for signum in STOPPING if is_passed_by(signum)}
+        self._saves: int | None = None
         self._received: int | None = None
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         # Here and not earlier: Lightning puts its own handlers in place first, and takes all away after the fit.
         if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGINT, signal.SIGTERM):
+            for signum in STOPPING:
                 signal.signal(signum, self._receive)
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         if signum == signal.SIGINT and self._received == signal.SIGINT:
             raise Stopped(signum)
-        self._received = signum
+        if signum in self._passed_by:
+            self._saves = signum
+        else:
+            self._received = signum
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self._received is not None and pl_module.made_a_step():
+        if not pl_module.made_a_step():
+            return
+        if self._saves is not None:
+            self._checkpoints.save(trainer)
+            log.info("%s: saved after step %s", signal.Signals(self._saves).name, f"{trainer.global_step:,}")
+            self._saves = None
+        if self._received is not None:
             self._checkpoints.save(trainer)
             raise Stopped(self._received)
 
     def on_validation_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, loader: int = 0
     ) -> None:
-        if self._received is not None:  # saved before the validation, which a resume repeats
+        self.stop_if_asked()  # saved before the validation, which a resume repeats
+
+    def stop_if_asked(self) -> None:
+        """Raise `Stopped` if a signal has come; after the fit, for one that came after its last step."""
+        if self._received is not None:
             raise Stopped(self._received)

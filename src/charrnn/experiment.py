@@ -127,7 +127,8 @@ def _run(cfg: DictConfig, folder: Path, named: bool, summary: dict[str, Any]) ->
         speed, samples, progress = Speed(), Samples(folder, summary["seed"]), Progress(steps, log.info)
         # In this order: what is written of a step, then the checkpoint that knows it, then the end.
         copies = Copies(samples, data.train_ids)
-        own = [recovery, Curves(), samples, copies, speed, progress, checkpoints, StopOnSignal(checkpoints)]
+        stop_on_signal = StopOnSignal(checkpoints)
+        own = [recovery, Curves(), samples, copies, speed, progress, checkpoints, stop_on_signal]
         trainer = build_trainer(cfg, data, logger, [*build_callbacks(cfg), *own])
         kernel, why = fix_kernel(network, trainer, data.batch_size, chosen_before.get("kernel"))
         summary["kernel"] = kernel
@@ -152,6 +153,7 @@ def _run(cfg: DictConfig, folder: Path, named: bool, summary: dict[str, Any]) ->
             else:
                 logger.draw_references(references, steps, start.step)
                 _fit(trainer, module, data, start.path)
+                stop_on_signal.stop_if_asked()
         except Stopped:
             if checkpoints.saved_step:
                 summary["checkpoint"] = str((checkpoints_folder / LAST).absolute())
