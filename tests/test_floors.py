@@ -23,7 +23,7 @@ FLOORS = [
         "sampling",
     },
     {"batches", "sources", "ids_file", "baselines", "rolling_hash", "checkpoint_file", "cells", "gated", "overrides"},
-    {"python_docs", "plots", "checks", "runs", "network", "workers", "decoding", "novelty", "text_features"},
+    {"plots", "checks", "runs", "network", "workers", "decoding", "novelty", "text_features"},
     {"encoder", "stepper", "export", "records", "readable", "jobs"},
     {"evaluation", "corpus", "figures", "generation", "onnx_step", "comparison", "diagnostics"},
     {"parts", "units", "diagnosis", "cluster_job"},

@@ -148,7 +148,7 @@ class SlurmLauncher(SubmititLauncher):
     """All jobs as one array of Slurm's; there they stay when the launcher is stopped."""
 
     cluster = "slurm"
-    look_every = 5.0  # several files are looked at for every job, on a file system that all share
+    look_every = 2.0  # several files are looked at for every job, on a file system that all share
 
     def more_parameters(self) -> dict[str, Any]:
         processors = self._parameters.get("cpus_per_task")  # since 22.05 srun does not take it over from sbatch
