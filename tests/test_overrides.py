@@ -51,6 +51,8 @@ def test_a_fault_of_the_program_has_no_request_line() -> None:
     [("joblib", "hydra-joblib-launcher cloudpickle"), ("submitit_slurm", "hydra-submitit-launcher")],
 )
 def test_without_the_extra_the_launcher_names_it(launcher: str, packages: str) -> None:
-    line = request_line(MissingConfigException("not found", f"hydra/launcher/{launcher}", ["basic"]))
-    needed = f"hydra/launcher={launcher} needs {packages.split()[0]}, which is not installed; pip install {packages}, "
+    line = request_line(MissingConfigException("not found", f"hydra/launcher/{launcher}"))  # also below slurm_gpu
+    needed = (
+        f"Hydra's launcher {launcher} needs {packages.split()[0]}, which is not installed; pip install {packages}, "
+    )
     assert line == needed + "or leave it out: the jobs then run one after the other"

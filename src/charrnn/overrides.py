@@ -84,10 +84,9 @@ def request_line(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override)
+    if isinstance(error, MissingConfigException) and _launcher(error.missing_cfg_file) in LAUNCHERS:
+        return _missing_launcher(_launcher(error.missing_cfg_file))
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
-        launcher = str(error.missing_cfg_file).removeprefix("hydra/launcher/")
-        if launcher in LAUNCHERS:
-            return _missing_launcher(launcher)
         outer = "hydra/" if error.missing_cfg_file.startswith("hydra/") else ""
         group, _, option = error.missing_cfg_file.removeprefix(outer).partition("/")
         group = outer + group
@@ -106,9 +105,13 @@ def request_line(error: Exception) -> str | None:
     return None
 
 
+def _launcher(file: str | None) -> str:
+    return str(file).removeprefix("hydra/launcher/")
+
+
 def _missing_launcher(name: str) -> str:
     return (
-        f"hydra/launcher={name} needs {LAUNCHERS[name].split()[0]}, which is not installed; "
+        f"Hydra's launcher {name} needs {LAUNCHERS[name].split()[0]}, which is not installed; "
         f"pip install {LAUNCHERS[name]}, or leave it out: the jobs then run one after the other"
     )
 
