@@ -29,7 +29,7 @@ FLOORS = [
     {"parts", "units", "diagnosis", "cluster_job"},
     {"data", "module", "leaderboard", "surprisal", "unit_page", "unit_plots"},
     {"callbacks", "checkpoints", "preview", "sweep", "comparison_plots", "watching"},
-    {"ending", "copies", "recovery", "report", "run_logger", "resume"},
+    {"ending", "submission", "copies", "recovery", "report", "run_logger", "resume"},
     {"building"},
     {"experiment"},
 ]

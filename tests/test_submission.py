@@ -76,7 +76,7 @@ class Sweep:
         command = [sys.executable, str(ROOT / "train.py"), "-m", f"hydra/launcher={launcher}", *SMALL, *overrides]
         self.process = subprocess.Popen(
             [*command, f"data.path={text}", f"hydra.sweep.dir={folder}"],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
         assert self.process.stdout is not None
         self.first_line = self.process.stdout.readline()
@@ -142,7 +142,7 @@ def test_ctrl_c_ends_the_jobs_on_this_machine(text_file: Path, tmp_path: Path) -
     with Sweep(tmp_path, "submitit_local", text_file, "trainer.max_steps=1000000", "threads=auto") as sweep:
         ((name, job),) = sweep.ids.items()
         sweep.wait_for_steps(name)
-        sweep.process.send_signal(signal.SIGINT)
+        os.killpg(sweep.process.pid, signal.SIGINT)  # as the terminal does
         code, stdout, stderr = sweep.end()
     assert (code, stderr) == (130, "")
     assert stdout.endswith(f"to go on: the same command with hydra.sweep.dir={tmp_path} sweep.resume=true\n")
@@ -218,6 +218,7 @@ def test_without_slurm_and_refused_by_it(tmp_path: Path, slurm: Path, monkeypatc
     refused = pytest.raises(RequestError, match="Slurm did not take the jobs: sbatch: error: invalid partition$")
     with refused, ours.submitting(1):
         ours.executor().submit(print)
+    assert not (tmp_path / ".submitit").exists()
     monkeypatch.setenv("PATH", "/nowhere")
     missing = pytest.raises(RequestError, match="Slurm's sbatch and srun can't be found; begin the sweep on a machine")
     with missing, ours.submitting(1):
