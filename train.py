@@ -56,7 +56,7 @@ def job(cfg: DictConfig) -> float:
 
 
 def main() -> int:
-    """Run the command line and return the exit code: 0 done, 1 failed, 2 wrong request, 130 Ctrl-C, 143 SIGTERM."""
+    """Run the command line and return the exit code: 0 done, 1 failed, 2 wrong request, 128 + n after a signal n."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises instead of printing several lines of its own
     set_before_torch()
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal may not know every character

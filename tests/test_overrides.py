@@ -46,8 +46,13 @@ def test_a_fault_of_the_program_has_no_request_line() -> None:
     assert request_line(RequestError("wanted a, got b")) == "wanted a, got b"
 
 
-def test_without_the_extra_the_launcher_names_it() -> None:
-    error = MissingConfigException("not found", "hydra/launcher/joblib", ["basic"])
-    assert "hydra-joblib-launcher, which is not installed; pip install hydra-joblib-launcher cloudpickle" in (
-        request_line(error) or ""
+@pytest.mark.parametrize(
+    ("launcher", "packages"),
+    [("joblib", "hydra-joblib-launcher cloudpickle"), ("submitit_slurm", "hydra-submitit-launcher")],
+)
+def test_without_the_extra_the_launcher_names_it(launcher: str, packages: str) -> None:
+    line = request_line(MissingConfigException("not found", f"hydra/launcher/{launcher}"))  # also below slurm_gpu
+    needed = (
+        f"Hydra's launcher {launcher} needs {packages.split()[0]}, which is not installed; pip install {packages}, "
     )
+    assert line == needed + "or leave it out: the jobs then run one after the other"

@@ -35,6 +35,14 @@ def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.get_num_threads() == 3
 
 
+def test_slurm_may_have_given_fewer_processors_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    there = process.processors()
+    for given, used in (("1", 1), (str(there + 1), there), ("", there)):
+        monkeypatch.setenv("SLURM_CPUS_PER_TASK", given)
+        assert process.processors() == used
+
+
 @pytest.mark.parametrize(("seed", "threads"), [(-1, 1), (2**32, 1), ("x", 1), (1, 0), (1, "many")])
 def test_wrong_requests(seed: object, threads: object) -> None:
     with pytest.raises(RequestError):

@@ -43,11 +43,12 @@ class Checkpoints(Callback):
         self.saved_step: int | None = None
         self._before_batch: dict[str, Any] = {}
         self._optimizer_is_at_work = False
+        self.asked = False  # to save after this step, by a signal
         self.agreed = 0
 
     def wish(self) -> int:
-        """To save now, after so many minutes."""
-        return int(time.monotonic() - self._saved_at >= self._seconds)
+        """To save now, because it was asked for, or after so many minutes."""
+        return int(self.asked or time.monotonic() - self._saved_at >= self._seconds)
 
     @property
     def best(self) -> Path:
@@ -132,7 +133,7 @@ class Checkpoints(Callback):
         last = self.folder / LAST
         if self._write(trainer, last, keep=self.folder / PREVIOUS):
             self.saved_step = trainer.global_step
-        self._saved_at = time.monotonic()
+        self._saved_at, self.asked = time.monotonic(), False
 
     def _write(self, trainer: lightning.Trainer, path: Path, keep: Path | None = None) -> bool:
         if trainer.logger is not None:

@@ -9,14 +9,18 @@ import lightning
 from lightning.pytorch import Callback
 
 from charrnn.checkpoints import Checkpoints
-from charrnn.errors import Stopped
+from charrnn.errors import STOPPING, Stopped, is_passed_by
 
 
 class StopOnSignal(Callback):
-    """Ctrl-C and SIGTERM let the step end and the run be saved, then raise `Stopped`. A second Ctrl-C stops at once."""
+    """The STOPPING signals let the step end and the run be saved, then raise `Stopped`.
+
+    A second Ctrl-C stops at once. After a signal that is passed by the run is saved and goes on.
+    """
 
     def __init__(self, checkpoints: Checkpoints) -> None:
         self._checkpoints = checkpoints
+        self._passed_by = {signum for signum in STOPPING if is_passed_by(signum)}
         self._received: int | None = None
         self.agreed = 0
 
@@ -27,13 +31,16 @@ class StopOnSignal(Callback):
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         # Here and not earlier: Lightning puts its own handlers in place first, and takes all away after the fit.
         if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGINT, signal.SIGTERM):
+            for signum in STOPPING:
                 signal.signal(signum, self._receive)
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         if signum == signal.SIGINT and self._received == signal.SIGINT:
             raise Stopped(signum)
-        self._received = signum
+        if signum in self._passed_by:
+            self._checkpoints.asked = True
+        else:
+            self._received = signum
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -45,5 +52,10 @@ class StopOnSignal(Callback):
     def on_validation_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, loader: int = 0
     ) -> None:
-        if self._received is not None and trainer.world_size == 1:  # saved before the validation; a resume repeats it
+        if trainer.world_size == 1:  # others would wait for this one
+            self.stop_if_asked()  # saved before the validation, which a resume repeats
+
+    def stop_if_asked(self) -> None:
+        """Raise `Stopped` if a signal has come; after the fit, for one that came after its last step."""
+        if self._received is not None:
             raise Stopped(self._received)

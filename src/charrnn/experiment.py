@@ -46,9 +46,13 @@ def run(cfg: DictConfig, folder: Path | None = None) -> float:
     """
     named = folder is not None or _folder_is_named()
     folder = folder or Path(HydraConfig.get().runtime.output_dir)
-    if _rank(cfg) > 0:
-        for _ in follow(cfg, folder, named, _ranks(cfg)):
-            log.debug("ready")
+    started = _started(cfg)
+    if started.starter is not None and not named and HydraConfig.get().mode == RunMode.RUN:
+        raise RequestError(
+            f"{started.starter} has started {started.size} processes; name one folder by hydra.run.dir=DIR"
+        )
+    if started.rank > 0:
+        list(follow(cfg, folder, named, started))
         return math.nan
     with locked(folder):
         refuse_used_folder(cfg.get("resume_from"), folder)
@@ -92,11 +96,11 @@ def _ranks(cfg: DictConfig) -> Ranks:
     return find_ranks(cfg.trainer.devices, cfg.trainer.num_nodes)
 
 
-def _rank(cfg: DictConfig) -> int:
-    """Of this process, among those that Slurm or torchrun has started for this run; a wrong request is heard later."""
+def _started(cfg: DictConfig) -> Ranks:
+    """This process among those that Slurm or torchrun has started for the run; what is wrong with it is said later."""
     with suppress(RequestError, OmegaConfBaseException):
-        return _ranks(cfg).rank
-    return 0
+        return _ranks(cfg)
+    return Ranks()
 
 
 def _run(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks, summary: dict[str, Any]) -> float:
@@ -137,6 +141,7 @@ def _run(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks, summary: dict
                 logger.draw_references(references, ready.steps, start.step)
                 with helped(ranks, summary["threads"], follow, cfg, folder, named):
                     training.fit(data, start.path)
+                training.stop_on_signal.stop_if_asked()
         except Stopped:
             if checkpoints.saved_step:
                 summary["checkpoint"] = str((checkpoints.folder / LAST).absolute())

@@ -17,6 +17,7 @@ NOT_FOR_USERS = (
     "The dirpath has changed",
     "Be aware that when using `ckpt_path`",
     "It is recommended to use `self.log",  # with sync_dist; the figure is that of all processes already
+    "The `srun` command is available",  # one may well train without it
 )
 
 
@@ -72,5 +73,7 @@ def default_threads(jobs: int = 1) -> int:
 
 
 def processors() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many processors this process may use: those of its machine, or what Slurm gave it of them."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    given = os.environ.get("SLURM_CPUS_PER_TASK", "")  # not every cluster binds its jobs to their processors
+    return min(there, int(given)) if given.isdigit() and int(given) > 0 else there

@@ -13,8 +13,12 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from charrnn.leaderboard import write_leaderboard
 from charrnn.runs import OUTPUTS, job_folder_name, read_summary
 
-JOBLIB = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"
-SIDE_BY_SIDE = "hydra_plugins.charrnn_launcher.SideBySideLauncher"
+# With those that plugins bring one job that is killed ends the whole sweep.
+OWN_LAUNCHERS = {
+    "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher": "charrnn_launcher.SideBySideLauncher",
+    "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher": "charrnn_submitit.LocalLauncher",
+    "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher": "charrnn_submitit.SlurmLauncher",
+}
 WIDTH = 120  # of a table, where there is no terminal
 
 
@@ -49,8 +53,9 @@ class SweepCallback(Callback):
         with read_write(config):
             # Every job is composed anew from these, in whatever process it runs.
             config.hydra.overrides.hydra.append(f"hydra.job.config.override_dirname.exclude_keys=[{excluded}]")
-            if config.hydra.launcher._target_ == JOBLIB:  # with it one job that is killed ends the whole sweep
-                config.hydra.launcher._target_ = SIDE_BY_SIDE
+            own = OWN_LAUNCHERS.get(config.hydra.launcher._target_)
+            if own is not None:
+                config.hydra.launcher._target_ = f"hydra_plugins.{own}"
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         if config.hydra.mode == RunMode.MULTIRUN:

@@ -59,8 +59,6 @@ class Preparation:
 
 def prepare(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks, summary: dict[str, Any]) -> Preparation:
     """Read the text, make the network, find where to begin; `summary` gets what is known of them."""
-    if ranks.starter is not None and not named:
-        raise RequestError(f"{ranks.starter} has started {ranks.size} processes; name their folder with hydra.run.dir")
     found = checkpoints_to_go_on_from(cfg.resume_from, folder / "checkpoints", named)
     chosen = found[0][1]["charrnn"]["run"] if found else {}
     threads = chosen.get("threads", "auto") if cfg.threads == "auto" else cfg.threads
@@ -90,6 +88,7 @@ class Training:
     trainer: lightning.Trainer
     module: CharRNNModule
     checkpoints: Checkpoints
+    stop_on_signal: StopOnSignal
     kernel: str
     why: str
 
@@ -114,7 +113,7 @@ def assemble(
     lanes = ready.data.batch_size // ranks.size
     kernel, why = fix_kernel(ready.network, trainer, lanes, ready.chosen.get("kernel"))
     module = build_module(cfg, ready.data, ready.network, ready.steps, {"kernel": kernel, "threads": ready.threads})
-    return Training(trainer, module, checkpoints, kernel, why)
+    return Training(trainer, module, checkpoints, stop, kernel, why)
 
 
 def follow(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks) -> Iterator[None]:
