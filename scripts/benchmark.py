@@ -3,6 +3,7 @@
 python scripts/benchmark.py recurrence                the kernels against nn.RNN, a one-hot loop and JAX
 python scripts/benchmark.py lightning                 whole runs against nn.RNN in Lightning and a bare loop
 python scripts/benchmark.py generate                  writing text against nn.RNN stepped one character at a time
+python scripts/benchmark.py ddp                       several processes that train one network, against one
 python scripts/benchmark.py data                      a text of a gigabyte: encoding, memory, start, reading
 python scripts/benchmark.py recurrence --json FILE    the numbers, with command, hardware, versions and date
 """
@@ -24,6 +25,7 @@ def main() -> None:
         ("recurrence", "the kernels"),
         ("lightning", "whole runs"),
         ("generate", "writing"),
+        ("ddp", "several processes"),
         ("data", "long texts"),
     )
     for name, meaning in meanings:
@@ -38,6 +40,8 @@ def main() -> None:
             subcommand.add_argument("--grid", nargs="+", metavar="B,T,H", help="sizes instead of the usual ones")
         elif name == "generate":
             subcommand.add_argument("--length", type=int, default=4000, help="characters of a text (4000)")
+        elif name == "ddp":
+            subcommand.add_argument("--processes", type=int, default=2, help="that share a batch (2)")
         elif name == "data":
             subcommand.add_argument("--megabytes", type=int, default=1000, help="length of the text (1000)")
         else:
@@ -47,11 +51,13 @@ def main() -> None:
     set_before_torch()
     import torch
 
-    from benchmarks import data, generation, lightning_runs, recurrence
+    from benchmarks import data, generation, lightning_runs, recurrence, together
     from benchmarks.record import write_record
 
     torch.set_num_threads(arguments.threads)
-    benchmarks = {"recurrence": recurrence, "lightning": lightning_runs, "generate": generation, "data": data}
+    benchmarks = {
+        "recurrence": recurrence, "lightning": lightning_runs, "generate": generation, "ddp": together, "data": data,
+    }  # fmt: skip
     results = benchmarks[arguments.subcommand].measure(arguments)
     if arguments.json:
         write_record(arguments.json, results)

@@ -37,6 +37,15 @@ def test_generate(tmp_path: Path) -> None:
     assert all(row["characters_per_second"] > 0 for row in measured)
 
 
+def test_ddp(tmp_path: Path) -> None:
+    file = tmp_path / "record.json"
+    done = command("scripts/benchmark.py", "ddp", "--toy", "--rounds", "2", "--json", file)
+    assert done.returncode == 0, done.stderr
+    (measured,) = json.loads(file.read_text())["measurements"]
+    assert all(seconds > 0 for seconds in measured["seconds"].values())
+    assert measured["gain"] > 0
+
+
 def test_data(tmp_path: Path) -> None:
     file = tmp_path / "record.json"
     done = command("scripts/benchmark.py", "data", "--toy", "--rounds", "2", "--threads", "1", "--json", file)

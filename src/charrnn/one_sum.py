@@ -2,7 +2,7 @@
 
 import torch
 from lightning.pytorch.strategies import DDPStrategy
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
 
 class OneSum(DDPStrategy):
@@ -22,9 +22,14 @@ class OneSum(DDPStrategy):
     def post_backward(self, closure_loss: Tensor) -> None:
         """What earlier batches of the same step have left in the gradients is the same everywhere, and stays."""
         assert self.model is not None
-        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
-        together = torch.cat([gradient.flatten() for gradient in gradients])
-        distributed.all_reduce(together)
-        together /= self.world_size
-        means = together.split([gradient.numel() for gradient in gradients])
-        torch._foreach_copy_(gradients, [m.view_as(g) for m, g in zip(means, gradients, strict=True)])
+        average_gradients(self.model)
+
+
+def average_gradients(network: nn.Module) -> None:
+    """Replace every gradient by its mean over all processes."""
+    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    together = torch.cat([gradient.flatten() for gradient in gradients])
+    distributed.all_reduce(together)
+    together /= distributed.get_world_size()
+    means = together.split([gradient.numel() for gradient in gradients])
+    torch._foreach_copy_(gradients, [m.view_as(g) for m, g in zip(means, gradients, strict=True)])

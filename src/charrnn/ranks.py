@@ -108,7 +108,9 @@ def helped(ranks: Ranks, threads: int, work: Work, *arguments: Any) -> Iterator[
         for worker in workers:
             worker.begin(pickle.dumps((_do, ())))
         yield
-    except Exception as error:
+    except RunFailed:  # all have failed
+        raise
+    except RuntimeError as error:  # what torch raises if another process has gone
         for rank, worker in enumerate(workers, 1):
             if worker.connection.poll(PATIENCE):  # its end, and what broke off here, are one event seen twice
                 _check(rank, worker, error)

@@ -1,0 +1,95 @@
+"""One training step of several processes on this machine's CPU against one process with all threads.
+
+B lanes of all together, T time steps, H hidden units, V vocabulary.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import distributed, nn
+
+from benchmarks.candidates import V, network_of
+from benchmarks.record import print_table
+from charrnn.one_sum import average_gradients
+from charrnn.ranks import Ranks, find_ranks, helped
+
+GRID = [(32, 32, 128), (32, 32, 256), (64, 64, 256), (64, 64, 512), (64, 64, 1024)]
+TOY_GRID = [(4, 8, 8)]
+WAYS = ("one process", "several", "several, without a message", "message")
+Size = tuple[int, int, int]
+
+
+def step_of(lanes: int, size: Size, kernel: str) -> tuple[nn.Module, Callable[[bool], None]]:
+    """The network, and a training step of it: look-up, recurrence, loss, backward pass, message, AdamW."""
+    _, steps, hidden = size
+    network = network_of(hidden, kernel, "cpu")
+    optimizer = torch.optim.AdamW(network.parameters(), fused=True)
+    ids_TB = torch.randint(V, (steps + 1, lanes))
+
+    def step(together: bool) -> None:
+        logits_TBV, _ = network.unroll(ids_TB[:-1], network.initial_state(lanes))
+        loss = nn.functional.cross_entropy(logits_TBV.flatten(0, 1), ids_TB[1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        if together:
+            average_gradients(network)
+        optimizer.step()
+
+    return network, step
+
+
+def rounds_of(sizes: list[Size], arguments: argparse.Namespace, place: Ranks) -> dict[Size, dict[str, list[float]]]:
+    """Seconds of each way, in turn; all processes come here together."""
+    address = f"tcp://127.0.0.1:{place.port}"
+    distributed.init_process_group("gloo", address, rank=place.rank, world_size=place.size)
+    seconds: dict[Size, dict[str, list[float]]] = {size: {way: [] for way in WAYS} for size in sizes}
+    for size in sizes:
+        _, alone = step_of(size[0], size, arguments.kernel)
+        network, shared = step_of(size[0] // place.size, size, arguments.kernel)
+        calls: dict[str, tuple[int, Callable[[], None]]] = {
+            "one process": (arguments.threads, lambda alone=alone: alone(False)),  # type: ignore[misc]
+            "several": (1, lambda shared=shared: shared(True)),  # type: ignore[misc]
+            "several, without a message": (1, lambda shared=shared: shared(False)),  # type: ignore[misc]
+            "message": (1, lambda network=network: average_gradients(network)),  # type: ignore[misc]
+        }
+        for way, (threads, call) in list(calls.items()) * (1 + arguments.rounds):
+            torch.set_num_threads(threads)
+            distributed.barrier()
+            if way == "one process" and place.rank > 0:
+                continue
+            start = time.perf_counter()
+            for _ in range(arguments.steps):
+                call()
+            seconds[size][way].append((time.perf_counter() - start) / arguments.steps)
+    return seconds
+
+
+def follow(sizes: list[Size], arguments: argparse.Namespace, place: Ranks) -> Iterator[None]:
+    """What the other processes do."""
+    yield
+    rounds_of(sizes, arguments, place)
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Run the whole benchmark, print its table and return the numbers."""
+    sizes = TOY_GRID if arguments.toy else GRID
+    place = find_ranks(arguments.processes, 1)
+    arguments.kernel = "fused"
+    arguments.steps = 2 if arguments.toy else 20
+    with helped(place, 1, follow, sizes, arguments):
+        seconds = rounds_of(sizes, arguments, place)
+    records, rows = [], []
+    for size, ways in seconds.items():
+        network = network_of(size[2], arguments.kernel, "cpu")
+        medians = {way: statistics.median(times[1:]) for way, times in ways.items()}  # the first pay for memory
+        gain = statistics.median(one / all_ for one, all_ in zip(ways[WAYS[0]][1:], ways[WAYS[1]][1:], strict=True))
+        records.append({"size": size, "parameters": network.parameter_count(), "gain": gain, "seconds": medians})
+        times = [f"{1e3 * medians[way]:.2f} ms" for way in WAYS]
+        rows.append([", ".join(map(str, size)), f"{network.parameter_count():,}", *times, f"{gain:.2f} x"])
+    title = f"{place.size} processes of 1 thread, against one of {arguments.threads}"
+    print_table(title, ["B, T, H", "parameters", *WAYS, "gain"], rows)
+    return {"processes": place.size, "measurements": records}
