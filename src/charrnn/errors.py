@@ -23,6 +23,10 @@ class RunFailed(RuntimeError):
     """A run that went wrong by itself, not by a fault of the program. The message is one line, with advice."""
 
 
+class Pruned(Exception):
+    """A run that is not worth its remaining steps, others being better after as many. The message is one line."""
+
+
 class Stopped(BaseException):
     """A signal asked the run to end (128 + its number is the exit code, as shells have it).
 

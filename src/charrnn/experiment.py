@@ -27,8 +27,8 @@ from charrnn.checkpoints import LAST, PREVIOUS
 from charrnn.checks import check_keys, run_length
 from charrnn.copies import Copies
 from charrnn.data import CharDataModule
-from charrnn.ending import StopOnSignal
-from charrnn.errors import RequestError, Stopped, one_line, signals_raise_stopped
+from charrnn.ending import AskJudge, Judge, StopOnSignal
+from charrnn.errors import Pruned, RequestError, Stopped, one_line, signals_raise_stopped
 from charrnn.evaluation import in_text, score_carried
 from charrnn.module import CharRNNModule
 from charrnn.network import CharRNN, network_weights
@@ -49,10 +49,11 @@ SUMMARY_KEYS = (
 )  # fmt: skip
 
 
-def run(cfg: DictConfig, folder: Path | None = None) -> float:
+def run(cfg: DictConfig, folder: Path | None = None, judge: Judge | None = None) -> float:
     """Train what `cfg` describes, leave the run in `folder` (by default Hydra's), return validation bits per character.
 
-    nan without a validation part. However the run ends, `summary.json` says how; the exception goes on to the caller.
+    nan without a validation part. `judge` hears of every validation but the last, and may end the run (`Pruned`).
+    However the run ends, `summary.json` says how; the exception goes on to the caller.
     A folder that another run is at work in, or has finished in, is left as it is.
     """
     named = folder is not None or _folder_is_named()
@@ -65,7 +66,7 @@ def run(cfg: DictConfig, folder: Path | None = None) -> float:
         summary: dict[str, Any] = dict.fromkeys(SUMMARY_KEYS)
         try:
             with signals_raise_stopped():
-                bits_per_char = _run(cfg, folder, named, summary)
+                bits_per_char = _run(cfg, folder, named, summary, judge)
             summary["status"] = "finished"
             if cfg.dry_run and before is not None:
                 summary = before
@@ -73,6 +74,9 @@ def run(cfg: DictConfig, folder: Path | None = None) -> float:
         except Stopped as stop:
             summary.update(status="interrupted", reason=str(stop))
             report_stop(summary, folder)
+            raise
+        except Pruned as pruned:
+            summary.update(status="pruned", reason=str(pruned))
             raise
         except RequestError as error:
             summary = before or {**summary, "status": "failed", "reason": one_line(error)}
@@ -94,7 +98,7 @@ def _folder_is_named() -> bool:
     return any(override.split("=")[0] == key for override in hydra.overrides.hydra)
 
 
-def _run(cfg: DictConfig, folder: Path, named: bool, summary: dict[str, Any]) -> float:
+def _run(cfg: DictConfig, folder: Path, named: bool, summary: dict[str, Any], judge: Judge | None) -> float:
     check_keys(cfg)
     checkpoints_folder = folder / "checkpoints"
     found = checkpoints_to_go_on_from(cfg.resume_from, checkpoints_folder, named)
@@ -128,6 +132,7 @@ def _run(cfg: DictConfig, folder: Path, named: bool, summary: dict[str, Any]) ->
         # In this order: what is written of a step, then the checkpoint that knows it, then the end.
         copies = Copies(samples, data.train_ids)
         own = [recovery, Curves(), samples, copies, speed, progress, checkpoints, StopOnSignal(checkpoints)]
+        own += [AskJudge(judge, steps)] if judge is not None else []
         trainer = build_trainer(cfg, data, logger, [*build_callbacks(cfg), *own])
         kernel, why = fix_kernel(network, trainer, data.batch_size, chosen_before.get("kernel"))
         summary["kernel"] = kernel
@@ -152,7 +157,7 @@ def _run(cfg: DictConfig, folder: Path, named: bool, summary: dict[str, Any]) ->
             else:
                 logger.draw_references(references, steps, start.step)
                 _fit(trainer, module, data, start.path)
-        except Stopped:
+        except (Stopped, Pruned):
             if checkpoints.saved_step:
                 summary["checkpoint"] = str((checkpoints_folder / LAST).absolute())
             raise
