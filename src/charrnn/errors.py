@@ -40,17 +40,42 @@ class Stopped(BaseException):
 
 @contextmanager
 def signals_raise_stopped() -> Iterator[None]:
-    """Within the block Ctrl-C and SIGTERM raise `Stopped`, so that what is under way can be put in order."""
+    """Within the block Ctrl-C and SIGTERM raise `Stopped`, so that what is under way can be put in order.
+
+    Also where a library that was disturbed in the middle of its work made another exception of it.
+    """
     if threading.current_thread() is not threading.main_thread():  # Python lets no other thread handle signals
         yield
         return
 
+    received: list[int] = []
+
     def stop(signum: int, frame: FrameType | None) -> None:
+        received.append(signum)
         raise Stopped(signum)
 
     before = {signum: signal.signal(signum, stop) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
+    except Exception as error:
+        if received:
+            raise Stopped(received[0]) from error
+        raise
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+@contextmanager
+def signals_noted() -> Iterator[list[int]]:
+    """Within the block Ctrl-C and SIGTERM disturb nothing; the list that it gives has those that came."""
+    received: list[int] = []
+    before = {
+        signum: signal.signal(signum, lambda signum, frame: received.append(signum))
+        for signum in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield received
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)

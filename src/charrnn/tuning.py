@@ -4,7 +4,6 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -17,7 +16,7 @@ from charrnn.errors import (
     Stopped,
     one_line,
     require_integer,
-    signals_raise_stopped,
+    signals_noted,
 )
 from charrnn.leaderboard import short_names
 from charrnn.runs import read_summary, write_summary
@@ -70,15 +69,15 @@ def prepare(request: Request) -> None:
 def work(request: Request) -> bool:
     """Do one trial after the other, a line for each, until none is left. Raises `Stopped` after a signal."""
     study, names = Study(request), short_names(list(request.search.space))
-    with signals_raise_stopped():
-        for _ in count():
+    with signals_noted() as received:  # the database is not to be disturbed; a run listens for itself
+        while not received:
             with ExitStack() as claim:
                 trial = study.take(claim)
                 if trial is None:
-                    break
+                    return True
                 settings = " ".join(f"{names[key]}={value}" for key, value in trial.settings.items())
                 print(f"{trial.folder.name}  {_outcome(trial):{WIDTH}}  {settings}", flush=True)
-    return True
+    raise Stopped(received[0])
 
 
 def _outcome(trial: Trial) -> str:
