@@ -23,7 +23,7 @@ except ModuleNotFoundError:
     sys.exit(2)
 
 if TYPE_CHECKING:
-    from charrnn.study import Request
+    from charrnn.trial import Request
 
 WIDTH = 120  # where there is no terminal
 
@@ -53,40 +53,47 @@ def main() -> int:
 
     from charrnn.files import user_path
     from charrnn.runs import OUTPUTS
-    from charrnn.search_report import read_trials, report
+    from charrnn.search_report import read_trials, report, under_way
     from charrnn.tuning import make_request, prepare
 
-    folder = OUTPUTS / f"tune_{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
-    if arguments.folder is not None:
-        folder = user_path(arguments.folder)
+    new = OUTPUTS / f"tune_{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
+    folder = new if arguments.folder is None else user_path(arguments.folder)
     request = make_request(folder, arguments.overrides, arguments.search, arguments.trials)
     prepare(request)
     begun = len(read_trials(folder))
     print(f"search    {', '.join(request.search.space)}; in bits per character of the validation part")
     print(f"folder    {folder}" + (f", where {begun} trials were begun" if begun else "") + "\n", flush=True)
-    code, all_worked = 0, True
+    keys, width = list(request.search.space), shutil.get_terminal_size((WIDTH, 0)).columns
     try:
-        all_worked = do_trials(request, arguments.jobs)
-    except Stopped as stop:
-        code = stop.exit_code
-    print(f"\n{report(folder, list(request.search.space), shutil.get_terminal_size((WIDTH, 0)).columns)}")
-    if code or not all_worked:
-        print(f"to go on: {command_to_go_on(arguments, folder)}")
-    ended_well = all_worked and any(trial.complete for trial in read_trials(folder))
-    return code or (0 if ended_well else EXIT_FAILED)
+        came_back = do_trials(request, arguments.jobs)
+    except Stopped:
+        print(f"\n{report(folder, keys, width)}\nto go on  {command_to_go_on(arguments, folder)}")
+        raise
+    trials = read_trials(folder)
+    left = under_way(trials) if any(came_back) else trials
+    print(f"\n{report(folder, keys, width)}")
+    if left:
+        print(f"to go on, unless another process does: {command_to_go_on(arguments, folder)}")
+    lost = left and not all(came_back)
+    return EXIT_FAILED if lost or not any(trial.complete for trial in trials) else 0
 
 
-def do_trials(request: "Request", jobs: int) -> bool:
-    """Work until no trial is left, in this process or in `jobs` others; whether none of those was killed."""
+def do_trials(request: "Request", jobs: int) -> list[bool]:
+    """Work until no trial is left, in this process or in `jobs` others; for each whether it came to its end."""
     from charrnn.process import default_threads
     from charrnn.tuning import work
     from charrnn.workers import run_tasks
 
     if jobs == 1:
-        return work(request)
-    results: dict[int, bool | None] = {}
-    run_tasks([pickle.dumps((work, (request,)))] * jobs, jobs, default_threads(jobs), results.__setitem__)
-    return all(results.values())
+        return [work(request)]
+    came_back = [False] * jobs
+    task = pickle.dumps((work, (request,)))
+
+    def ended(place: int, result: bool | None) -> None:
+        came_back[place] = result is not None
+
+    run_tasks([task] * jobs, jobs, default_threads(jobs), ended)
+    return came_back
 
 
 def command_to_go_on(arguments: argparse.Namespace, folder: Path) -> str:
@@ -97,4 +104,7 @@ def command_to_go_on(arguments: argparse.Namespace, folder: Path) -> str:
 
 if __name__ == "__main__":
     with exit_codes("tune.py"):
-        sys.exit(main())
+        try:
+            sys.exit(main())
+        except Stopped as stop:
+            sys.exit(stop.exit_code)

@@ -23,15 +23,27 @@ FLOORS = [
         "sampling",
     },
     {"batches", "sources", "ids_file", "baselines", "rolling_hash", "checkpoint_file", "cells", "gated", "overrides"},
-    {"python_docs", "plots", "checks", "runs", "network", "workers", "decoding", "novelty", "text_features"},
-    {"encoder", "stepper", "export", "records", "readable"},
+    {
+        "plots",
+        "checks",
+        "runs",
+        "network",
+        "workers",
+        "decoding",
+        "novelty",
+        "text_features",
+        "search_space",
+    },
+    {"encoder", "stepper", "export", "records", "readable", "optuna_parts"},
     {"evaluation", "corpus", "figures", "generation", "onnx_step", "comparison", "diagnostics"},
     {"parts", "units", "diagnosis"},
     {"data", "module", "leaderboard", "surprisal", "unit_page", "unit_plots"},
-    {"callbacks", "checkpoints", "preview", "sweep", "comparison_plots", "watching"},
-    {"ending", "copies", "recovery", "report", "run_logger", "resume"},
-    {"building"},
+    {"callbacks", "checkpoints", "preview", "sweep", "comparison_plots", "watching", "search_report"},
+    {"ending", "copies", "recovery", "report", "run_logger", "resume", "trial"},
+    {"building", "study"},
     {"experiment"},
+    {"trial_run"},
+    {"tuning"},
 ]
 PACKAGE = Path(charrnn.__file__).parent
 
@@ -62,6 +74,8 @@ def test_imports_point_down_the_floors() -> None:
     [
         ("generation, evaluation, surprisal, parts", "lightning"),
         ("sweep, overrides, runs, process", "torch"),  # --help and a mistyped key must answer at once
+        ("tuning, search_report", "torch"),
+        ("tuning, search_report", "optuna"),
     ],
 )
 def test_what_is_not_imported(rooms: str, heavy: str) -> None:

@@ -9,6 +9,7 @@ from charrnn.leaderboard import on_screen, write_leaderboard
 from charrnn.records import Record, read_job
 
 SHOWN = 10  # best trials on the screen; the files have all
+ENDED = ("finished", "pruned", "failed")
 BITS = "val_bits_per_char"
 
 
@@ -35,6 +36,11 @@ def report(folder: Path, keys: Sequence[str], width: int) -> str:
     return "\n".join(lines)
 
 
+def under_way(trials: Sequence[Record]) -> list[Record]:
+    """Those that a process is at work on, or has left behind."""
+    return [trial for trial in trials if trial.summary["status"] not in ENDED]
+
+
 def command(trial: Record) -> str:
     """What trains this trial anew."""
     pairs = trial.settings.items()
@@ -44,13 +50,14 @@ def command(trial: Record) -> str:
 def _counts(trials: Sequence[Record]) -> str:
     """How many ended how, and the share of the steps that were really made."""
     statuses = [str(trial.summary["status"]) for trial in trials]
-    counted = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(sorted(statuses)))
+    counts = [f"{statuses.count(status)} {status}" for status in ENDED if status in statuses]
+    counts += [f"{len(under_way(trials))} not at an end"] if under_way(trials) else []
     made = [trial.number("steps") or 0 for trial in trials]
     whole = max((steps for trial, steps in zip(trials, made, strict=True) if trial.complete), default=0)
     share = (
         f"; {100 * sum(made) / (whole * len(trials)):.0f} % of the steps of {len(trials)} whole runs" if whole else ""
     )
-    return f"{len(trials)}: {counted}{share}"
+    return f"{len(trials)}: {', '.join(counts)}{share}"
 
 
 def _course(trials: Sequence[Record]) -> str:

@@ -17,8 +17,8 @@ Scalar = str | int | float | bool | None
 PARTS = ("space", "sampler", "pruner")
 SAMPLERS = {"tpe": ("seed", "startup"), "random": ("seed",)}
 PRUNERS = {"median": ("startup", "first"), "halving": ("first", "factor"), "none": ()}
-# Runs of different lengths can't be compared at the same step, runs of different texts not at all; the others say how
-# a command goes on.
+# Runs of different lengths can't be compared at the same step, nor runs on different texts; the others are the search's
+# own.
 NOT_SEARCHED = (
     "trainer.max_steps", "trainer.max_epochs", "trainer.val_check_interval", "data", "data.path",
     "data.validation_fraction", "data.test_fraction", "experiment", "resume_from", "dry_run", "threads", "sweep.resume",
@@ -131,7 +131,7 @@ def _named(part: str, loaded: dict[str, Any], known: dict[str, tuple[str, ...]])
 
 def _dimension(key: str, wanted: Any) -> Dimension:
     if key in NOT_SEARCHED or key.startswith("hydra"):
-        raise RequestError(f"space: {key} can't be searched: runs that differ in it can't be compared while they train")
+        raise RequestError(f"space: {key} can't be searched: trials are compared at the same steps on the same text")
     if isinstance(wanted, list):
         return _choices(key, wanted)
     if not isinstance(wanted, dict) or not {"low", "high"} <= wanted.keys() <= {"low", "high", "log", "step"}:

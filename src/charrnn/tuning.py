@@ -19,10 +19,12 @@ from charrnn.errors import (
     signals_noted,
 )
 from charrnn.leaderboard import short_names
+from charrnn.optuna_parts import require_optuna
 from charrnn.runs import read_summary, write_summary
 from charrnn.search_space import Choices, Dimension, read_search
-from charrnn.study import Request, Study, Trial
-from charrnn.trials import check_run, composed, present_value, run_trial
+from charrnn.study import Study
+from charrnn.trial import Request, Trial
+from charrnn.trial_run import check_run, composed, present_value, run_trial
 
 WIDTH = 34  # of what most trials come to, on the screen
 OWN = ("resume_from", "dry_run", "sweep.resume")  # what a search says itself
@@ -60,6 +62,7 @@ def _try_to_compose(overrides: Sequence[str], space: dict[str, Dimension]) -> No
 
 def prepare(request: Request) -> None:
     """Make the study, or find that it may go on. Raises `RequestError`, before there is any, for what can't be run."""
+    require_optuna()
     if not (request.folder / "study.db").exists():
         with tempfile.TemporaryDirectory() as folder:
             check_run(request.overrides, Path(folder))
