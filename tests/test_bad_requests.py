@@ -117,7 +117,7 @@ def refused(code: int, stdout: str, stderr: str, message: str, script: str) -> N
 COMMAND_LINES = [
     (("model.hiden=1",), r"no setting model.hiden; did you mean model.hidden\?"),
     (("model=elmo",), "model=elmo is not an option of model; it has elman"),
-    (("trainer=ddp",), "trainer=ddp is not an option of trainer; it has auto, cpu, gpu, mps"),
+    (("trainer=tpu",), "trainer=tpu is not an option of trainer; it has auto, cpu, ddp, gpu, mps"),
     (("optimizer=adamm",), "optimizer=adamm is not an option of optimizer; it has adagrad, adam, adamw"),
     (("data=../a/b.txt",), "data=../a/b.txt is not an option of data; .*data=text data.path=FILE"),
     (("experiment=worst",), "experiment=worst is not an option of experiment; it has gru_vs_rnn, overfit"),
@@ -184,7 +184,7 @@ SETTINGS = [
     (("scheduler=plateau", "data.validation_fraction=0"), "scheduler=plateau looks at the validation part"),
     (("trainer.max_steps=-1",), "a run needs an end: set trainer.max_steps"),
     (("trainer.max_steps=many",), "trainer.max_steps must be a positive integer, got 'many'"),
-    (("trainer.devices=2",), "trainer.devices must be 1, got 2"),
+    (("trainer.devices=two",), "trainer.devices must be a positive integer, got 'two'"),
     (("trainer.precision=8",), "trainer.precision must be one of"),
     (("trainer.precision=16-mixed",), "needs a GPU; on a CPU write trainer.precision=bf16-mixed"),
     (("trainer.accelerator=tpu",), "trainer.accelerator=tpu is not available here"),

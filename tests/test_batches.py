@@ -96,3 +96,23 @@ def test_a_saved_position_goes_on_with_the_next_batch(order: str) -> None:
         assert torch.equal(ours.inputs_TB, theirs.inputs_TB)
         assert ours.starts == theirs.starts
     assert len(taken + rest) >= len(expected)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_processes_share_every_batch_and_its_mean(ranks: int) -> None:
+    ids = np.arange(100, dtype=np.uint8)
+    for make in (
+        lambda *share: StreamBatches(ids, 6, 7, *share),
+        lambda *share: ShuffledBatches(CharDataset(ids, 7), 6, 1, *share),  # 14 windows: 2 are left for the last batch
+        lambda *share: LaneBatches(ids, 6, 7, *share),
+    ):
+        whole, shares = list(make()), [list(make(rank, ranks)) for rank in range(ranks)]
+        assert all(len(share) == len(whole) for share in shares)
+        for batch, *parts in zip(whole, *shares, strict=True):
+            read = torch.cat([part.inputs_TB for part in parts if part.weight], dim=1)
+            assert torch.equal(read, batch.inputs_TB)
+            means = [part.weight * part.targets_TB.double().mean() for part in parts]
+            if isinstance(make(), LaneBatches):  # its sums are divided once, at the end
+                continue
+            assert all(part.characters == batch.inputs_TB.numel() for part in parts)
+            torch.testing.assert_close(sum(means) / ranks, batch.targets_TB.double().mean())

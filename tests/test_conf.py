@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from charrnn import building, checks
 from charrnn.errors import RequestError
+from charrnn.ranks import Ranks, find_ranks
 from conftest import ROOT
 
 GROUPS = ("model", "data", "optimizer", "scheduler", "trainer", "callbacks")
@@ -49,8 +50,9 @@ def test_every_option_builds(group: str, option: str, text_file: Path, tmp_path:
         pytest.skip(f"no {option} device on this machine")
     callbacks = building.build_callbacks(cfg)
     assert len(callbacks) == len(cfg.callbacks)
-    trainer = building.build_trainer(cfg, data, TensorBoardLogger(tmp_path), callbacks)
-    assert trainer.num_devices == 1
+    ranks = find_ranks(cfg.trainer.devices, cfg.trainer.num_nodes)
+    trainer = building.build_trainer(cfg, data, TensorBoardLogger(tmp_path), callbacks, ranks)
+    assert trainer.num_devices == ranks.size == (2 if option == "ddp" else 1)
     assert trainer.gradient_clip_val == 1.0
 
 
@@ -87,7 +89,6 @@ def test_the_shakespeare_option_is_the_text_and_the_split_that_everyone_quotes()
         (["trainer.gradient_clip_val=0"], "would stop all learning; write null"),
         (["trainer.gradient_clip_val=-1"], "gradient_clip_val must be a number of at least 0"),
         (["trainer.precision=16"], "trainer.precision must be one of 32-true"),
-        (["trainer.devices=2"], "trainer.devices must be 1, got 2"),
         (["trainer.gradient_clip_algorithm=foo"], "must be one of norm, value"),
         (["trainer.deterministic=maybe"], "trainer.deterministic must be true, false or warn"),
     ],
@@ -95,7 +96,7 @@ def test_the_shakespeare_option_is_the_text_and_the_split_that_everyone_quotes()
 def test_what_the_trainer_must_not_do(overrides: list[str], message: str, text_file: Path, tmp_path: Path) -> None:
     cfg = composed(f"data.path={text_file}", *overrides)
     with pytest.raises(RequestError, match=message):
-        building.build_trainer(cfg, building.build(cfg, "data"), TensorBoardLogger(tmp_path), [])
+        building.build_trainer(cfg, building.build(cfg, "data"), TensorBoardLogger(tmp_path), [], Ranks())
 
 
 def test_validations_come_after_whole_steps(tmp_path: Path) -> None:

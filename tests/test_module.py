@@ -72,7 +72,7 @@ def test_training_equals_a_loop_written_by_hand(
     batches = make_data(text_file, order=order, sequence_length=700).train_dataloader()
     state = torch.empty(0)
     while len(expected) < 12:
-        for inputs_TB, targets_TB, starts in batches:
+        for inputs_TB, targets_TB, starts, *_ in batches:
             if starts:
                 state = twin.initial_state(inputs_TB.shape[1])
             logits, state = twin.unroll(inputs_TB, state.detach())
@@ -98,7 +98,7 @@ def test_validation_is_summed_and_divided_once(make_network: Make, text_file: Pa
     trainer.validate(make_module(network, data), datamodule=data, verbose=False)
     nats, characters = 0.0, 0
     state = torch.empty(0)
-    for inputs_TB, targets_TB, starts in data.val_dataloader():
+    for inputs_TB, targets_TB, starts, *_ in data.val_dataloader():
         state = network.initial_state(inputs_TB.shape[1]) if starts else state
         logits, state = network.unroll(inputs_TB, state)
         nats += nn.functional.cross_entropy(logits.flatten(0, 1), targets_TB.flatten(), reduction="sum").item()

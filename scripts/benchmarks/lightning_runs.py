@@ -87,7 +87,7 @@ def bare_loop(cfg: DictConfig) -> float:
     done, characters, state_LBS = 0, 0, torch.empty(0)
     start = time.perf_counter()
     while done < cfg.trainer.max_steps:
-        for inputs_TB, targets_TB, starts in data.train_dataloader():
+        for inputs_TB, targets_TB, starts, *_ in data.train_dataloader():
             state_LBS = network.initial_state(inputs_TB.shape[1]) if starts else state_LBS.detach()
             logits_TBV, state_LBS = network.unroll(inputs_TB, state_LBS)
             loss = nn.functional.cross_entropy(logits_TBV.flatten(0, 1), targets_TB.flatten())

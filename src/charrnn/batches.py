@@ -20,11 +20,23 @@ IGNORED = -100  # the target that cross-entropy leaves out, by torch's conventio
 
 
 class Batch(NamedTuple):
-    """`inputs_TB` and `targets_TB`, int64. `starts`: these sequences begin here, so their state is zero."""
+    """`inputs_TB` and `targets_TB`, int64. `starts`: these sequences begin here, so their state is zero.
+
+    Where several processes share a batch, `elsewhere` sequences of it are read by the others, and the mean loss of the
+    whole batch is the mean over the processes of `weight` times their own mean loss.
+    """
 
     inputs_TB: Tensor
     targets_TB: Tensor
     starts: bool
+    weight: float = 1.0
+    elsewhere: int = 0
+
+    @property
+    def characters(self) -> int:
+        """Of the whole batch."""
+        steps, lanes = self.inputs_TB.shape
+        return steps * (lanes + self.elsewhere)
 
 
 class CharDataset(Dataset[tuple[Tensor, Tensor]]):
@@ -54,14 +66,15 @@ def read_sequences(ids: Ids, starts_B: NDArray[np.int64], length: int, starts: b
     return Batch(window[:-1], window[1:], starts)
 
 
-def split_lanes(ids: Ids, lanes: int, chunk: int) -> Iterator[Batch]:
+def split_lanes(ids: Ids, lanes: int, chunk: int, rank: int = 0, ranks: int = 1) -> Iterator[Batch]:
     """The whole text as `lanes` contiguous stretches, in chunks of time; every character but the first is a target.
 
-    Stretches are ceil((n - 1) / lanes) long; where the last ones run over the end, the target is IGNORED.
+    Stretches are ceil((n - 1) / lanes) long; where the last ones run over the end, the target is IGNORED. Of several
+    processes number `rank` gets its share of the lanes.
     """
     last = len(ids) - 1
     length = math.ceil(last / lanes)
-    starts_B = np.arange(lanes) * length
+    starts_B = np.array_split(np.arange(lanes) * length, ranks)[rank]
     for position in range(0, length, chunk):
         steps = min(chunk, length - position)
         targets_at_TB = position + 1 + np.arange(steps)[:, None] + starts_B
@@ -76,12 +89,15 @@ class StreamBatches:
 
     Each lane has (n - 1) // B targets, so fewer than B are left over; the last chunk of an epoch is shorter.
     The position is advanced before a batch is handed out and saved with the run, so a resumed run reads on.
+    Of several processes number `rank` reads its own B / ranks lanes.
     """
 
-    def __init__(self, ids: Ids, batch_size: int, sequence_length: int) -> None:
+    def __init__(self, ids: Ids, batch_size: int, sequence_length: int, rank: int = 0, ranks: int = 1) -> None:
         self._ids = ids
         self._length = (len(ids) - 1) // batch_size
-        self._starts_B = np.arange(batch_size, dtype=np.int64) * self._length
+        starts_B = np.arange(batch_size, dtype=np.int64) * self._length
+        self._starts_B = np.split(starts_B, ranks)[rank]
+        self._elsewhere = batch_size - len(self._starts_B)
         self._chunk = sequence_length
         self._position = 0
 
@@ -96,7 +112,8 @@ class StreamBatches:
             position = self._position
             steps = min(self._chunk, self._length - position)
             self._position += steps
-            yield read_sequences(self._ids, self._starts_B + position, steps, starts=position == 0)
+            batch = read_sequences(self._ids, self._starts_B + position, steps, starts=position == 0)
+            yield batch._replace(elsewhere=self._elsewhere)
 
     def state_dict(self) -> dict[str, int]:
         return {"position": self._position}
@@ -109,12 +126,14 @@ class ShuffledBatches:
     """Training batches in `shuffle` order: the windows of a `CharDataset` in random order, each from a zero state.
 
     The order of an epoch follows from the seed and the epoch's number alone. The last batch may be smaller.
+    Of several processes number `rank` reads its share of every batch.
     """
 
-    def __init__(self, dataset: CharDataset, batch_size: int, seed: int) -> None:
+    def __init__(self, dataset: CharDataset, batch_size: int, seed: int, rank: int = 0, ranks: int = 1) -> None:
         self._dataset = dataset
         self._batch_size = batch_size
         self._seed = seed
+        self._rank, self._ranks = rank, ranks
         self._epoch = 0
         self._position = 0
 
@@ -130,7 +149,12 @@ class ShuffledBatches:
         while self._position < len(starts):
             starts_B = starts[self._position : self._position + self._batch_size]
             self._position += len(starts_B)
-            yield read_sequences(self._dataset.ids, starts_B, length, starts=True)
+            own_B = np.array_split(starts_B, self._ranks)[self._rank]
+            weight = len(own_B) * self._ranks / len(starts_B)
+            if not len(own_B):  # every process takes part in every step; this one's loss counts for nothing
+                own_B = starts_B[:1]
+            batch = read_sequences(self._dataset.ids, own_B, length, starts=True)
+            yield batch._replace(weight=weight, elsewhere=len(starts_B) - len(own_B))
 
     def state_dict(self) -> dict[str, int]:
         return {"position": self._position, "epoch": self._epoch}
@@ -140,13 +164,16 @@ class ShuffledBatches:
 
 
 class LaneBatches:
-    """Validation batches for the curve during training: the whole split, once, as contiguous lanes."""
+    """Validation batches for the curve during training: the whole split, once, as contiguous lanes.
 
-    def __init__(self, ids: Ids, lanes: int, chunk: int) -> None:
-        self._arguments = (ids, lanes, chunk)
+    Of several processes number `rank` reads its share of them, and at least one.
+    """
+
+    def __init__(self, ids: Ids, lanes: int, chunk: int, rank: int = 0, ranks: int = 1) -> None:
+        self._arguments = (ids, max(lanes, ranks), chunk, rank, ranks)
 
     def __len__(self) -> int:
-        ids, lanes, chunk = self._arguments
+        ids, lanes, chunk, *_ = self._arguments
         return math.ceil(math.ceil((len(ids) - 1) / lanes) / chunk)
 
     def __iter__(self) -> Iterator[Batch]:

@@ -21,6 +21,8 @@ from charrnn.data import CharDataModule
 from charrnn.errors import RequestError, one_line, require_integer, require_number
 from charrnn.module import CharRNNModule
 from charrnn.network import CharRNN
+from charrnn.one_sum import OneSum
+from charrnn.ranks import Ranks
 from charrnn.recovery import Recovery
 from charrnn.resume import SafeCheckpointIO
 from charrnn.settings import plain
@@ -143,7 +145,9 @@ def build_callbacks(cfg: DictConfig) -> list[Callback]:
     return callbacks
 
 
-def build_trainer(cfg: DictConfig, data: CharDataModule, logger: Logger, callbacks: list[Any]) -> lightning.Trainer:
+def build_trainer(
+    cfg: DictConfig, data: CharDataModule, logger: Logger, callbacks: list[Any], ranks: Ranks
+) -> lightning.Trainer:
     """The Lightning Trainer, with the run's own parts; `RequestError` for what it or this machine cannot do."""
     settings = trainer_settings(cfg)
     own = {
@@ -152,7 +156,9 @@ def build_trainer(cfg: DictConfig, data: CharDataModule, logger: Logger, callbac
         "num_sanity_val_steps": 0,
         "logger": logger,
         "callbacks": callbacks,
-        "plugins": [SafeCheckpointIO()],
+        "plugins": [SafeCheckpointIO(), ranks.environment()],
+        "strategy": "auto" if ranks.size == 1 else OneSum(),
+        "use_distributed_sampler": False,  # the data know which lanes are whose
         "enable_checkpointing": False,  # `Checkpoints` writes them
         "enable_progress_bar": False,  # `Progress` shows one bar for the whole run instead of one per epoch
         "enable_model_summary": False,

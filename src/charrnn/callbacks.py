@@ -73,7 +73,7 @@ class Speed(Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        self.characters += batch.inputs_TB.numel()
+        self.characters += batch.characters
         if not pl_module.logs_now():
             return
         now = (self.characters, self.training.seconds)

@@ -43,6 +43,11 @@ class Checkpoints(Callback):
         self.saved_step: int | None = None
         self._before_batch: dict[str, Any] = {}
         self._optimizer_is_at_work = False
+        self.agreed = 0
+
+    def wish(self) -> int:
+        """To save now, after so many minutes."""
+        return int(time.monotonic() - self._saved_at >= self._seconds)
 
     @property
     def best(self) -> Path:
@@ -58,7 +63,7 @@ class Checkpoints(Callback):
 
     def due(self, trainer: lightning.Trainer) -> bool:
         """Whether the weights after this step are saved, so that they had better be good."""
-        return self.regular(trainer.global_step) or time.monotonic() - self._saved_at >= self._seconds
+        return self.regular(trainer.global_step) or bool(self.agreed)
 
     def regular(self, step: int) -> bool:
         """Whether the undisturbed run saves at this step too, and not only one that was stopped there."""
@@ -85,7 +90,7 @@ class Checkpoints(Callback):
         if not (self.folder / BEST).exists():
             return math.inf
         try:
-            best = checkpoint_file.read(self.folder / BEST)
+            best = checkpoint_file.read(self.folder / BEST)  # no process writes it before all have begun
         except RequestError as error:
             log.warning("%s", error)
             return self._best
@@ -132,12 +137,12 @@ class Checkpoints(Callback):
     def _write(self, trainer: lightning.Trainer, path: Path, keep: Path | None = None) -> bool:
         if trainer.logger is not None:
             trainer.logger.save()  # the curves on the disk reach at least as far as the checkpoint
-        try:
-            trainer.save_checkpoint(path, storage_options=keep)
-        except OSError as error:
-            log.warning("%s can't be written (%s); the older one stays and training goes on", path, error.strerror)
-            return False
-        return True
+        trainer.save_checkpoint(path, storage_options=keep)
+        writer: Any = trainer.strategy.checkpoint_io
+        trouble = trainer.strategy.broadcast(writer.trouble)
+        if trouble is not None:
+            log.warning("%s can't be written (%s); the older one stays and training goes on", path, trouble)
+        return trouble is None
 
     def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
         """Save the state after the last whole step, whatever the broken one had changed since."""
@@ -145,6 +150,8 @@ class Checkpoints(Callback):
             return
         if trainer.state.fn != TrainerFn.FITTING or not self._before_batch or self._optimizer_is_at_work:
             return  # half of the weights may be those of the next step
+        if trainer.world_size > 1:
+            return  # the other processes may be anywhere, and can't be asked for their states
         before = self._before_batch
         _loader(trainer).load_state_dict(before["loader"])
         pl_module.return_to(before["module"])

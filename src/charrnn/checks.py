@@ -25,8 +25,8 @@ TOP_LEVEL_KEYS = (
 OWN_TRAINER_KEYS = (
     "logger", "callbacks", "plugins", "default_root_dir", "enable_checkpointing", "enable_progress_bar",
     "enable_model_summary", "num_sanity_val_steps", "check_val_every_n_epoch", "fast_dev_run", "strategy",
-    "num_nodes", "barebones", "max_time", "min_steps", "min_epochs", "limit_train_batches", "limit_val_batches",
-    "overfit_batches",
+    "use_distributed_sampler", "barebones", "max_time", "min_steps", "min_epochs", "limit_train_batches",
+    "limit_val_batches", "overfit_batches",
 )  # fmt: skip
 PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-mixed", "64-true")
 
@@ -69,8 +69,6 @@ def run_length(max_steps: object, max_epochs: object, batches_per_epoch: int, tr
 def trainer_settings(cfg: DictConfig) -> dict[str, Any]:
     """The settings of the Trainer as it takes them; `RequestError` for those that a run can't have."""
     settings = plain(cfg.trainer)
-    if settings["devices"] != 1:
-        raise RequestError(f"trainer.devices must be 1, got {settings['devices']!r}; one process trains one network")
     require_choice("trainer.precision", settings["precision"], PRECISIONS)
     require_choice("trainer.gradient_clip_algorithm", settings["gradient_clip_algorithm"], ("norm", "value"))
     if settings["deterministic"] not in (True, False, "warn"):

@@ -29,7 +29,8 @@ CACHE_VERSION = 2  # of what is written; another one is not found
 class Corpus:
     """A text as ids, [n], and what is known of it: `sha256` is that of the text in UTF-8 (level=byte: the bytes).
 
-    `files`: name and bytes of what was read. `counts`: how often each symbol occurs, [V].
+    `files`: name and bytes of what was read. `counts`: how often each symbol occurs, [V]. `lasts`: it can be read
+    again, which a pipe can't.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Corpus:
     vocabulary: AnyVocabulary
     counts: list[int]
     sha256: str
+    lasts: bool
 
 
 def read_corpus(options: TextOptions, train_share: float = 1.0, vocabulary: AnyVocabulary | None = None) -> Corpus:
@@ -76,7 +78,8 @@ def read_corpus(options: TextOptions, train_share: float = 1.0, vocabulary: AnyV
             raise RequestError(f"{trouble}; make room there, or set XDG_CACHE_HOME to another folder") from error
     ids, note = found
     files = [(str(file), int(size)) for file, size in note["files"]]
-    return Corpus(name, files, ids, vocabulary_of(note["vocabulary"]), note["counts"], note["sha256"])
+    lasts = None not in prints
+    return Corpus(name, files, ids, vocabulary_of(note["vocabulary"]), note["counts"], note["sha256"], lasts)
 
 
 @contextmanager

@@ -44,7 +44,7 @@ class CharDataModule(lightning.LightningDataModule):
         t = require_number("test_fraction", test_fraction, 0.0, below=1.0)
         if v + t >= 1:
             raise RequestError(f"validation_fraction + test_fraction must stay below 1, got {v:g} + {t:g}")
-        seed = require_integer("seed", seed, minimum=0)
+        self._seed = require_integer("seed", seed, minimum=0)
         options = TextOptions(**text)
         train_share = 1 - v - t
         self.corpus = read_corpus(options, train_share)
@@ -60,11 +60,33 @@ class CharDataModule(lightning.LightningDataModule):
             "validation_fraction": v,
             "test_fraction": t,
         }
-        self._train_batches = (
-            StreamBatches(self.train_ids, batch_size, sequence_length)
-            if order == "stream"
-            else ShuffledBatches(CharDataset(self.train_ids, sequence_length), batch_size, seed)
-        )
+        self._ranks = 1
+        self.batches_per_epoch = len(self._batches_of(0))
+
+    def share(self, ranks: int) -> None:
+        """Let so many processes share every batch. Raises `RequestError` if they can't."""
+        if self.batch_size % ranks:
+            below, above = self.batch_size // ranks * ranks, -(-self.batch_size // ranks) * ranks
+            fits = " or ".join(f"data.batch_size={size}" for size in (below, above) if size)
+            raise RequestError(
+                f"data.batch_size={self.batch_size} is the number of all processes and can't be shared by {ranks}; "
+                f"take {fits}"
+            )
+        if ranks > 1 and not self.corpus.lasts:
+            raise RequestError(
+                f"{self.corpus.name} can be read once only, and {ranks} processes read it; save it as a file"
+            )
+        self._ranks = ranks
+
+    def _batches_of(self, rank: int) -> StreamBatches | ShuffledBatches:
+        share = (rank, self._ranks)
+        if self.order == "stream":
+            return StreamBatches(self.train_ids, self.batch_size, self.sequence_length, *share)
+        return ShuffledBatches(CharDataset(self.train_ids, self.sequence_length), self.batch_size, self._seed, *share)
+
+    @property
+    def _rank(self) -> int:
+        return 0 if self._ranks == 1 or self.trainer is None else self.trainer.global_rank
 
     def _check_sizes(self, validation_fraction: float, test_fraction: float) -> None:
         targets = len(self.train_ids) - 1
@@ -98,12 +120,8 @@ class CharDataModule(lightning.LightningDataModule):
         characters, _ = self.vocabulary.lengths(self.counts[part])
         return int(self.counts[part].sum()) / max(1, characters)
 
-    @property
-    def batches_per_epoch(self) -> int:
-        return len(self._train_batches)
-
     def train_dataloader(self) -> StreamBatches | ShuffledBatches:
-        return self._train_batches
+        return self._batches_of(self._rank)
 
     def val_dataloader(self) -> LaneBatches | list[Any]:
         if not len(self.validation_ids):
@@ -111,4 +129,4 @@ class CharDataModule(lightning.LightningDataModule):
         ids = self.validation_ids[:CURVE_SYMBOLS]
         # Each lane starts from a zero state, so a short text is not cut finer than training cuts it.
         lanes = max(1, min(self.batch_size, len(ids) // self.sequence_length))
-        return LaneBatches(ids, lanes, self.sequence_length)
+        return LaneBatches(ids, lanes, self.sequence_length, self._rank, self._ranks)

@@ -30,7 +30,7 @@ def diagnose(network: CharRNN, ids: Ids) -> dict[str, Any] | None:
         [_named("spectral radius of W_hh", layer, network), f"{weights.spectral_radius(weight_HH):.3f}"]
         for layer, weight_HH in enumerate(weights.recurrent_matrices(network))
     ]
-    inputs_TB, _, _ = read_sequences(ids, starts_B, STEPS, starts=True)
+    inputs_TB, *_ = read_sequences(ids, starts_B, STEPS, starts=True)
     exponent = flow.lyapunov_exponent(network, inputs_TB, settle=SETTLE)
     figures.append(["largest Lyapunov exponent, nats per character", f"{exponent:+.4f}"])
     gradient, contexts = _gradient(network, ids, starts_B), _memory(network, ids)
@@ -38,7 +38,7 @@ def diagnose(network: CharRNN, ids: Ids) -> dict[str, Any] | None:
 
 
 def _gradient(network: CharRNN, ids: Ids, starts_B: np.ndarray) -> dict[str, Any]:
-    inputs_TB, targets_TB, _ = read_sequences(ids, starts_B, LAGS, starts=True)
+    inputs_TB, targets_TB, *_ = read_sequences(ids, starts_B, LAGS, starts=True)
     lags = flow.lag_points(LAGS)
     norms_KL = flow.gradient_by_lag(network, inputs_TB, targets_TB[-1], lags).cpu().numpy()
     shares_KL = norms_KL / np.maximum(norms_KL[0], np.finfo(np.float32).tiny)

@@ -22,6 +22,11 @@ class StopOnSignal(Callback):
     def __init__(self, checkpoints: Checkpoints) -> None:
         self._checkpoints = checkpoints
         self._received: int | None = None
+        self.agreed = 0
+
+    def wish(self) -> int:
+        """To stop, because of this signal."""
+        return self._received or 0
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         # Here and not earlier: Lightning puts its own handlers in place first, and takes all away after the fit.
@@ -37,14 +42,14 @@ class StopOnSignal(Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self._received is not None and pl_module.made_a_step():
+        if self.agreed and pl_module.made_a_step():
             self._checkpoints.save(trainer)
-            raise Stopped(self._received)
+            raise Stopped(self.agreed)
 
     def on_validation_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, loader: int = 0
     ) -> None:
-        if self._received is not None:  # saved before the validation, which a resume repeats
+        if self._received is not None and trainer.world_size == 1:  # saved before the validation; a resume repeats it
             raise Stopped(self._received)
 
 

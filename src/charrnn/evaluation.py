@@ -90,7 +90,7 @@ def score_dynamic(network: CharRNN, ids: Ids, rate: float) -> Score:
     parameters = list(network.parameters())
     optimizer = torch.optim.SGD(parameters, lr=rate)
     nats, state_LBS = 0.0, network.initial_state(1)
-    for inputs_TB, targets_TB, _ in split_lanes(ids, 1, DYNAMIC_CHUNK):
+    for inputs_TB, targets_TB, *_ in split_lanes(ids, 1, DYNAMIC_CHUNK):
         logits_TBV, state_LBS = network.unroll(inputs_TB.to(network.output_bias.device), state_LBS.detach())
         summed = summed_nats(logits_TBV.flatten(0, 1), targets_TB.to(logits_TBV.device).flatten())
         nats += summed.item()
@@ -119,7 +119,7 @@ def _score(network: CharRNN, batches: Iterable[Batch]) -> Score:
     nats, characters = 0.0, 0
     state_LBS = torch.empty(0)
     with evaluating(network):
-        for inputs_TB, targets_TB, starts in batches:
+        for inputs_TB, targets_TB, starts, *_ in batches:
             if starts:
                 state_LBS = network.initial_state(inputs_TB.shape[1])
             logits_TBV, state_LBS = network.unroll(inputs_TB.to(device), state_LBS)

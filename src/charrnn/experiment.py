@@ -2,43 +2,33 @@
 
 import logging
 import math
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-import lightning
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from charrnn import checkpoint_file
-from charrnn.building import (
-    build,
-    build_callbacks,
-    build_checkpoints,
-    build_module,
-    build_optimizer,
-    build_recovery,
-    build_trainer,
-)
-from charrnn.callbacks import Curves, Progress, Samples, Speed
+from charrnn.building import build_optimizer
+from charrnn.callbacks import Progress, Samples, Speed
 from charrnn.checkpoints import LAST, PREVIOUS
-from charrnn.checks import check_keys, run_length
+from charrnn.checks import check_keys
 from charrnn.copies import Copies
 from charrnn.data import CharDataModule
-from charrnn.ending import AskJudge, Judge, StopOnSignal
+from charrnn.ending import AskJudge, Judge
 from charrnn.errors import Pruned, RequestError, Stopped, one_line, signals_raise_stopped
 from charrnn.evaluation import in_text, score_carried
-from charrnn.module import CharRNNModule
 from charrnn.network import CharRNN, network_weights
 from charrnn.preview import report_text, seconds_per_step
-from charrnn.process import prepare_process
-from charrnn.report import fix_kernel, report_end, report_start, report_stop, shown
-from charrnn.resume import checkpoints_to_go_on_from, choose, refuse_used_folder, require_fitting, take_weights
+from charrnn.ranks import Ranks, find_ranks, helped
+from charrnn.report import report_end, report_start, report_stop, shown
+from charrnn.resume import refuse_used_folder
 from charrnn.run_logger import RunLogger
 from charrnn.runs import locked, read_summary, write_settings, write_summary
-from charrnn.settings import plain
+from charrnn.training import assemble, follow, prepare
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +48,10 @@ def run(cfg: DictConfig, folder: Path | None = None, judge: Judge | None = None)
     """
     named = folder is not None or _folder_is_named()
     folder = folder or Path(HydraConfig.get().runtime.output_dir)
+    if _rank(cfg) > 0:
+        for _ in follow(cfg, folder, named, _ranks(cfg)):
+            log.debug("ready")
+        return math.nan
     with locked(folder):
         refuse_used_folder(cfg.get("resume_from"), folder)
         before = read_summary(folder) if (folder / "summary.json").exists() else None
@@ -66,7 +60,8 @@ def run(cfg: DictConfig, folder: Path | None = None, judge: Judge | None = None)
         summary: dict[str, Any] = dict.fromkeys(SUMMARY_KEYS)
         try:
             with signals_raise_stopped():
-                bits_per_char = _run(cfg, folder, named, summary, judge)
+                check_keys(cfg)
+                bits_per_char = _run(cfg, folder, named, _ranks(cfg), summary, judge)
             summary["status"] = "finished"
             if cfg.dry_run and before is not None:
                 summary = before
@@ -98,49 +93,42 @@ def _folder_is_named() -> bool:
     return any(override.split("=")[0] == key for override in hydra.overrides.hydra)
 
 
-def _run(cfg: DictConfig, folder: Path, named: bool, summary: dict[str, Any], judge: Judge | None) -> float:
-    check_keys(cfg)
-    checkpoints_folder = folder / "checkpoints"
-    found = checkpoints_to_go_on_from(cfg.resume_from, checkpoints_folder, named)
-    chosen_before = found[0][1]["charrnn"]["run"] if found else {}
-    threads = chosen_before.get("threads", "auto") if cfg.threads == "auto" else cfg.threads
-    summary["seed"], summary["threads"] = prepare_process(cfg.seed, threads)
+def _ranks(cfg: DictConfig) -> Ranks:
+    return find_ranks(cfg.trainer.devices, cfg.trainer.num_nodes)
 
-    data: CharDataModule = build(cfg, "data")
-    summary["corpus_sha256"], summary["vocabulary_size"] = data.corpus.sha256, len(data.vocabulary)
-    network: CharRNN = build(cfg, "model", vocabulary_size=len(data.vocabulary))
-    summary["parameters"] = network.parameter_count()
-    steps = run_length(cfg.trainer.max_steps, cfg.trainer.max_epochs, data.batches_per_epoch, cfg.trainer)
-    if found:
-        require_fitting(*found[0], plain(cfg), data)
-    over = read_summary(folder)
-    if found and over["status"] == "finished" and over["steps"] >= steps and cfg.resume_from == "last":
-        log.info("the run in %s has finished its %s steps; nothing to do", shown(folder), f"{over['steps']:,}")
-        summary.update(over)
-        return _number(over["val_bits_per_char"])
-    start = choose(found, steps, own=cfg.resume_from == "last")
-    if start.step == 0 and cfg.init_from is not None:
-        take_weights(cfg.init_from, network, data)
 
-    checkpoints = build_checkpoints(cfg, checkpoints_folder, steps)
-    recovery = build_recovery(cfg, checkpoints)
+def _rank(cfg: DictConfig) -> int:
+    """Of this process, among those that Slurm or torchrun has started for this run; a wrong request is heard later."""
+    with suppress(RequestError, OmegaConfBaseException):
+        return _ranks(cfg).rank
+    return 0
+
+
+def _run(
+    cfg: DictConfig, folder: Path, named: bool, ranks: Ranks, summary: dict[str, Any], judge: Judge | None
+) -> float:
+    ready = prepare(cfg, folder, named, ranks, summary)
+    data, network, start = ready.data, ready.network, ready.start
+    if ready.over is not None:
+        log.info("the run in %s has finished its %s steps; nothing to do", shown(folder), f"{ready.over['steps']:,}")
+        summary.update(ready.over)
+        return _number(ready.over["val_bits_per_char"])
     # Points from there on are written again.
     purge = start.step if any(folder.glob("events.out.*")) and not start.trained else None
     logger = RunLogger(folder, name="", version="", default_hp_metric=False, flush_secs=10, purge_step=purge)
     with closing(logger):
-        speed, samples, progress = Speed(), Samples(folder, summary["seed"]), Progress(steps, log.info)
-        # In this order: what is written of a step, then the checkpoint that knows it, then the end.
-        copies = Copies(samples, data.train_ids)
-        own = [recovery, Curves(), samples, copies, speed, progress, checkpoints, StopOnSignal(checkpoints)]
-        own += [AskJudge(judge, steps)] if judge is not None else []
-        trainer = build_trainer(cfg, data, logger, [*build_callbacks(cfg), *own])
-        kernel, why = fix_kernel(network, trainer, data.batch_size, chosen_before.get("kernel"))
-        summary["kernel"] = kernel
-        module = build_module(cfg, data, network, steps, {"kernel": kernel, "threads": summary["threads"]})
+        speed, samples, progress = Speed(), Samples(folder, summary["seed"]), Progress(ready.steps, log.info)
+        watching = [samples, Copies(samples, data.train_ids), speed, progress]
+        training = assemble(cfg, ready, folder, ranks, logger, watching)
+        trainer, checkpoints = training.trainer, training.checkpoints
+        if judge is not None:
+            trainer.callbacks.append(AskJudge(judge, ready.steps))  # last: after best.ckpt
+        summary["kernel"] = training.kernel
         references = report_text(data)
-        device = trainer.strategy.root_device
-        step_seconds = seconds_per_step(network, data, build_optimizer(cfg, network), device, trainer.precision)
-        report_start(cfg, data, network, trainer, f"{kernel}, {why}", steps, step_seconds)
+        optimizer, device = build_optimizer(cfg, network), trainer.strategy.root_device
+        lanes = data.batch_size // ranks.size
+        step_seconds = seconds_per_step(network, data, lanes, optimizer, device, trainer.precision)
+        report_start(cfg, data, network, trainer, f"{training.kernel}, {training.why}", ready.steps, step_seconds)
         if cfg.dry_run:
             summary.update(steps=0, reason="dry_run=true: nothing was trained")
             log.info("dry run   nothing was trained")
@@ -152,14 +140,15 @@ def _run(cfg: DictConfig, folder: Path, named: bool, summary: dict[str, Any], ju
         write_summary(folder, {**summary, "status": "interrupted", "reason": "still running, or killed"})
         try:
             if start.trained:  # and killed before it was scored
-                speed.load_state_dict(found[0][1]["callbacks"]["Speed"])
-                checkpoints.saved_step = steps
+                speed.load_state_dict(ready.found[0][1]["callbacks"]["Speed"])
+                checkpoints.saved_step = ready.steps
             else:
-                logger.draw_references(references, steps, start.step)
-                _fit(trainer, module, data, start.path)
+                logger.draw_references(references, ready.steps, start.step)
+                with helped(ranks, summary["threads"], follow, cfg, folder, named):
+                    training.fit(data, start.path)
         except (Stopped, Pruned):
             if checkpoints.saved_step:
-                summary["checkpoint"] = str((checkpoints_folder / LAST).absolute())
+                summary["checkpoint"] = str((checkpoints.folder / LAST).absolute())
             raise
         finally:
             summary["steps"] = trainer.global_step if checkpoints.saved_step is None else checkpoints.saved_step
@@ -174,15 +163,8 @@ def _run(cfg: DictConfig, folder: Path, named: bool, summary: dict[str, Any], ju
             summary["best_step"] = summary["steps"] = trainer.global_step
         _measure(network, data, summary)
         logger.log_outcome(cfg, summary)
-        report_end(folder, summary, samples.write(trainer, module, summary["best_step"]))
+        report_end(folder, summary, samples.write(trainer, training.module, summary["best_step"]))
     return _number(summary["val_bits_per_char"])
-
-
-def _fit(trainer: lightning.Trainer, module: CharRNNModule, data: CharDataModule, checkpoint: Path | None) -> None:
-    try:
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
-    except MisconfigurationException as error:  # some settings meet only when Lightning sees the data
-        raise RequestError(f"trainer: these settings can't be used: {error}") from error
 
 
 def _number(bits_per_char: float | None) -> float:

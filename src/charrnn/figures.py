@@ -3,7 +3,7 @@
 P parameters.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ class TrainingFigures:
     """The loss of every batch, and after every step the norm of every parameter's gradient, [P]."""
 
     def __init__(self) -> None:
+        self._shared = 0  # of the losses are those of all processes
         self._losses: list[tuple[int, int, Tensor]] = []  # step, symbols, nats per symbol
         self._norms: list[tuple[int, Tensor]] = []  # step, norms
 
@@ -25,6 +26,14 @@ class TrainingFigures:
 
     def add_norms(self, step: int, norms_P: Tensor) -> None:
         self._norms.append((step, norms_P))
+
+    def share(self, mean: Callable[[Tensor], Tensor]) -> None:
+        """Make the losses those of all processes; `mean` is over these, of a tensor. All of them call it together."""
+        if len(self._losses) > self._shared:
+            means = mean(torch.stack([nats for _, _, nats in self._losses[self._shared :]]))
+            own = self._losses[self._shared :]
+            self._losses[self._shared :] = [(step, n, nats) for (step, n, _), nats in zip(own, means, strict=True)]
+        self._shared = len(self._losses)
 
     def trouble(self, names: Sequence[str], *, look_at_gradients: bool) -> str | None:
         """The first loss or gradient that is no finite number, with its step; `names` are those of the parameters."""
@@ -57,6 +66,7 @@ class TrainingFigures:
 
     def clear(self) -> None:
         """Begin anew."""
+        self._shared = 0
         self._losses.clear()
         self._norms.clear()
 
@@ -67,6 +77,7 @@ class TrainingFigures:
     def cut(self, mark: tuple[int, int]) -> None:
         """Forget what came after the mark."""
         losses, norms = mark
+        self._shared = min(self._shared, losses)
         del self._losses[losses:], self._norms[norms:]
 
     def state_dict(self) -> dict[str, Any]:
@@ -81,5 +92,6 @@ class TrainingFigures:
         """Put back what `state_dict` gave after `last_step`; there is one entry of norms for each step up to it."""
         figures = zip(state["losses_of"], state["losses"], strict=True)
         self._losses = [(step, symbols, nats.to(device)) for (symbols, step), nats in figures]
+        self._shared = len(self._losses)
         norms = state["gradient_norms"]
         self._norms = [(last_step - len(norms) + 1 + i, norms_P.to(device)) for i, norms_P in enumerate(norms)]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from charrnn import checkpoint_file, randomness
+from charrnn import checkpoint_file, randomness, ranks
 from charrnn.batches import IGNORED, Batch
 from charrnn.evaluation import summed_nats
 from charrnn.figures import TrainingFigures
@@ -76,6 +76,10 @@ class CharRNNModule(lightning.LightningModule):
         if self._written["step"] == self.global_step and self.logger is not None:
             self.logger.log_metrics(self._written["figures"], step=self.global_step)
 
+    def on_fit_start(self) -> None:
+        if self.trainer.global_rank:  # each process drops out other units
+            torch.manual_seed(torch.initial_seed() + self.trainer.global_rank)
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         self._step_before = self.global_step
         if self._random is not None:  # not earlier: what Lightning does at the start may draw from the generators
@@ -85,7 +89,9 @@ class CharRNNModule(lightning.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         logits, self._train_state_LBS = self._unroll(batch, self._train_state_LBS)
         loss = nn.functional.cross_entropy(logits, batch.targets_TB.flatten())
-        self.figures.add_loss(self.global_step + 1, batch.targets_TB.numel(), loss)
+        if batch.weight != 1:  # the gradient is the mean over the processes
+            loss = loss * batch.weight
+        self.figures.add_loss(self.global_step + 1, batch.characters, loss)
         return loss
 
     def configure_gradient_clipping(
@@ -114,15 +120,25 @@ class CharRNNModule(lightning.LightningModule):
 
     def trouble(self) -> str | None:
         """What is not a finite number among the losses and gradients since the last figures, and since which step."""
+        self._share_figures()
         names = [name for name, parameter in self.network.named_parameters() if parameter.requires_grad]
         # With 16-mixed the scaler tries gradients that are too large, and drops them.
         return self.figures.trouble(names, look_at_gradients=self.trainer.precision != "16-mixed")
+
+    def training_loss(self) -> float:
+        """Nats per symbol of all batches since the last figures, over all processes."""
+        self._share_figures()
+        return self.figures.mean()
+
+    def _share_figures(self) -> None:
+        if self.trainer.world_size > 1:
+            self.figures.share(lambda losses: self.trainer.strategy.reduce(losses, reduce_op="mean"))
 
     def write_training_figures(self) -> None:
         """Write the figures since they were written last. Every n steps: it costs as much as a small network's step."""
         if not len(self.figures):  # a recovery has just thrown them away
             return
-        nats = self.figures.mean() * self._symbols_per_character["train"]
+        nats = self.training_loss() * self._symbols_per_character["train"]
         norm = self.figures.gradient_norm()
         self.figures.clear()
         self.write_metrics(
@@ -163,8 +179,10 @@ class CharRNNModule(lightning.LightningModule):
         self._validation_nats.append((nats, int((batch.targets_TB != IGNORED).sum())))
 
     def on_validation_epoch_end(self) -> None:
-        nats = torch.stack([nats for nats, _ in self._validation_nats]).sum().item()
         symbols = sum(symbols for _, symbols in self._validation_nats)
+        own = torch.stack([nats for nats, _ in self._validation_nats]).sum()
+        total = self.trainer.strategy.reduce(torch.stack([own, own.new_tensor(symbols)]), reduce_op="sum")
+        nats, symbols = total.tolist()
         value = nats / symbols * self._symbols_per_character["validation"]
         self._validation_nats.clear()
         self.log(VALIDATION, value, logger=False)  # for the checkpoint callback
@@ -183,22 +201,34 @@ class CharRNNModule(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        generators = ranks.gather(randomness.current())
         checkpoint["charrnn"] = {
             "format": checkpoint_file.FORMAT,
             "network": self.network.settings,
             "vocabulary": self.vocabulary.settings,
-            "train_state": self._train_state_LBS,
+            "train_state": self._all_lanes(),
             **self.figures.state_dict(),
             "written": self._written,
-            "random": randomness.current(),
+            "random": generators[0],
+            "random_of_others": generators[1:],
             **self._about,
         }
+
+    def _all_lanes(self) -> Tensor | None:
+        """The state of the lanes of all processes, [L, B, S]."""
+        states = ranks.gather(None if self._train_state_LBS is None else self._train_state_LBS.cpu())
+        return None if states[0] is None else torch.cat(states, dim=1)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         about = checkpoint["charrnn"]
         # Lightning turns the module into a `-true` precision after it has loaded the weights, which would round them.
         self.network.to(next(iter(network_weights(checkpoint).values())).dtype)
         state_LBS = about["train_state"]
-        self._train_state_LBS = None if state_LBS is None else state_LBS.to(self.device)
+        if state_LBS is not None:
+            own_LBS = state_LBS.tensor_split(self.trainer.world_size, dim=1)[self.trainer.global_rank]
+            self._train_state_LBS = own_LBS.to(self.device)
         self.figures.load_state_dict(about, checkpoint["global_step"], self.device)
-        self._written, self._random = about["written"], about["random"]
+        self._written = about["written"]
+        generators = [about["random"], *about.get("random_of_others", [])]
+        if self.trainer.global_rank < len(generators):  # else there are more processes than before
+            self._random = generators[self.trainer.global_rank]

@@ -87,6 +87,7 @@ def _report_symbols(data: CharDataModule) -> None:
 def seconds_per_step(
     network: CharRNN,
     data: CharDataModule,
+    lanes: int,
     make_optimizer: Callable[[list[nn.Parameter]], Optimizer],
     device: torch.device,
     precision: str,
@@ -97,13 +98,13 @@ def seconds_per_step(
     with torch.random.fork_rng(devices):
         network = copy.deepcopy(network).to(device, dtype if precision.endswith("true") else None)
         optimizer = make_optimizer(list(network.parameters()))
-        starts_B = np.arange(data.batch_size, dtype=np.int64) * data.sequence_length
+        starts_B = np.arange(lanes, dtype=np.int64) * data.sequence_length
         seconds = []
         for _ in range(1 + TIMED_STEPS):  # the first pays for memory
             start = time.perf_counter()
-            inputs_TB, targets_TB, _ = read_sequences(data.train_ids, starts_B, data.sequence_length, starts=True)
+            inputs_TB, targets_TB, *_ = read_sequences(data.train_ids, starts_B, data.sequence_length, starts=True)
             with torch.autocast(device.type, dtype, enabled=precision.endswith("mixed")):
-                logits, _ = network.unroll(inputs_TB.to(device), network.initial_state(data.batch_size))
+                logits, _ = network.unroll(inputs_TB.to(device), network.initial_state(lanes))
                 loss = nn.functional.cross_entropy(logits.flatten(0, 1), targets_TB.to(device).flatten())
             optimizer.zero_grad()
             loss.backward()

@@ -16,6 +16,7 @@ NOT_FOR_USERS = (
     "The number of training batches",
     "The dirpath has changed",
     "Be aware that when using `ckpt_path`",
+    "It is recommended to use `self.log",  # with sync_dist; the figure is that of all processes already
 )
 
 
@@ -33,15 +34,18 @@ class ScreenHandler(logging.StreamHandler):
             super().handleError(record)
 
 
-def prepare_process(seed: object, threads: object) -> tuple[int, int]:
-    """Set generators, threads, precision and who may write to the screen; return seed and threads, checked."""
+def prepare_process(seed: object, threads: object, processes: int = 1) -> tuple[int, int]:
+    """Set generators, threads, precision and who may write to the screen; return seed and threads, checked.
+
+    So many `processes` of this machine do the same.
+    """
     import lightning  # only here: `set_before_torch` comes first
     import torch
 
     seed = require_integer("seed", seed, minimum=0)
     if seed >= 2**32:
         raise RequestError(f"seed must be below 2**32, got {seed}")
-    threads = default_threads() if threads == "auto" else require_integer("threads", threads)
+    threads = default_threads(processes) if threads == "auto" else require_integer("threads", threads)
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):  # its own handlers keep its words out of ours
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True

@@ -53,7 +53,7 @@ class Recovery(Callback):
             return
         trouble = pl_module.trouble()
         if trouble is None and pl_module.logs_now():
-            trouble = self._watch(pl_module.figures.mean(), math.log(len(pl_module.vocabulary)), trainer.global_step)
+            trouble = self._watch(pl_module.training_loss(), math.log(len(pl_module.vocabulary)), trainer.global_step)
         if trouble is not None:
             self._go_back(trainer, pl_module, trouble)
         self._checkpoints.suspended = self._high > 0
@@ -85,7 +85,7 @@ class Recovery(Callback):
         )
 
     def _go_back(self, trainer: lightning.Trainer, module: CharRNNModule, trouble: str) -> None:
-        checkpoint = self._last_good()
+        checkpoint = trainer.strategy.broadcast(self._last_good())  # one for all processes
         if self._used >= self._retries or checkpoint is None:
             times = f" after {self._used} recoveries" if self._used else ""
             raise RunFailed(f"{trouble}{times}; begin anew with a lower optimizer.lr")

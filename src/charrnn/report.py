@@ -56,7 +56,9 @@ def report_start(
     settings = network.settings
     layers = "1 layer" if settings["layers"] == 1 else f"{settings['layers']} layers"
     batches = data.batches_per_epoch
-    log.info("device    %s, %d threads, precision %s", device, torch.get_num_threads(), trainer.precision)
+    processes = f" in each of {trainer.world_size} processes" if trainer.world_size > 1 else ""
+    threads = torch.get_num_threads()
+    log.info("device    %s, %d threads%s, precision %s", device, threads, processes, trainer.precision)
     log.info(
         "network   %s of %s (%s, %s): %s parameters; kernel %s",
         layers, settings["hidden"], settings["cell"], settings.get("activation", "gates"),
@@ -72,7 +74,7 @@ def report_start(
         log.info(
             "note      %s epochs are many: watch the validation figure, or take a smaller network", f"{epochs:,.0f}"
         )
-    if torch.get_num_threads() > (os.cpu_count() or 1):
+    if threads > (os.cpu_count() or 1):
         log.warning("threads=%d is more than this machine's %s processors: much slower", cfg.threads, os.cpu_count())
     if device.type == "cpu" and dtype == torch.bfloat16 and data.batch_size < BFLOAT16_FROM_LANES:
         log.info("note      bfloat16 does not pay on a CPU below data.batch_size=%d", BFLOAT16_FROM_LANES)

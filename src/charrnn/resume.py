@@ -29,10 +29,19 @@ FREE = ("model.kernel", "optimizer.fused")  # how it is computed, not what
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
-    """Whole files only, on the disk before they get their name; nothing in a file is ever executed."""
+    """Whole files only, on the disk before they get their name; nothing in a file is ever executed.
+
+    `trouble` says why the last one could not be written. It is not raised: other processes wait for this one.
+    """
+
+    trouble: str | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        checkpoint_file.write(checkpoint, Path(path), keep=storage_options)
+        try:
+            checkpoint_file.write(checkpoint, Path(path), keep=storage_options)
+            self.trouble = None
+        except OSError as error:
+            self.trouble = error.strerror or str(error)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         return checkpoint_file.read(Path(path))

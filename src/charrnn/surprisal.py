@@ -88,7 +88,7 @@ def _read(network: CharRNN, ids: Ids, part: slice, lanes: int, found: Surprisal)
         array[part].reshape(*bits_BT.shape, -1) for array in (found.guesses_NK, found.probabilities_NK)
     )
     read = 0
-    for inputs_TB, targets_TB, _ in split_lanes(ids[part.start : part.stop + 1], lanes, CHUNK):
+    for inputs_TB, targets_TB, *_ in split_lanes(ids[part.start : part.stop + 1], lanes, CHUNK):
         logits_TBV, state_LBS = network.unroll(inputs_TB.to(device), state_LBS)
         logs_TBV = logits_TBV.to(torch.promote_types(logits_TBV.dtype, torch.float32)).log_softmax(-1)
         best = logs_TBV.topk(guesses_BTK.shape[-1])

@@ -45,6 +45,8 @@ def make_request(folder: Path, overrides: Sequence[str], name: str, trials: int)
         _try_to_compose(overrides, search.space)
     except RequestError as error:
         raise RequestError(f"{name}: {error}") from error
+    if cfg.trainer.devices != 1:
+        raise RequestError(f"a search trains each trial on one device, got trainer.devices={cfg.trainer.devices}")
     start = {key: present_value(cfg, key) for key in search.space}
     every = require_integer("trainer.val_check_interval", cfg.trainer.val_check_interval)
     return Request(folder, tuple(overrides), search, start, trials, every)

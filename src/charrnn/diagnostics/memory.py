@@ -68,7 +68,7 @@ def largest_answer(loss: LossByContext) -> int:
 
 def _nats(network: CharRNN, ids: Ids, starts_B: NDArray[np.int64], steps: int) -> NDArray[np.floating]:
     """The surprisal of every target of the lanes that start there from a zero state, [T, B]."""
-    inputs_TB, targets_TB, _ = read_sequences(ids, starts_B, steps, starts=True)
+    inputs_TB, targets_TB, *_ = read_sequences(ids, starts_B, steps, starts=True)
     state_LBS = network.initial_state(len(starts_B))
     pieces: list[Tensor] = []
     with torch.no_grad():

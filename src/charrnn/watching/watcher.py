@@ -45,9 +45,8 @@ class Subject(NamedTuple):
         """So many characters (fewer if the text is shorter) from places spread evenly over the text."""
         steps = min(steps, len(self.ids) - 1)
         starts_B = np.linspace(0, len(self.ids) - 1 - steps, lanes).astype(np.int64)
-        inputs_TB, targets_TB, starts = read_sequences(self.ids, starts_B, steps, starts=True)
-        device = self.network.output_bias.device
-        return Batch(inputs_TB.to(device), targets_TB.to(device), starts)
+        batch, device = read_sequences(self.ids, starts_B, steps, starts=True), self.network.output_bias.device
+        return batch._replace(inputs_TB=batch.inputs_TB.to(device), targets_TB=batch.targets_TB.to(device))
 
 
 class Watcher(Callback):

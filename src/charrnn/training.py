@@ -1,0 +1,128 @@
+"""What every process that trains a network does: read the text, build the parts, fit."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig
+
+from charrnn.agreement import Agreement
+from charrnn.building import (
+    build,
+    build_callbacks,
+    build_checkpoints,
+    build_module,
+    build_recovery,
+    build_trainer,
+)
+from charrnn.callbacks import Curves
+from charrnn.checkpoints import Checkpoints
+from charrnn.checks import run_length
+from charrnn.data import CharDataModule
+from charrnn.ending import StopOnSignal
+from charrnn.errors import RequestError
+from charrnn.module import CharRNNModule
+from charrnn.network import CharRNN
+from charrnn.process import prepare_process
+from charrnn.ranks import Ranks
+from charrnn.report import fix_kernel
+from charrnn.resume import Start, checkpoints_to_go_on_from, choose, require_fitting, take_weights
+from charrnn.run_logger import RunLogger
+from charrnn.runs import read_summary
+from charrnn.settings import plain
+from charrnn.watching.watcher import Watcher
+
+
+@dataclass
+class Preparation:
+    """What is known of a run before anything is trained.
+
+    `found`: the checkpoints it may go on from. `chosen`: kernel and threads of the run that goes on. `over`: the
+    summary of a run that has made all its steps and has nothing left to do.
+    """
+
+    data: CharDataModule
+    network: CharRNN
+    steps: int
+    threads: int
+    found: list[tuple[Path, dict[str, Any]]]
+    chosen: dict[str, Any]
+    start: Start
+    over: dict[str, Any] | None
+
+
+def prepare(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks, summary: dict[str, Any]) -> Preparation:
+    """Read the text, make the network, find where to begin; `summary` gets what is known of them."""
+    if ranks.starter is not None and not named:
+        raise RequestError(f"{ranks.starter} has started {ranks.size} processes; name their folder with hydra.run.dir")
+    found = checkpoints_to_go_on_from(cfg.resume_from, folder / "checkpoints", named)
+    chosen = found[0][1]["charrnn"]["run"] if found else {}
+    threads = chosen.get("threads", "auto") if cfg.threads == "auto" else cfg.threads
+    summary["seed"], summary["threads"] = prepare_process(cfg.seed, threads, ranks.here)
+
+    data: CharDataModule = build(cfg, "data")
+    data.share(ranks.size)
+    summary["corpus_sha256"], summary["vocabulary_size"] = data.corpus.sha256, len(data.vocabulary)
+    network: CharRNN = build(cfg, "model", vocabulary_size=len(data.vocabulary))
+    summary["parameters"] = network.parameter_count()
+    steps = run_length(cfg.trainer.max_steps, cfg.trainer.max_epochs, data.batches_per_epoch, cfg.trainer)
+    if found:
+        require_fitting(*found[0], plain(cfg), data)
+    before = read_summary(folder)
+    all_made = found and cfg.resume_from == "last" and before["status"] == "finished" and before["steps"] >= steps
+    over = before if all_made else None
+    start = Start(None, 0) if over else choose(found, steps, own=cfg.resume_from == "last")
+    if not over and start.step == 0 and cfg.init_from is not None:
+        take_weights(cfg.init_from, network, data)
+    return Preparation(data, network, steps, summary["threads"], found, chosen, start, over)
+
+
+@dataclass
+class Training:
+    """The parts that train the network; `kernel` computes its recurrence, for the reason `why`."""
+
+    trainer: lightning.Trainer
+    module: CharRNNModule
+    checkpoints: Checkpoints
+    kernel: str
+    why: str
+
+    def fit(self, data: CharDataModule, checkpoint: Path | None) -> None:
+        """Train, from the checkpoint on if there is one. Raises `RequestError` for settings that do not go together."""
+        try:
+            self.trainer.fit(self.module, datamodule=data, ckpt_path=checkpoint)
+        except MisconfigurationException as error:  # some settings meet only when Lightning sees the data
+            raise RequestError(f"trainer: these settings can't be used: {error}") from error
+
+
+def assemble(
+    cfg: DictConfig, ready: Preparation, folder: Path, ranks: Ranks, logger: Logger, watching: list[Callback]
+) -> Training:
+    """Build the parts; `watching` are the callbacks that only the first process has."""
+    checkpoints = build_checkpoints(cfg, folder / "checkpoints", ready.steps)
+    recovery, stop = build_recovery(cfg, checkpoints), StopOnSignal(checkpoints)
+    # In this order: what is written of a step, then the checkpoint that knows it, then the end.
+    own = [Agreement(checkpoints, stop), recovery, Curves(), *watching, checkpoints, stop]
+    asked = [callback for callback in build_callbacks(cfg) if ranks.rank == 0 or not isinstance(callback, Watcher)]
+    trainer = build_trainer(cfg, ready.data, logger, [*asked, *own], ranks)
+    lanes = ready.data.batch_size // ranks.size
+    kernel, why = fix_kernel(ready.network, trainer, lanes, ready.chosen.get("kernel"))
+    module = build_module(cfg, ready.data, ready.network, ready.steps, {"kernel": kernel, "threads": ready.threads})
+    return Training(trainer, module, checkpoints, kernel, why)
+
+
+def follow(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks) -> Iterator[None]:
+    """Train along with the first process, which alone writes and speaks; yields when ready to meet the others."""
+    logging.disable(logging.WARNING)
+    ready = prepare(cfg, folder, named, ranks, {})
+    if ready.over is None and not ready.start.trained:
+        logger = RunLogger(folder, name="", version="", default_hp_metric=False)
+        training = assemble(cfg, ready, folder, ranks, logger, [])
+        yield
+        training.fit(ready.data, ready.start.path)
