@@ -122,7 +122,7 @@ def _run(
         training = assemble(cfg, ready, folder, ranks, logger, watching)
         trainer, checkpoints = training.trainer, training.checkpoints
         if judge is not None:
-            trainer.callbacks.append(AskJudge(judge, ready.steps))  # last: after best.ckpt
+            trainer.callbacks.append(AskJudge(judge, ready.steps))  # type: ignore[attr-defined]  # last: after best.ckpt
         summary["kernel"] = training.kernel
         references = report_text(data)
         optimizer, device = build_optimizer(cfg, network), trainer.strategy.root_device
