@@ -48,6 +48,27 @@ def test_signals_raise_stopped_within_the_block_only(signum: int) -> None:
     assert signal.getsignal(signum) is before
 
 
+def test_a_signal_is_told_from_what_a_library_makes_of_it() -> None:
+    def library() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            raise AttributeError("half of it was done")
+
+    with pytest.raises(Stopped, match="SIGTERM"), errors.signals_raise_stopped():
+        library()
+    with pytest.raises(AttributeError), errors.signals_raise_stopped():
+        raise AttributeError("a fault of its own")
+
+
+def test_signals_may_be_noted_and_disturb_nothing() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with errors.signals_noted() as received:
+        os.kill(os.getpid(), signal.SIGINT)
+    assert received == [signal.SIGINT]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 @pytest.mark.parametrize("value", [0, -1, 1.0, "3", None, True, math.nan])
 def test_what_is_no_positive_integer(value: Any) -> None:
     with pytest.raises(RequestError, match="n must be a positive integer, got"):
