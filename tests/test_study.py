@@ -178,7 +178,7 @@ def test_a_space_that_is_used_up_ends_the_study(tmp_path: Path) -> None:
 
 def test_what_a_study_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Study(request(tmp_path / "one"))
-    with pytest.raises(RequestError, match="was begun with another overrides: seed=2; go on with the same"):
+    with pytest.raises(RequestError, match="was begun with the settings seed=2; go on with the same"):
         Study(request(tmp_path / "one", overrides=("seed=3",)))
     with pytest.raises(RequestError, match="holds no study, and is not empty"):
         Study(request(tmp_path))

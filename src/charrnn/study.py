@@ -62,9 +62,9 @@ class Study:
             return
         for part, value in described.items():
             if before[part] != value:
-                was = " ".join(before[part]) if part == "overrides" else before[part]
+                was = " ".join(before[part]) or "as they are" if part == "settings" else before[part]
                 raise RequestError(
-                    f"the study in {self._request.folder} was begun with another {part}: {was}; "
+                    f"the study in {self._request.folder} was begun with the {part} {was}; "
                     "go on with the same, or name another --folder"
                 )
 

@@ -32,7 +32,7 @@ class Request:
     def described(self) -> dict[str, Any]:
         """What must stay the same when the study goes on, as plain values."""
         space = {key: asdict(dimension) for key, dimension in self.search.space.items()}
-        described = {"overrides": self.overrides, "space": space, "sampler": self.search.sampler}
+        described = {"settings": self.overrides, "space": space, "sampler": self.search.sampler}
         return json.loads(json.dumps(described))  # type: ignore[no-any-return]  # lists, as they are read back
 
 
