@@ -24,7 +24,12 @@ def composed(*overrides: str) -> DictConfig:
 
 
 def test_every_group_has_its_folder() -> None:
-    assert {path.name for path in (ROOT / "conf").iterdir() if path.is_dir()} == {*GROUPS, "experiment", "hydra"}
+    assert {path.name for path in (ROOT / "conf").iterdir() if path.is_dir()} == {
+        *GROUPS,
+        "experiment",
+        "hydra",
+        "search",
+    }
     assert set(composed()) == set(checks.TOP_LEVEL_KEYS)
 
 

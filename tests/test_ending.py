@@ -8,8 +8,9 @@ import pytest
 from charrnn import agreement, callbacks, experiment
 from charrnn.checkpoint_file import read
 from charrnn.checkpoints import Checkpoints
-from charrnn.errors import STOPPING, Stopped
+from charrnn.errors import Stopped
 from charrnn.runs import read_summary
+from charrnn.signals import STOPPING
 from conftest import train_here
 
 SMALL = (

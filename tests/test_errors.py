@@ -1,14 +1,11 @@
 import math
-import os
-import signal
 import sys
-from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from charrnn import errors
-from charrnn.errors import RequestError, Stopped, exit_codes
+from charrnn.errors import RequestError, exit_codes
 
 
 @pytest.mark.parametrize(
@@ -37,28 +34,6 @@ def test_a_reader_that_went_away_ends_it_quietly(monkeypatch: pytest.MonkeyPatch
 def test_an_unknown_fault_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError), exit_codes("tool"):
         raise ZeroDivisionError
-
-
-@pytest.mark.parametrize("signum", errors.STOPPING)
-def test_signals_raise_stopped_within_the_block_only(signum: int) -> None:
-    before = signal.getsignal(signum)
-    with pytest.raises(Stopped) as stop, errors.signals_raise_stopped():
-        os.kill(os.getpid(), signum)
-    assert stop.value.exit_code == 128 + signum
-    assert str(stop.value) == signal.Signals(signum).name
-    assert signal.getsignal(signum) is before
-
-
-@pytest.mark.parametrize("signum", errors.STOPPING)
-def test_only_a_sigterm_is_left_to_who_handles_it_already(signum: int) -> None:
-    received: list[int] = []
-    before = signal.signal(signum, lambda signum, frame: received.append(signum))
-    try:
-        with suppress(Stopped), errors.signals_raise_stopped(), errors.signals_raise_stopped():
-            os.kill(os.getpid(), signum)
-    finally:
-        signal.signal(signum, before)
-    assert received == ([signum] if signum == signal.SIGTERM else [])
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.0, "3", None, True, math.nan])

@@ -16,6 +16,7 @@ FLOORS = [
         "schedules",
         "recurrence",
         "process",
+        "signals",
         "canvas",
         "python_docs",
         "text_options",
@@ -23,16 +24,18 @@ FLOORS = [
         "sampling",
     },
     {"batches", "sources", "ids_file", "baselines", "rolling_hash", "checkpoint_file", "cells", "gated", "overrides"},
-    {"plots", "checks", "runs", "network", "workers", "decoding", "novelty", "text_features"},
-    {"ranks", "one_sum", "agreement", "encoder", "stepper", "export", "records", "readable", "jobs"},
+    {"plots", "checks", "runs", "network", "workers", "decoding", "novelty", "text_features", "search_space"},
+    {"ranks", "one_sum", "agreement", "encoder", "stepper", "export", "records", "readable", "jobs", "optuna_parts"},
     {"evaluation", "corpus", "figures", "generation", "onnx_step", "comparison", "diagnostics"},
     {"parts", "units", "diagnosis", "cluster_job"},
     {"data", "module", "leaderboard", "surprisal", "unit_page", "unit_plots"},
-    {"callbacks", "checkpoints", "preview", "sweep", "comparison_plots", "watching"},
-    {"ending", "submission", "copies", "recovery", "report", "run_logger", "resume"},
-    {"building"},
+    {"callbacks", "checkpoints", "preview", "sweep", "comparison_plots", "watching", "search_report"},
+    {"ending", "submission", "copies", "recovery", "report", "run_logger", "resume", "trial"},
+    {"building", "study"},
     {"training"},
     {"experiment"},
+    {"trial_run"},
+    {"tuning"},
 ]
 PACKAGE = Path(charrnn.__file__).parent
 
@@ -63,6 +66,8 @@ def test_imports_point_down_the_floors() -> None:
     [
         ("generation, evaluation, surprisal, parts", "lightning"),
         ("sweep, overrides, runs, process", "torch"),  # --help and a mistyped key must answer at once
+        ("tuning, search_report", "torch"),
+        ("tuning, search_report", "optuna"),
     ],
 )
 def test_what_is_not_imported(rooms: str, heavy: str) -> None:

@@ -1,15 +1,20 @@
-"""How training ends before its time: because a signal asks it to."""
+"""How training ends before its time: because a signal asks it to, or because a search finds it not worth the rest."""
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 import lightning
 from lightning.pytorch import Callback
+from lightning.pytorch.trainer.states import TrainerFn
 
 from charrnn.checkpoints import Checkpoints
-from charrnn.errors import STOPPING, Stopped, is_passed_by
+from charrnn.errors import Stopped
+from charrnn.signals import STOPPING, is_passed_by
+
+Judge = Callable[[int, float], None]
 
 
 class StopOnSignal(Callback):
@@ -59,3 +64,19 @@ class StopOnSignal(Callback):
         """Raise `Stopped` if a signal has come; after the fit, for one that came after its last step."""
         if self._received is not None:
             raise Stopped(self._received)
+
+
+class AskJudge(Callback):
+    """After each validation but the last calls `judge` with the step and the bits per character; it may raise `Pruned`.
+
+    After the last one all steps are made, and nothing could be saved any more. The run was saved before the validation,
+    so it may go on, and is judged again at that step first.
+    """
+
+    def __init__(self, judge: Judge, steps: int) -> None:
+        self._judge = judge
+        self._steps = steps
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        if trainer.state.fn == TrainerFn.FITTING and trainer.global_step < self._steps:
+            self._judge(trainer.global_step, pl_module.latest["bits_per_char/val"])

@@ -4,17 +4,13 @@ import argparse
 import math
 import signal
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from types import FrameType
 from typing import NoReturn
 
 EXIT_FAILED = 1
 EXIT_REQUEST = 2
 PARTS = ("train", "validation", "test")  # of a text
-# Ctrl-C, `kill`, and what schedulers send some time before they end a job.
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class RequestError(ValueError):
@@ -23,6 +19,10 @@ class RequestError(ValueError):
 
 class RunFailed(RuntimeError):
     """A run that went wrong by itself, not by a fault of the program. The message is one line, with advice."""
+
+
+class Pruned(Exception):
+    """A run that is not worth its remaining steps, others being better after as many. The message is one line."""
 
 
 class Stopped(BaseException):
@@ -35,35 +35,6 @@ class Stopped(BaseException):
         super().__init__(signal.Signals(signum).name)
         self.signum = signum
         self.exit_code = 128 + signum
-
-
-def _stop(signum: int, frame: FrameType | None) -> None:
-    raise Stopped(signum)
-
-
-def is_passed_by(signum: int) -> bool:
-    """Whether it is a SIGTERM that someone handles already, and that therefore stops nothing.
-
-    submitit does in Slurm's jobs, and lets it pass. Slurm sends it ahead of SIGKILL: a job that it is about to requeue
-    must not have ended by itself until then, and to any other it makes no difference.
-    """
-    handler = signal.getsignal(signum)
-    return signum == signal.SIGTERM and callable(handler) and handler is not _stop
-
-
-@contextmanager
-def signals_raise_stopped() -> Iterator[None]:
-    """Within the block the STOPPING signals raise `Stopped`, so that what is under way can be put in order."""
-    if threading.current_thread() is not threading.main_thread():  # Python lets no other thread handle signals
-        yield
-        return
-
-    before = {signum: signal.signal(signum, _stop) for signum in STOPPING if not is_passed_by(signum)}
-    try:
-        yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
 
 
 def one_line(text: object) -> str:

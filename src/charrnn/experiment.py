@@ -18,7 +18,8 @@ from charrnn.checkpoints import LAST, PREVIOUS
 from charrnn.checks import check_keys
 from charrnn.copies import Copies
 from charrnn.data import CharDataModule
-from charrnn.errors import RequestError, Stopped, one_line, signals_raise_stopped
+from charrnn.ending import AskJudge, Judge
+from charrnn.errors import Pruned, RequestError, Stopped, one_line
 from charrnn.evaluation import in_text, score_carried
 from charrnn.network import CharRNN, network_weights
 from charrnn.preview import report_text, seconds_per_step
@@ -27,6 +28,7 @@ from charrnn.report import report_end, report_start, report_stop, shown
 from charrnn.resume import refuse_used_folder
 from charrnn.run_logger import RunLogger
 from charrnn.runs import locked, read_summary, write_settings, write_summary
+from charrnn.signals import signals_raise_stopped
 from charrnn.training import assemble, follow, prepare
 
 log = logging.getLogger(__name__)
@@ -38,10 +40,11 @@ SUMMARY_KEYS = (
 )  # fmt: skip
 
 
-def run(cfg: DictConfig, folder: Path | None = None) -> float:
+def run(cfg: DictConfig, folder: Path | None = None, judge: Judge | None = None) -> float:
     """Train what `cfg` describes, leave the run in `folder` (by default Hydra's), return validation bits per character.
 
-    nan without a validation part. However the run ends, `summary.json` says how; the exception goes on to the caller.
+    nan without a validation part. `judge` hears of every validation but the last, and may end the run (`Pruned`).
+    However the run ends, `summary.json` says how; the exception goes on to the caller.
     A folder that another run is at work in, or has finished in, is left as it is.
     """
     named = folder is not None or _folder_is_named()
@@ -63,7 +66,7 @@ def run(cfg: DictConfig, folder: Path | None = None) -> float:
         try:
             with signals_raise_stopped():
                 check_keys(cfg)
-                bits_per_char = _run(cfg, folder, named, _ranks(cfg), summary)
+                bits_per_char = _run(cfg, folder, named, _ranks(cfg), summary, judge)
             summary["status"] = "finished"
             if cfg.dry_run and before is not None:
                 summary = before
@@ -71,6 +74,9 @@ def run(cfg: DictConfig, folder: Path | None = None) -> float:
         except Stopped as stop:
             summary.update(status="interrupted", reason=str(stop))
             report_stop(summary, folder)
+            raise
+        except Pruned as pruned:
+            summary.update(status="pruned", reason=str(pruned))
             raise
         except RequestError as error:
             summary = before or {**summary, "status": "failed", "reason": one_line(error)}
@@ -103,7 +109,9 @@ def _started(cfg: DictConfig) -> Ranks:
     return Ranks()
 
 
-def _run(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks, summary: dict[str, Any]) -> float:
+def _run(
+    cfg: DictConfig, folder: Path, named: bool, ranks: Ranks, summary: dict[str, Any], judge: Judge | None
+) -> float:
     ready = prepare(cfg, folder, named, ranks, summary)
     data, network, start = ready.data, ready.network, ready.start
     if ready.over is not None:
@@ -118,6 +126,8 @@ def _run(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks, summary: dict
         watching = [samples, Copies(samples, data.train_ids), speed, progress]
         training = assemble(cfg, ready, folder, ranks, logger, watching)
         trainer, checkpoints = training.trainer, training.checkpoints
+        if judge is not None:
+            trainer.callbacks.append(AskJudge(judge, ready.steps))  # type: ignore[attr-defined]  # last: after best.ckpt
         summary["kernel"] = training.kernel
         references = report_text(data)
         optimizer, device = build_optimizer(cfg, network), trainer.strategy.root_device
@@ -142,7 +152,7 @@ def _run(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks, summary: dict
                 with helped(ranks, summary["threads"], follow, cfg, folder, named):
                     training.fit(data, start.path)
                 training.stop_on_signal.stop_if_asked()
-        except Stopped:
+        except (Stopped, Pruned):
             if checkpoints.saved_step:
                 summary["checkpoint"] = str((checkpoints.folder / LAST).absolute())
             raise

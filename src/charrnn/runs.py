@@ -45,8 +45,8 @@ def job_folder_name(overrides: str, job: int) -> str:
 
 
 @contextmanager
-def locked(run: Path) -> Iterator[None]:
-    """Within the block no other process can be at work in this folder; `RequestError` if one is.
+def locked(run: Path, *, wait: bool = False) -> Iterator[None]:
+    """Within the block no other process can be at work in this folder; `RequestError` if one is, or wait for its end.
 
     The system gives the lock back when the process ends, however it ends.
     """
@@ -54,7 +54,7 @@ def locked(run: Path) -> Iterator[None]:
     descriptor = os.open(run, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise RequestError(f"another run is at work in {run}; wait for its end, or name another folder") from None
         except OSError as error:  # some network file systems have no locks

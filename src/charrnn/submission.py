@@ -14,8 +14,9 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from charrnn.cluster_job import ClusterJob
-from charrnn.errors import Stopped, signals_raise_stopped
+from charrnn.errors import Stopped
 from charrnn.jobs import report_job, sweep_jobs
+from charrnn.signals import signals_raise_stopped
 from charrnn.sweep import SweepCallback
 
 if TYPE_CHECKING:  # Hydra imports this file at every start, with or without submitit

@@ -12,7 +12,8 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from charrnn.errors import Stopped, signals_raise_stopped
+from charrnn.errors import Stopped
+from charrnn.signals import signals_raise_stopped
 
 
 class Worker:

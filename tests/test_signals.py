@@ -1,0 +1,51 @@
+import os
+import signal
+from contextlib import suppress
+
+import pytest
+
+from charrnn import signals
+from charrnn.errors import Stopped
+
+
+@pytest.mark.parametrize("signum", signals.STOPPING)
+def test_signals_raise_stopped_within_the_block_only(signum: int) -> None:
+    before = signal.getsignal(signum)
+    with pytest.raises(Stopped) as stop, signals.signals_raise_stopped():
+        os.kill(os.getpid(), signum)
+    assert stop.value.exit_code == 128 + signum
+    assert str(stop.value) == signal.Signals(signum).name
+    assert signal.getsignal(signum) is before
+
+
+@pytest.mark.parametrize("signum", signals.STOPPING)
+def test_only_a_sigterm_is_left_to_who_handles_it_already(signum: int) -> None:
+    received: list[int] = []
+    before = signal.signal(signum, lambda signum, frame: received.append(signum))
+    try:
+        with suppress(Stopped), signals.signals_raise_stopped(), signals.signals_raise_stopped():
+            os.kill(os.getpid(), signum)
+    finally:
+        signal.signal(signum, before)
+    assert received == ([signum] if signum == signal.SIGTERM else [])
+
+
+def test_a_signal_is_told_from_what_a_library_makes_of_it() -> None:
+    def library() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            raise AttributeError("half of it was done")
+
+    with pytest.raises(Stopped, match="SIGTERM"), signals.signals_raise_stopped():
+        library()
+    with pytest.raises(AttributeError), signals.signals_raise_stopped():
+        raise AttributeError("a fault of its own")
+
+
+def test_signals_may_be_noted_and_disturb_nothing() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with signals.signals_noted() as received:
+        os.kill(os.getpid(), signal.SIGINT)
+    assert received == [signal.SIGINT]
+    assert signal.getsignal(signal.SIGINT) is before
