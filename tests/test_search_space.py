@@ -57,6 +57,11 @@ def test_the_searches_that_are_there(file: Path) -> None:
         ("sampler", "{name: random, seed: -1}", "sampler.seed must be an integer of at least 0, got -1"),
         ("pruner", "{name: median, first: 3}", "pruner.startup is missing; pruner median has name, startup, first"),
         ("pruner", "{name: none, first: 3}", "pruner.first is not a setting here; pruner none has name"),
+        (
+            "pruner",
+            "{name: percentile, keep: 100, startup: 1, first: 1}",
+            "pruner.keep is .*, 1 to 99; got 100",
+        ),
         ("pruner", "{name: halving, first: 1, factor: 1}", "pruner.factor must be an integer of at least 2"),
     ],
 )

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from charrnn.errors import Pruned, RequestError, RunFailed
+from charrnn.optuna_parts import make_pruner
 from charrnn.search_space import Choices, Dimension, Range, Search
 from charrnn.study import Study
 from charrnn.trial import MOST_DEATHS, Request, Trial
@@ -185,3 +186,27 @@ def test_what_a_study_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(RequestError, match="needs optuna, which is not installed; pip install optuna"):
         Study(request(tmp_path / "two"))
+
+
+@pytest.mark.parametrize(
+    ("pruner", "pruned"),
+    [
+        ({"name": "median", "startup": 2, "first": 1}, [False, False, True, True]),
+        ({"name": "percentile", "keep": 25, "startup": 2, "first": 1}, [False, True, True, True]),
+        ({"name": "percentile", "keep": 75, "startup": 2, "first": 1}, [False, False, False, True]),
+        ({"name": "none"}, [False] * 4),
+    ],
+)
+def test_what_share_of_the_trials_goes_on(pruner: dict[str, Any], pruned: list[bool]) -> None:
+    study = optuna.create_study(pruner=make_pruner(pruner, 10))
+    for result in (2.0, 3.0, 4.0, 5.0):
+        done = study.ask()
+        done.report(result, 5)
+        done.report(result, 20)
+        study.tell(done, result)
+    for result, expected in zip((1.9, 2.9, 3.9, 4.9), pruned, strict=True):
+        trial = study.ask()
+        trial.report(result, 5)
+        assert not trial.should_prune()  # before the first validation that counts
+        trial.report(result, 20)
+        assert trial.should_prune() == expected

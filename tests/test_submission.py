@@ -191,7 +191,7 @@ def test_what_is_asked_of_slurm(tmp_path: Path, slurm: Path) -> None:
         "slurm_ddp": {"nodes=2", "ntasks-per-node=4", "cpus-per-task=4", "gpus-per-node=4"},
     }
     for name, lines in asked.items():
-        devices = ["trainer.devices=4", "+trainer.num_nodes=2"] if name == "slurm_ddp" else []
+        devices = ["trainer.devices=4", "trainer.num_nodes=2"] if name == "slurm_ddp" else []
         written = batch_file(tmp_path, f"hydra/launcher={name}", *devices)
         parameters = {line for line in written if re.fullmatch(r"requeue|[a-z-]+=.*", line)}
         assert parameters == everywhere | lines, name

@@ -75,11 +75,11 @@ def _sampler(settings: dict[str, Any], number: int, draw: int) -> BaseSampler:
 
 def make_pruner(settings: dict[str, Any], validate_every: int) -> BasePruner:
     """The rule by which runs are pruned. Its settings count validations, what it hears of are steps."""
-    from optuna.pruners import MedianPruner, NopPruner, SuccessiveHalvingPruner
+    from optuna.pruners import NopPruner, PercentilePruner, SuccessiveHalvingPruner
 
     if settings["name"] == "none":
         return NopPruner()
     first = settings["first"] * validate_every
     if settings["name"] == "halving":
         return SuccessiveHalvingPruner(min_resource=first, reduction_factor=settings["factor"])
-    return MedianPruner(n_startup_trials=settings["startup"], n_warmup_steps=first)
+    return PercentilePruner(settings.get("keep", 50), n_startup_trials=settings["startup"], n_warmup_steps=first)

@@ -16,7 +16,13 @@ from charrnn.overrides import CONF
 Scalar = str | int | float | bool | None
 PARTS = ("space", "sampler", "pruner")
 SAMPLERS = {"tpe": ("seed", "startup"), "random": ("seed",)}
-PRUNERS = {"median": ("startup", "first"), "halving": ("first", "factor"), "none": ()}
+PRUNERS = {
+    "median": ("startup", "first"),
+    "percentile": ("keep", "startup", "first"),
+    "halving": ("first", "factor"),
+    "none": (),
+}
+MINIMUM = {"seed": 0, "startup": 0, "factor": 2}  # of the others 1
 # Runs of different lengths can't be compared at the same step, nor runs on different texts; the others are the search's
 # own.
 NOT_SEARCHED = (
@@ -125,7 +131,9 @@ def _named(part: str, loaded: dict[str, Any], known: dict[str, tuple[str, ...]])
         trouble = "is not a setting here" if key in settings else "is missing"
         raise RequestError(f"{part}.{key} {trouble}; {part} {name} has {has}")
     for key in known[name]:
-        require_integer(f"{part}.{key}", settings[key], minimum={"seed": 0, "startup": 0, "factor": 2}.get(key, 1))
+        require_integer(f"{part}.{key}", settings[key], minimum=MINIMUM.get(key, 1))
+    if settings.get("keep", 1) > 99:
+        raise RequestError(f"{part}.keep is a share of the trials in percent, 1 to 99; got {settings['keep']}")
     return settings
 
 
