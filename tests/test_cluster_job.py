@@ -1,12 +1,15 @@
+import math
 import signal
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 
 from charrnn.cluster_job import ClusterJob
 from charrnn.errors import Stopped
+from charrnn.runs import write_summary
 
 
 class Job:
@@ -15,6 +18,7 @@ class Job:
     def __init__(self, stopped_by: int | None = None) -> None:
         self.stopped_by = stopped_by
         self.restarted: bool | None = None
+        self.folder = Path()
 
     def run(self, *, restarted: bool) -> float:
         self.restarted = restarted
@@ -37,7 +41,7 @@ def received() -> Iterator[list[int]]:
 
 
 def test_the_signal_goes_to_submitit_once_the_run_is_saved(received: list[int]) -> None:
-    assert cluster_job(Job(signal.SIGUSR2))() != 2.5
+    assert math.isnan(cluster_job(Job(signal.SIGUSR2))())
     assert received == [signal.SIGUSR2]
     assert cluster_job(Job())() == 2.5
     assert len(received) == 1
@@ -71,3 +75,15 @@ def test_one_that_was_begun_before_goes_on(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     cluster_job(by_slurm)()
     assert (first.restarted, again.restarted, by_slurm.restarted) == (False, True, True)
+
+
+def test_a_failed_run_of_several_tasks_ends_them_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Job()
+    job.folder = tmp_path
+    write_summary(tmp_path, {"status": "failed"})
+    assert cluster_job(job)() == 2.5
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    with pytest.raises(SystemExit):
+        cluster_job(job)()
+    write_summary(tmp_path, {"status": "finished"})
+    assert cluster_job(job)() == 2.5

@@ -25,7 +25,7 @@ FLOORS = [
     },
     {"batches", "sources", "ids_file", "baselines", "rolling_hash", "checkpoint_file", "cells", "gated", "overrides"},
     {"plots", "checks", "runs", "network", "workers", "decoding", "novelty", "text_features", "search_space"},
-    {"ranks", "one_sum", "agreement", "encoder", "stepper", "export", "records", "readable", "jobs", "optuna_parts"},
+    {"ranks", "gradients", "agreement", "encoder", "stepper", "export", "records", "readable", "jobs", "optuna_parts"},
     {"evaluation", "corpus", "figures", "generation", "onnx_step", "comparison", "diagnostics"},
     {"parts", "units", "diagnosis", "cluster_job"},
     {"data", "module", "leaderboard", "surprisal", "unit_page", "unit_plots"},

@@ -196,7 +196,7 @@ def test_what_is_asked_of_slurm(tmp_path: Path, slurm: Path) -> None:
         parameters = {line for line in written if re.fullmatch(r"requeue|[a-z-]+=.*", line)}
         assert parameters == everywhere | lines, name
         (command,) = (line for line in written if line.startswith("srun "))
-        assert f"--cpus-per-task={8 if name == 'slurm_cpu' else 4} " in command
+        assert f"--kill-on-bad-exit=1 --cpus-per-task={8 if name == 'slurm_cpu' else 4} " in command
     written = batch_file(
         tmp_path, "hydra/launcher=slurm_gpu", "hydra.launcher.partition=a", "hydra.launcher.setup=[module load cuda]"
     )

@@ -1,6 +1,8 @@
 """Several processes that train one network do what one would do, and leave what one would leave."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from torch import distributed
 from charrnn import checkpoint_file, module
 from charrnn.errors import RequestError, RunFailed
 from charrnn.runs import read_summary
-from conftest import command, train_here
+from conftest import ROOT, command, train_here
 from test_exactness import Killed, assert_equal, go_on, kill_at, outcome, train
 
 
@@ -86,14 +88,15 @@ class SpoilsSecond(Callback):
             torch.nn.init.constant_(pl_module.network.output_bias, torch.nan)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """All hold the same weights."""
+        """All hold the same weights; Lightning has not changed the number of threads."""
+        assert trainer.global_rank or torch.get_num_threads() == 2
         for weight in pl_module.network.parameters():
             first = weight.data.clone()
             distributed.broadcast(first, src=0)
             assert torch.equal(first, weight)
 
 
-SPOIL = ("data.batch_size=6", "trainer.devices=2", "+callbacks.spoil._target_=test_together.SpoilsSecond")
+SPOIL = ("data.batch_size=6", "trainer.devices=2", "threads=2", "+callbacks.spoil._target_=test_together.SpoilsSecond")
 
 
 def test_a_recovery_is_one_of_all_processes(text: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -111,8 +114,8 @@ def test_a_process_that_fails_ends_the_run_with_its_reason(text: Path, tmp_path:
 
 def test_what_processes_can_not_share_is_refused(text: Path, tmp_path: Path) -> None:
     for overrides, told in (
-        (("data.batch_size=5", "trainer.devices=2"), "can't be shared by 2; take data.batch_size=4 or .*=6$"),
-        (("data.batch_size=1", "trainer.devices=2"), "can't be shared by 2; take data.batch_size=2$"),
+        (("data.batch_size=5", "trainer.devices=2"), "can't share it evenly; take data.batch_size=4 or .*=6$"),
+        (("data.batch_size=1", "trainer.devices=2"), "can't share it evenly; take data.batch_size=2$"),
         (("trainer.devices=auto",), "trainer.devices must be a positive integer, got 'auto'"),
         (("trainer.num_nodes=2",), "trainer.num_nodes=2 needs a starter of processes, such as srun or torchrun"),
     ):
@@ -131,3 +134,22 @@ def test_a_sweep_runs_each_job_once(text: Path, tmp_path: Path) -> None:
         assert read_summary(tmp_path / f"seed-{seed}")["status"] == "finished"
         assert len(list((tmp_path / f"seed-{seed}").glob("events*"))) == 1
     assert done.stdout.count("in each of 2 processes") == 2
+
+
+def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
+    starter = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", str(ROOT / "train.py")]
+    return subprocess.run([*starter, *map(str, arguments)], capture_output=True, text=True, timeout=100, check=False)
+
+
+def test_processes_that_torchrun_has_started(text: Path, tmp_path: Path) -> None:
+    small = ("data=text", f"data.path={text}", "model.hidden=4", "data.batch_size=4", "callbacks=none")
+    run = (*small, "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_steps=6", f"hydra.run.dir={tmp_path}/run")
+    dry = torchrun(*run, "dry_run=true")  # the first ends, and the other does not wait for it
+    assert (dry.returncode, dry.stdout.count("nothing was trained")) == (0, 1), dry.stderr
+    whole = torchrun(*run)
+    assert (whole.returncode, whole.stdout.count("validation  ")) == (0, 1), whole.stderr
+    assert read_summary(tmp_path / "run")["status"] == "finished"
+    assert len(list((tmp_path / "run").glob("events*"))) == 1
+    refused = torchrun(*run, "-m")
+    assert refused.returncode != 0
+    assert "torchrun has started 2 processes of one run; for a sweep leave it out" in refused.stderr

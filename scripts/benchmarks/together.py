@@ -14,7 +14,7 @@ from torch import distributed, nn
 
 from benchmarks.candidates import V, network_of
 from benchmarks.record import print_table
-from charrnn.one_sum import average_gradients
+from charrnn.gradients import average_gradients
 from charrnn.ranks import Ranks, find_ranks, helped
 
 GRID = [(32, 32, 128), (32, 32, 256), (64, 64, 256), (64, 64, 512), (64, 64, 1024)]

@@ -7,6 +7,8 @@ import torch
 from lightning.pytorch import Callback
 from torch import distributed
 
+from charrnn.errors import RunFailed
+
 
 class Votes:
     """What all processes know of each other's wishes, without any of them waiting for another."""
@@ -21,14 +23,15 @@ class Votes:
             return wishes
         if self._group is None:  # on the CPU even if the network is on a GPU, which goes on meanwhile
             self._group = distributed.new_group(backend="gloo")
-        before = self._under_way
-        votes = torch.tensor(wishes)
+        agreed = [0] * len(wishes)
+        if self._under_way is not None:
+            work, votes = self._under_way
+            work.wait()
+            agreed = [int(vote) for vote in votes]
+        # What has just been granted is not asked for again.
+        votes = torch.tensor([0 if granted else wish for wish, granted in zip(wishes, agreed, strict=True)])
         self._under_way = (distributed.all_reduce(votes, distributed.ReduceOp.MAX, self._group, async_op=True), votes)
-        if before is None:
-            return [0] * len(wishes)
-        work, votes = before
-        work.wait()
-        return [int(vote) for vote in votes]
+        return agreed
 
 
 class Member(Protocol):
@@ -45,6 +48,16 @@ class Agreement(Callback):
     def __init__(self, *members: Member) -> None:
         self._members = members
         self._votes = Votes()
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Raise `RunFailed` if the processes are about to train on different texts, or from different steps."""
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        own = {"text": data.corpus.sha256, "step": trainer.global_step}
+        first = trainer.strategy.broadcast(own)
+        if own != first:
+            raise RunFailed(
+                f"process {trainer.global_rank} has {own}, process 0 {first}; see that all read the same files"
+            )
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int

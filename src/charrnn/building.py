@@ -19,9 +19,9 @@ from charrnn.checkpoints import Checkpoints
 from charrnn.checks import trainer_settings
 from charrnn.data import CharDataModule
 from charrnn.errors import RequestError, one_line, require_integer, require_number
+from charrnn.gradients import MeanGradients
 from charrnn.module import CharRNNModule
 from charrnn.network import CharRNN
-from charrnn.one_sum import OneSum
 from charrnn.ranks import Ranks
 from charrnn.recovery import Recovery
 from charrnn.resume import SafeCheckpointIO
@@ -150,6 +150,8 @@ def build_trainer(
 ) -> lightning.Trainer:
     """The Lightning Trainer, with the run's own parts; `RequestError` for what it or this machine cannot do."""
     settings = trainer_settings(cfg)
+    if ranks.size > 1 and settings["accelerator"] in ("auto", "mps") and torch.backends.mps.is_available():
+        raise RequestError(f"trainer.devices={ranks.here}: a Mac has one GPU; add trainer.accelerator=cpu")
     own = {
         "limit_val_batches": 1.0 if len(data.validation_ids) else 0,
         "check_val_every_n_epoch": None,  # val_check_interval counts over epochs
@@ -157,7 +159,7 @@ def build_trainer(
         "logger": logger,
         "callbacks": callbacks,
         "plugins": [SafeCheckpointIO(), ranks.environment()],
-        "strategy": "auto" if ranks.size == 1 else OneSum(),
+        "strategy": "auto" if ranks.size == 1 else MeanGradients(),
         "use_distributed_sampler": False,  # the data know which lanes are whose
         "enable_checkpointing": False,  # `Checkpoints` writes them
         "enable_progress_bar": False,  # `Progress` shows one bar for the whole run instead of one per epoch

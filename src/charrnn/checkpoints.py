@@ -75,10 +75,10 @@ class Checkpoints(Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         for torn in self.folder.glob(".*.tmp"):  # of a process that was killed while it wrote
-            torn.unlink()
+            torn.unlink(missing_ok=True)
         if trainer.global_step:
             self.saved_step = trainer.global_step
-            self._best = self._best_until(trainer.global_step)
+            self._best = trainer.strategy.broadcast(self._best_until(trainer.global_step))
             if self._validates and trainer.limit_val_batches:
                 _validate(trainer)
         else:
@@ -91,7 +91,7 @@ class Checkpoints(Callback):
         if not (self.folder / BEST).exists():
             return math.inf
         try:
-            best = checkpoint_file.read(self.folder / BEST)  # no process writes it before all have begun
+            best = checkpoint_file.read(self.folder / BEST)
         except RequestError as error:
             log.warning("%s", error)
             return self._best
@@ -151,8 +151,6 @@ class Checkpoints(Callback):
             return
         if trainer.state.fn != TrainerFn.FITTING or not self._before_batch or self._optimizer_is_at_work:
             return  # half of the weights may be those of the next step
-        if trainer.world_size > 1:
-            return  # the other processes may be anywhere, and can't be asked for their states
         before = self._before_batch
         _loader(trainer).load_state_dict(before["loader"])
         pl_module.return_to(before["module"])
@@ -169,6 +167,8 @@ class Checkpoints(Callback):
             log.warning("last.ckpt could not be brought up to date: %s", error)
 
     def _note_boundary(self, trainer: lightning.Trainer, module: CharRNNModule) -> None:
+        if trainer.world_size > 1:
+            return  # when one fails the others may be anywhere, and can't be asked for their states
         progress: Any = trainer.fit_loop.epoch_loop.batch_progress
         self._before_batch = {
             "loader": _loader(trainer).state_dict(),

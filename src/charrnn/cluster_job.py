@@ -8,8 +8,9 @@ import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from charrnn.errors import Stopped
+from charrnn.errors import EXIT_FAILED, Stopped
 from charrnn.jobs import SweepJob
+from charrnn.runs import read_summary
 
 if TYPE_CHECKING:  # an extra
     from submitit.helpers import DelayedSubmission
@@ -28,9 +29,12 @@ class ClusterJob:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)  # submitit passes it by, which is right under Slurm only
         restarts = os.environ.get("SLURM_RESTART_COUNT", "0")  # also those that submitit knows nothing of
         try:
-            return self.job.run(restarted=self.requeued or restarts != "0")
+            value = self.job.run(restarted=self.requeued or restarts != "0")
         except Stopped as stop:
             return _requeue_or_exit(stop)
+        if int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and read_summary(self.job.folder)["status"] == "failed":
+            sys.exit(EXIT_FAILED)  # else the other tasks would wait for this one
+        return value
 
     def checkpoint(self) -> "DelayedSubmission":
         """What submitit shall call the next time."""

@@ -69,8 +69,8 @@ class CharDataModule(lightning.LightningDataModule):
             below, above = self.batch_size // ranks * ranks, -(-self.batch_size // ranks) * ranks
             fits = " or ".join(f"data.batch_size={size}" for size in (below, above) if size)
             raise RequestError(
-                f"data.batch_size={self.batch_size} is the number of all processes and can't be shared by {ranks}; "
-                f"take {fits}"
+                f"data.batch_size={self.batch_size} is that of all {ranks} processes together, and they can't "
+                f"share it evenly; take {fits}"
             )
         if ranks > 1 and not self.corpus.lasts:
             raise RequestError(

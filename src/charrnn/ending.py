@@ -23,8 +23,9 @@ class StopOnSignal(Callback):
     A second Ctrl-C stops at once. After a signal that is passed by the run is saved and goes on.
     """
 
-    def __init__(self, checkpoints: Checkpoints) -> None:
+    def __init__(self, checkpoints: Checkpoints, *, listens: bool = True) -> None:
         self._checkpoints = checkpoints
+        self._listens = listens
         self._passed_by = {signum for signum in STOPPING if is_passed_by(signum)}
         self._received: int | None = None
         self.agreed = 0
@@ -35,7 +36,7 @@ class StopOnSignal(Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         # Here and not earlier: Lightning puts its own handlers in place first, and takes all away after the fit.
-        if threading.current_thread() is threading.main_thread():
+        if self._listens and threading.current_thread() is threading.main_thread():
             for signum in STOPPING:
                 signal.signal(signum, self._receive)
 

@@ -2,13 +2,14 @@
 
 import logging
 import math
+import os
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from charrnn import checkpoint_file
@@ -50,12 +51,15 @@ def run(cfg: DictConfig, folder: Path | None = None, judge: Judge | None = None)
     named = folder is not None or _folder_is_named()
     folder = folder or Path(HydraConfig.get().runtime.output_dir)
     started = _started(cfg)
-    if started.starter is not None and not named and HydraConfig.get().mode == RunMode.RUN:
-        raise RequestError(
-            f"{started.starter} has started {started.size} processes; name one folder by hydra.run.dir=DIR"
-        )
+    if started.starter is not None and "SUBMITIT_EXECUTOR" not in os.environ:
+        _refuse_several_folders(started, named)
     if started.rank > 0:
-        list(follow(cfg, folder, named, started))
+        with suppress(Stopped, RequestError):  # rank 0 says the same
+            check_keys(cfg)
+            refuse_used_folder(cfg.resume_from, folder)
+            if not cfg.dry_run:
+                with helped(started, 1, follow):
+                    list(follow(cfg, folder, named, started))
         return math.nan
     with locked(folder):
         refuse_used_folder(cfg.get("resume_from"), folder)
@@ -96,6 +100,19 @@ def _folder_is_named() -> bool:
     hydra = HydraConfig.get()
     key = "hydra.sweep.dir" if hydra.mode == RunMode.MULTIRUN else "hydra.run.dir"
     return any(override.split("=")[0] == key for override in hydra.overrides.hydra)
+
+
+def _refuse_several_folders(started: Ranks, named: bool) -> None:
+    """Raise `RequestError` if the processes that were started would not all come to the same folder."""
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise RequestError(
+            f"{started.starter} has started {started.size} processes of one run; for a sweep leave it out, "
+            "or take hydra/launcher=slurm_ddp"
+        )
+    if not named:
+        raise RequestError(
+            f"{started.starter} has started {started.size} processes; name their folder by hydra.run.dir=DIR"
+        )
 
 
 def _ranks(cfg: DictConfig) -> Ranks:
@@ -149,7 +166,8 @@ def _run(
                 checkpoints.saved_step = ready.steps
             else:
                 logger.draw_references(references, ready.steps, start.step)
-                with helped(ranks, summary["threads"], follow, cfg, folder, named):
+                alike = OmegaConf.merge(cfg, {"threads": summary["threads"]})
+                with helped(ranks, summary["threads"], follow, alike, folder, named):
                     training.fit(data, start.path)
                 training.stop_on_signal.stop_if_asked()
         except (Stopped, Pruned):

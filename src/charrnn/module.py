@@ -6,6 +6,7 @@ B batch lane, T time step, V vocabulary, L layer, S state size.
 import math
 import sys
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import lightning
@@ -132,7 +133,8 @@ class CharRNNModule(lightning.LightningModule):
 
     def _share_figures(self) -> None:
         if self.trainer.world_size > 1:
-            self.figures.share(lambda losses: self.trainer.strategy.reduce(losses, reduce_op="mean"))
+            # Added up one after the other, so that the sum does not depend on how many are sent at once.
+            self.figures.share(lambda losses: reduce(torch.add, self.all_gather(losses)) / self.trainer.world_size)
 
     def write_training_figures(self) -> None:
         """Write the figures since they were written last. Every n steps: it costs as much as a small network's step."""

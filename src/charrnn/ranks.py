@@ -3,8 +3,11 @@
 Each has a rank, 0 for the first; that one alone writes files and speaks to the user.
 """
 
+import multiprocessing
 import os
 import pickle
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +20,7 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from torch import distributed
 
 from charrnn.errors import RequestError, RunFailed, one_line, require_integer
+from charrnn.signals import STOPPING
 from charrnn.workers import Worker
 
 PATIENCE = 1.0  # seconds
@@ -39,6 +43,7 @@ class Ranks:
     def environment(self) -> ClusterEnvironment:
         """What Lightning asks for all this; it starts no processes of its own, and puts no job into a queue again."""
         if self.starter == "Slurm":
+            os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(self.here))  # else Lightning takes -n for a mistake
             return SLURMEnvironment(auto_requeue=False)
         return TorchElasticEnvironment() if self.starter == "torchrun" else _OnThisMachine(self)
 
@@ -68,20 +73,23 @@ def find_ranks(devices: object, nodes: object) -> Ranks:
     """The place of this process among those that the settings ask for; `RequestError` if others were started."""
     here = require_integer("trainer.devices", devices)
     size = here * require_integer("trainer.num_nodes", nodes)
-    if size == 1:
-        return Ranks()
-    for starter, is_there, rank, started in (
-        ("torchrun", "TORCHELASTIC_RUN_ID", "RANK", "WORLD_SIZE"),
-        ("Slurm", "SLURM_STEP_ID", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
+    for starter, is_there, names in (
+        ("torchrun", "TORCHELASTIC_RUN_ID", ("WORLD_SIZE", "RANK", "LOCAL_RANK")),
+        ("Slurm", "SLURM_STEP_ID", ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID")),
     ):
-        number = int(os.environ.get(started, "1")) if is_there in os.environ else 1
-        if number == size:
-            return Ranks(size, int(os.environ[rank]), here, starter)
-        if number > 1:
+        if is_there not in os.environ:
+            continue
+        number, rank, local = (int(os.environ[name]) for name in names)
+        if starter == "Slurm" and 1 in (number, size):
+            continue  # it started one process, which starts the others; or many runs, one process each
+        if number != size or local >= here:
             raise RequestError(
                 f"trainer.devices={here} on trainer.num_nodes={nodes} are {size} processes, and {starter} has started "
                 f"{number}; start one for every device"
             )
+        return Ranks(size, rank, here, starter) if size > 1 else Ranks()
+    if size == 1:
+        return Ranks()
     if size > here:
         raise RequestError(
             f"trainer.num_nodes={nodes} needs a starter of processes, such as srun or torchrun; see docs/scaling.md"
@@ -104,16 +112,19 @@ def helped(ranks: Ranks, threads: int, work: Work, *arguments: Any) -> Iterator[
         for rank, worker in enumerate(workers, 1):
             worker.begin(pickle.dumps((_get_ready, (work, *arguments, replace(ranks, rank=rank)))))
         for rank, worker in enumerate(workers, 1):
-            _check(rank, worker)
+            _check(rank, worker.result())
         for worker in workers:
             worker.begin(pickle.dumps((_do, ())))
         yield
+        _part()  # together with the others
+        for rank, worker in enumerate(workers, 1):
+            _check(rank, worker.result())
     except RunFailed:  # all have failed
         raise
     except RuntimeError as error:  # what torch raises if another process has gone
-        for rank, worker in enumerate(workers, 1):
-            if worker.connection.poll(PATIENCE):  # its end, and what broke off here, are one event seen twice
-                _check(rank, worker, error)
+        told = [(rank, worker) for rank, worker in enumerate(workers, 1) if worker.connection.poll(PATIENCE)]
+        for rank, trouble in sorted(((rank, worker.result()) for rank, worker in told), key=_is_consequence):
+            _check(rank, trouble, error)
         raise
     finally:
         for worker in workers:
@@ -122,9 +133,13 @@ def helped(ranks: Ranks, threads: int, work: Work, *arguments: Any) -> Iterator[
         _part()
 
 
-def _check(rank: int, worker: Worker, because: Exception | None = None) -> None:
-    """Wait for what the process has to say; raise `RunFailed` if it failed."""
-    trouble = worker.result()
+def _is_consequence(told: tuple[int, str | None]) -> bool:
+    """Whether a process only lost its connection to the one that failed."""
+    return str(told[1]).startswith(("RuntimeError", "Dist"))
+
+
+def _check(rank: int, trouble: str | None, because: Exception | None = None) -> None:
+    """Raise `RunFailed` if the process failed; None is what is heard of one that was killed."""
     if trouble != "":
         what = "was killed" if trouble is None else f"failed: {trouble}"
         raise RunFailed(f"process {rank} {what}; the others were ended") from because
@@ -134,6 +149,9 @@ _under_way: list[Iterator[None]] = []  # in a process that `helped` has started
 
 
 def _get_ready(work: Work, *arguments: Any) -> str:
+    for signum in STOPPING:  # rank 0 hears them too, and decides
+        signal.signal(signum, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _under_way.append(work(*arguments))
     return _do()
 
@@ -143,9 +161,17 @@ def _do() -> str:
     try:
         next(_under_way[0], None)
     except Exception as error:
-        _part()  # the others, who may wait for this one, notice
         return f"{type(error).__name__}: {one_line(error)}"
+    finally:
+        _part()  # the others, who may wait for this one, notice
     return ""
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _part() -> None:

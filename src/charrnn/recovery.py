@@ -85,7 +85,8 @@ class Recovery(Callback):
         )
 
     def _go_back(self, trainer: lightning.Trainer, module: CharRNNModule, trouble: str) -> None:
-        checkpoint = trainer.strategy.broadcast(self._last_good())  # one for all processes
+        found = self._last_good() if trainer.is_global_zero else None
+        checkpoint = trainer.strategy.broadcast(found)  # one for all processes
         if self._used >= self._retries or checkpoint is None:
             times = f" after {self._used} recoveries" if self._used else ""
             raise RunFailed(f"{trouble}{times}; begin anew with a lower optimizer.lr")

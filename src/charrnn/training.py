@@ -62,7 +62,8 @@ def prepare(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks, summary: d
     found = checkpoints_to_go_on_from(cfg.resume_from, folder / "checkpoints", named)
     chosen = found[0][1]["charrnn"]["run"] if found else {}
     threads = chosen.get("threads", "auto") if cfg.threads == "auto" else cfg.threads
-    summary["seed"], summary["threads"] = prepare_process(cfg.seed, threads, ranks.here)
+    sharing = 1 if ranks.starter == "Slurm" else ranks.here  # Slurm gives each process its own processors
+    summary["seed"], summary["threads"] = prepare_process(cfg.seed, threads, sharing)
 
     data: CharDataModule = build(cfg, "data")
     data.share(ranks.size)
@@ -105,7 +106,8 @@ def assemble(
 ) -> Training:
     """Build the parts; `watching` are the callbacks that only the first process has."""
     checkpoints = build_checkpoints(cfg, folder / "checkpoints", ready.steps)
-    recovery, stop = build_recovery(cfg, checkpoints), StopOnSignal(checkpoints)
+    recovery = build_recovery(cfg, checkpoints)
+    stop = StopOnSignal(checkpoints, listens=ranks.rank == 0 or ranks.starter is not None)
     # In this order: what is written of a step, then the checkpoint that knows it, then the end.
     own = [Agreement(checkpoints, stop), recovery, Curves(), *watching, checkpoints, stop]
     asked = [callback for callback in build_callbacks(cfg) if ranks.rank == 0 or not isinstance(callback, Watcher)]

@@ -7,8 +7,8 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -23,9 +23,8 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, threads))
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Python that is just starting would print a traceback
-        self.process.start()
-        signal.signal(signal.SIGINT, before)
+        with _interrupts_ignored():  # a Python that is just starting would print a traceback
+            self.process.start()
         theirs.close()  # then the connection ends with the process
 
     def begin(self, task: bytes) -> None:
@@ -74,6 +73,16 @@ def run_tasks(tasks: Sequence[bytes], at_once: int, threads: int, ended: Callabl
         for worker in workers:
             worker.process.kill()
             worker.process.join()
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # Python lets no other thread handle signals
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def _idle(workers: list[Worker], at_work: dict[Connection, tuple[Worker, int]], threads: int) -> Worker:

@@ -51,7 +51,8 @@ class SlurmLauncher(SubmititLauncher):
 
     def more_parameters(self) -> dict[str, Any]:
         processors = self.parameters.get("cpus_per_task")  # since 22.05 srun does not take it over from sbatch
-        return {"srun_args": [f"--cpus-per-task={processors}"]} if processors else {}
+        asked = [f"--cpus-per-task={processors}"] if processors else []
+        return {"srun_args": ["--kill-on-bad-exit=1", *asked]}  # no process of a run waits for one that has failed
 
     @contextmanager
     def submitting(self, jobs: int) -> Iterator[None]:

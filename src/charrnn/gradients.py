@@ -5,13 +5,16 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, distributed, nn
 
 
-class OneSum(DDPStrategy):
+class MeanGradients(DDPStrategy):
     """Replaces every gradient, after each backward pass, by its mean over all processes; one message carries all.
 
     Always in the same order, so that a resumed run rounds as the run before it. DistributedDataParallel lays its
     buckets out anew after its first step, that of a resumed run too; and what it gains by sending the first gradients
     while the others are computed is little here, where most come at the end of the way back through time.
     """
+
+    def _configure_launcher(self) -> None:
+        """None: the processes are there already, and Lightning's would change the number of threads."""
 
     def configure_ddp(self) -> None:
         """Begin everywhere with the weights of rank 0; the network is not wrapped."""
