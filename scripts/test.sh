@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Run the tests on a fresh machine: makes .venv on first use, then runs pytest with the given arguments.
+# Run the tests on a fresh machine: makes .venv on first use, then runs pytest with the given arguments (-n 0: one test at a time).
 set -eu
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/scripts/environment.sh"
 prepare_environment "$root" test
 cd "$root"
-exec "$root/.venv/bin/python" -m pytest "$@"
+exec "$root/.venv/bin/python" -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile "$@"

@@ -43,17 +43,16 @@ TEXT: dict[str, Any] = {
 }
 
 
-torch.set_num_threads(1)  # the problems are tiny, and threads that wait for a busy processor cost more than they give
-
-
 def text_options(path: Any, **changes: Any) -> TextOptions:
     """How to read `path`, as conf/data/text.yaml has it."""
     return TextOptions(path=path if isinstance(path, list | None) else str(path), **{**TEXT, **changes})
 
 
 @pytest.fixture(autouse=True)
-def _fixed_seed() -> None:
+def _same_process_for_every_test() -> None:
     torch.manual_seed(0)
+    torch.set_flush_denormal(False)  # a run sets it, for its process
+    torch.set_num_threads(1)  # the problems are tiny, and waiting threads cost more than they give
 
 
 @pytest.fixture(scope="session", autouse=True)

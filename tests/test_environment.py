@@ -65,7 +65,7 @@ def test_the_first_call_installs_and_the_second_starts_at_once(project: Path) ->
     code, _, calls = call(project, "test.sh", "-x")  # the tests need more; the environment stays
     assert [line.split()[0] for line in calls] == ["installed", "ran"]
     assert "-e .[test] -c constraints.txt" in calls[0]
-    assert calls[1] == "ran -m pytest -x"
+    assert calls[1] == "ran -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile -x"
     assert call(project, "train.sh")[2] == [f"ran {project}/train.py"]
 
 
