@@ -33,6 +33,7 @@ FLOORS = [
     {"ending", "submission", "copies", "recovery", "report", "run_logger", "resume", "trial"},
     {"building", "study"},
     {"training"},
+    {"following"},
     {"experiment"},
     {"trial_run"},
     {"tuning"},

@@ -35,7 +35,7 @@ def names(folder: Path) -> set[str]:
     ("devices", "overrides"),
     [
         (2, ("data.batch_size=6", "trainer.accumulate_grad_batches=3", "scheduler=plateau", "scheduler.patience=0")),
-        (3, ("data.batch_size=9", "data.order=shuffle")),  # the last batch of an epoch has 2 windows
+        (3, ("data.batch_size=15", "data.order=shuffle")),  # 4 windows are left for the last batch of an epoch
     ],
 )
 def test_the_figures_are_those_of_one_process(

@@ -2,15 +2,13 @@
 
 import logging
 import math
-import os
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from charrnn import checkpoint_file
 from charrnn.building import build_optimizer
@@ -22,15 +20,16 @@ from charrnn.data import CharDataModule
 from charrnn.ending import AskJudge, Judge
 from charrnn.errors import Pruned, RequestError, Stopped, one_line
 from charrnn.evaluation import in_text, score_carried
+from charrnn.following import follow, started_ranks, train_along
 from charrnn.network import CharRNN, network_weights
 from charrnn.preview import report_text, seconds_per_step
-from charrnn.ranks import Ranks, find_ranks, helped
+from charrnn.ranks import find_ranks, helped
 from charrnn.report import report_end, report_start, report_stop, shown
 from charrnn.resume import refuse_used_folder
 from charrnn.run_logger import RunLogger
 from charrnn.runs import locked, read_summary, write_settings, write_summary
 from charrnn.signals import signals_raise_stopped
-from charrnn.training import assemble, follow, prepare
+from charrnn.training import assemble, prepare
 
 log = logging.getLogger(__name__)
 
@@ -50,17 +49,9 @@ def run(cfg: DictConfig, folder: Path | None = None, judge: Judge | None = None)
     """
     named = folder is not None or _folder_is_named()
     folder = folder or Path(HydraConfig.get().runtime.output_dir)
-    started = _started(cfg)
-    if started.starter is not None and "SUBMITIT_EXECUTOR" not in os.environ:
-        _refuse_several_folders(started, named)
+    started = started_ranks(cfg, named)
     if started.rank > 0:
-        with suppress(Stopped, RequestError):  # rank 0 says the same
-            check_keys(cfg)
-            refuse_used_folder(cfg.resume_from, folder)
-            if not cfg.dry_run:
-                with helped(started, 1, follow):
-                    list(follow(cfg, folder, named, started))
-        return math.nan
+        return train_along(cfg, folder, named, started)
     with locked(folder):
         refuse_used_folder(cfg.get("resume_from"), folder)
         before = read_summary(folder) if (folder / "summary.json").exists() else None
@@ -70,7 +61,7 @@ def run(cfg: DictConfig, folder: Path | None = None, judge: Judge | None = None)
         try:
             with signals_raise_stopped():
                 check_keys(cfg)
-                bits_per_char = _run(cfg, folder, named, _ranks(cfg), summary, judge)
+                bits_per_char = _run(cfg, folder, named, summary, judge)
             summary["status"] = "finished"
             if cfg.dry_run and before is not None:
                 summary = before
@@ -102,33 +93,8 @@ def _folder_is_named() -> bool:
     return any(override.split("=")[0] == key for override in hydra.overrides.hydra)
 
 
-def _refuse_several_folders(started: Ranks, named: bool) -> None:
-    """Raise `RequestError` if the processes that were started would not all come to the same folder."""
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
-        raise RequestError(
-            f"{started.starter} has started {started.size} processes of one run; for a sweep leave it out, "
-            "or take hydra/launcher=slurm_ddp"
-        )
-    if not named:
-        raise RequestError(
-            f"{started.starter} has started {started.size} processes; name their folder by hydra.run.dir=DIR"
-        )
-
-
-def _ranks(cfg: DictConfig) -> Ranks:
-    return find_ranks(cfg.trainer.devices, cfg.trainer.num_nodes)
-
-
-def _started(cfg: DictConfig) -> Ranks:
-    """This process among those that Slurm or torchrun has started for the run; what is wrong with it is said later."""
-    with suppress(RequestError, OmegaConfBaseException):
-        return _ranks(cfg)
-    return Ranks()
-
-
-def _run(
-    cfg: DictConfig, folder: Path, named: bool, ranks: Ranks, summary: dict[str, Any], judge: Judge | None
-) -> float:
+def _run(cfg: DictConfig, folder: Path, named: bool, summary: dict[str, Any], judge: Judge | None) -> float:
+    ranks = find_ranks(cfg.trainer.devices, cfg.trainer.num_nodes)
     ready = prepare(cfg, folder, named, ranks, summary)
     data, network, start = ready.data, ready.network, ready.start
     if ready.over is not None:

@@ -1,7 +1,5 @@
 """What every process that trains a network does: read the text, build the parts, fit."""
 
-import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +31,6 @@ from charrnn.process import prepare_process
 from charrnn.ranks import Ranks
 from charrnn.report import fix_kernel
 from charrnn.resume import Start, checkpoints_to_go_on_from, choose, require_fitting, take_weights
-from charrnn.run_logger import RunLogger
 from charrnn.runs import read_summary
 from charrnn.settings import plain
 from charrnn.watching.watcher import Watcher
@@ -116,14 +113,3 @@ def assemble(
     kernel, why = fix_kernel(ready.network, trainer, lanes, ready.chosen.get("kernel"))
     module = build_module(cfg, ready.data, ready.network, ready.steps, {"kernel": kernel, "threads": ready.threads})
     return Training(trainer, module, checkpoints, stop, kernel, why)
-
-
-def follow(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks) -> Iterator[None]:
-    """Train along with the first process, which alone writes and speaks; yields when ready to meet the others."""
-    logging.disable(logging.WARNING)
-    ready = prepare(cfg, folder, named, ranks, {})
-    if ready.over is None and not ready.start.trained:
-        logger = RunLogger(folder, name="", version="", default_hp_metric=False)
-        training = assemble(cfg, ready, folder, ranks, logger, [])
-        yield
-        training.fit(ready.data, ready.start.path)
