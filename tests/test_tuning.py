@@ -139,7 +139,7 @@ def test_wrong_requests(text: Path, tmp_path: Path) -> None:
         ("{model.hiden: [1, 2]}", (), "search.yaml: there is no setting model.hiden; did you mean model.hidden"),
         ("{optimizer: [adamw, adamm]}", (), "search.yaml: optimizer=adamm is not an option of optimizer"),
         ("{model.hidden: [4, 5]}", (), "every setting of its space is fixed by the command"),
-        ("{optimizer.lr: [0.1, 0.2]}", ("seed=1,2",), "seed takes one value"),
+        ("{optimizer.lr: [0.1, 0.2]}", ("seed=1,2",), "seed takes one value here"),
         ("{optimizer.lr: [0.1, 0.2]}", ("resume_from=last",), "resume_from is set by the search itself"),
         ("{optimizer.lr: [0.1, 0.2]}", ("data.validation_fraction=0",), "set data.validation_fraction above 0"),
         ("{optimizer.lr: [0.1, 0.2]}", ("model.dropout=2",), "model.dropout must be a number"),

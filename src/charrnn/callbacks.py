@@ -35,7 +35,8 @@ class Stopwatch:
         self._since: float | None = None
 
     def start(self) -> None:
-        self._since = time.perf_counter()
+        if self._since is None:
+            self._since = time.perf_counter()
 
     def stop(self) -> None:
         self._seconds, self._since = self.seconds, None
@@ -68,7 +69,9 @@ class Speed(Callback):
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         self._logged = (self.characters, self.training.seconds)
         self.fit.start()
-        self.training.start()
+
+    def on_train_batch_start(self, trainer: lightning.Trainer, pl_module: Any, batch: Batch, batch_idx: int) -> None:
+        self.training.start()  # after a validation only here: what is watched then, or at the end, is no training
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
@@ -83,10 +86,6 @@ class Speed(Callback):
 
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         self.training.stop()
-
-    def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        if trainer.state.fn == TrainerFn.FITTING:
-            self.training.start()
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         self.training.stop()

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import OverrideParseException
 
 from charrnn.comparison import setting_text
 from charrnn.errors import (
@@ -32,8 +34,14 @@ OWN = ("resume_from", "dry_run", "sweep.resume")  # what a search says itself
 
 def make_request(folder: Path, overrides: Sequence[str], name: str, trials: int) -> Request:
     """What is asked for, its settings known and its values readable. A setting that is fixed is not searched."""
+    for override in _parsed(overrides):
+        if override.is_sweep_override():
+            raise RequestError(
+                f"{override.key_or_group} takes one value here, that of all trials; what is to be tried stands in the "
+                "file of --search"
+            )
     cfg = composed(overrides)
-    fixed = {override.key_or_group for override in OverridesParser.create().parse_overrides(list(overrides))}
+    fixed = {override.key_or_group for override in _parsed(overrides)}
     for key in sorted(fixed):
         if key in OWN or key.startswith("hydra"):
             raise RequestError(f"{key} is set by the search itself; leave it out, and name the place with --folder")
@@ -50,6 +58,13 @@ def make_request(folder: Path, overrides: Sequence[str], name: str, trials: int)
     start = {key: present_value(cfg, key) for key in search.space}
     every = require_integer("trainer.val_check_interval", cfg.trainer.val_check_interval)
     return Request(folder, tuple(overrides), search, start, trials, every)
+
+
+def _parsed(overrides: Sequence[str]) -> list[Override]:
+    try:
+        return OverridesParser.create().parse_overrides(list(overrides))
+    except OverrideParseException:
+        return []  # `composed` says how it is written
 
 
 def _try_to_compose(overrides: Sequence[str], space: dict[str, Dimension]) -> None:
