@@ -1,10 +1,9 @@
-"""What is watched during training: speed, samples, progress."""
+"""What is shown of a run while it trains: curves, samples, progress."""
 
 import logging
 import os
 import re
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,74 +24,6 @@ SAMPLE_LENGTH = 300
 BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"
 BAR_WIDTH = 79  # one line on the narrowest usual terminal
 SAMPLE_TEMPERATURE = 0.8  # below 1 the text is a little safer than the model's own distribution, and reads better
-
-
-class Stopwatch:
-    """Seconds between its starts and stops, those of an earlier process included."""
-
-    def __init__(self, seconds: float = 0.0) -> None:
-        self._seconds = seconds
-        self._since: float | None = None
-
-    def start(self) -> None:
-        if self._since is None:
-            self._since = time.perf_counter()
-
-    def stop(self) -> None:
-        self._seconds, self._since = self.seconds, None
-
-    @property
-    def seconds(self) -> float:
-        return self._seconds + (0.0 if self._since is None else time.perf_counter() - self._since)
-
-
-class Speed(Callback):
-    """Characters, seconds of the whole fit, and seconds of training alone; the sums go on over a resume."""
-
-    def __init__(self) -> None:
-        self.characters = 0
-        self.fit = Stopwatch()
-        self.training = Stopwatch()  # without validations and samples
-        self._logged = (0, 0.0)
-
-    def characters_per_second(self) -> int | None:
-        """Of training alone; None before the first step."""
-        return round(self.characters / self.training.seconds) if self.training.seconds else None
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"characters": self.characters, "fit": self.fit.seconds, "training": self.training.seconds}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.characters = state_dict["characters"]
-        self.fit, self.training = Stopwatch(state_dict["fit"]), Stopwatch(state_dict["training"])
-
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        self._logged = (self.characters, self.training.seconds)
-        self.fit.start()
-
-    def on_train_batch_start(self, trainer: lightning.Trainer, pl_module: Any, batch: Batch, batch_idx: int) -> None:
-        self.training.start()  # after a validation only here: what is watched then, or at the end, is no training
-
-    def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
-    ) -> None:
-        self.characters += batch.characters
-        if not pl_module.logs_now():
-            return
-        now = (self.characters, self.training.seconds)
-        characters, seconds = (new - old for new, old in zip(now, self._logged, strict=True))
-        pl_module.write_metrics({"speed/chars_per_second": characters / seconds})
-        self._logged = now
-
-    def on_validation_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        self.training.stop()
-
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        self.training.stop()
-        self.fit.stop()
-
-    def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
-        self.on_train_end(trainer, pl_module)
 
 
 class Curves(Callback):

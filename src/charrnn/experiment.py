@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from charrnn import checkpoint_file
 from charrnn.building import build_optimizer
-from charrnn.callbacks import Progress, Samples, Speed
+from charrnn.callbacks import Progress, Samples
 from charrnn.checkpoints import LAST, PREVIOUS
 from charrnn.checks import check_keys
 from charrnn.copies import Copies
@@ -29,6 +29,7 @@ from charrnn.resume import refuse_used_folder
 from charrnn.run_logger import RunLogger
 from charrnn.runs import locked, read_summary, write_settings, write_summary
 from charrnn.signals import signals_raise_stopped
+from charrnn.speed import Speed
 from charrnn.training import assemble, prepare
 
 log = logging.getLogger(__name__)
@@ -132,6 +133,8 @@ def _run(cfg: DictConfig, folder: Path, named: bool, summary: dict[str, Any], ju
                 checkpoints.saved_step = ready.steps
             else:
                 logger.draw_references(references, ready.steps, start.step)
+                if ranks.size > 1 and ranks.starter is None:
+                    log.info("starting  %d more of %d processes", ranks.size - 1, ranks.size)
                 alike = OmegaConf.merge(cfg, {"threads": summary["threads"]})
                 with helped(ranks, summary["threads"], follow, alike, folder, named):
                     training.fit(data, start.path)
