@@ -78,6 +78,18 @@ def text_file(docs: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.fixture(scope="session")
+def short_text(docs: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """Makes a text of so many characters."""
+
+    def make(length: int) -> Path:
+        file = tmp_path_factory.mktemp("text") / "a.txt"
+        file.write_text(docs[:length])
+        return file
+
+    return make
+
+
 @pytest.fixture
 def make_network() -> Callable[..., CharRNN]:
     def make(vocabulary_size: int = 7, *, trained: bool = True, **changes: Any) -> CharRNN:

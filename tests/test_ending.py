@@ -1,5 +1,6 @@
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,8 @@ SMALL = (
 
 
 @pytest.fixture(scope="module")
-def text(docs: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("text") / "a.txt"
-    file.write_text(docs[:1000])
-    return file
+def text(short_text: Callable[[int], Path]) -> Path:
+    return short_text(1000)
 
 
 @pytest.fixture(scope="module")

@@ -82,10 +82,8 @@ def kill_at(step: int, owner: Any, hook: str, patch: pytest.MonkeyPatch, error: 
 
 
 @pytest.fixture(scope="module")
-def text(docs: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("text") / "a.txt"
-    file.write_text(docs[:600])  # an epoch has 24 or 25 batches: 60 steps go over two ends of one
-    return file
+def text(short_text: Callable[[int], Path]) -> Path:
+    return short_text(600)  # an epoch has 24 or 25 batches: 60 steps go over two ends of one
 
 
 CASES = {

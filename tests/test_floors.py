@@ -21,7 +21,7 @@ FLOORS = [
         "ranks", "gradients", "speed", "agreement", "encoder", "stepper", "export", "records", "readable", "jobs",
         "optuna_parts",
     },
-    {"evaluation", "corpus", "figures", "generation", "onnx_step", "comparison", "diagnostics"},
+    {"own_state", "evaluation", "corpus", "figures", "generation", "onnx_step", "comparison", "diagnostics"},
     {"parts", "units", "diagnosis", "cluster_job"},
     {"data", "module", "leaderboard", "surprisal", "unit_page", "unit_plots"},
     {"callbacks", "checkpoints", "preview", "sweep", "comparison_plots", "watching", "search_report"},

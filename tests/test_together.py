@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,8 @@ from test_exactness import Killed, assert_equal, go_on, kill_at, outcome, train
 
 
 @pytest.fixture(scope="module")
-def text(docs: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("text") / "a.txt"
-    file.write_text(docs[:900])
-    return file
+def text(short_text: Callable[[int], Path]) -> Path:
+    return short_text(900)
 
 
 def names(folder: Path) -> set[str]:

@@ -1,5 +1,6 @@
 """What is watched during training reaches TensorBoard, and leaves the run as it is."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,8 @@ RUN = (
 
 
 @pytest.fixture(scope="module")
-def text(docs: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("text") / "a.txt"
-    file.write_text(docs[:2000])
-    return file
+def text(short_text: Callable[[int], Path]) -> Path:
+    return short_text(2000)
 
 
 def written(folder: Path) -> dict[str, Any]:

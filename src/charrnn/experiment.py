@@ -108,10 +108,9 @@ def _run(cfg: DictConfig, folder: Path, named: bool, summary: dict[str, Any], ju
     with closing(logger):
         speed, samples, progress = Speed(), Samples(folder, summary["seed"]), Progress(ready.steps, log.info)
         watching = [samples, Copies(samples, data.train_ids), speed, progress]
-        training = assemble(cfg, ready, folder, ranks, logger, watching)
+        judges = [AskJudge(judge, ready.steps)] if judge is not None else []
+        training = assemble(cfg, ready, folder, ranks, logger, watching, judges)
         trainer, checkpoints = training.trainer, training.checkpoints
-        if judge is not None:
-            trainer.callbacks.append(AskJudge(judge, ready.steps))  # type: ignore[attr-defined]  # last: after best.ckpt
         summary["kernel"] = training.kernel
         references = report_text(data)
         optimizer, device = build_optimizer(cfg, network), trainer.strategy.root_device

@@ -54,6 +54,6 @@ def follow(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks) -> Iterator
     ready = prepare(cfg, folder, named, ranks, {})
     if ready.over is None and not ready.start.trained:
         logger = RunLogger(folder, name="", version="", default_hp_metric=False)
-        training = assemble(cfg, ready, folder, ranks, logger, [])
+        training = assemble(cfg, ready, folder, ranks, logger)
         yield
         training.fit(ready.data, ready.start.path)

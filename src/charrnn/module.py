@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from charrnn import checkpoint_file, randomness, ranks
+from charrnn import checkpoint_file, randomness
 from charrnn.batches import IGNORED, Batch
 from charrnn.evaluation import summed_nats
 from charrnn.figures import TrainingFigures
 from charrnn.network import CharRNN, network_weights
+from charrnn.own_state import gather_own, own_of
 from charrnn.vocabulary import AnyVocabulary
 
 VALIDATION = "nats_per_char/val"  # the figure that picks the best checkpoint
@@ -203,34 +204,21 @@ class CharRNNModule(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        generators = ranks.gather(randomness.current())
         checkpoint["charrnn"] = {
             "format": checkpoint_file.FORMAT,
             "network": self.network.settings,
             "vocabulary": self.vocabulary.settings,
-            "train_state": self._all_lanes(),
+            **gather_own(self._train_state_LBS),
             **self.figures.state_dict(),
             "written": self._written,
-            "random": generators[0],
-            "random_of_others": generators[1:],
             **self._about,
         }
-
-    def _all_lanes(self) -> Tensor | None:
-        """The state of the lanes of all processes, [L, B, S]."""
-        states = ranks.gather(None if self._train_state_LBS is None else self._train_state_LBS.cpu())
-        return None if states[0] is None else torch.cat(states, dim=1)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         about = checkpoint["charrnn"]
         # Lightning turns the module into a `-true` precision after it has loaded the weights, which would round them.
         self.network.to(next(iter(network_weights(checkpoint).values())).dtype)
-        state_LBS = about["train_state"]
-        if state_LBS is not None:
-            own_LBS = state_LBS.tensor_split(self.trainer.world_size, dim=1)[self.trainer.global_rank]
-            self._train_state_LBS = own_LBS.to(self.device)
+        state_LBS, self._random = own_of(about, self.trainer.global_rank, self.trainer.world_size)
+        self._train_state_LBS = None if state_LBS is None else state_LBS.to(self.device)
         self.figures.load_state_dict(about, checkpoint["global_step"], self.device)
         self._written = about["written"]
-        generators = [about["random"], *about.get("random_of_others", [])]
-        if self.trainer.global_rank < len(generators):  # else there are more processes than before
-            self._random = generators[self.trainer.global_rank]

@@ -3,11 +3,9 @@
 Each has a rank, 0 for the first; that one alone writes files and speaks to the user.
 """
 
-import multiprocessing
 import os
 import pickle
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,7 +19,7 @@ from torch import distributed
 
 from charrnn.errors import RequestError, RunFailed, one_line, require_integer
 from charrnn.signals import STOPPING
-from charrnn.workers import Worker
+from charrnn.workers import Worker, when_parent_ends
 
 PATIENCE = 1.0  # seconds
 
@@ -151,7 +149,7 @@ _under_way: list[Iterator[None]] = []  # in a process that `helped` has started
 def _get_ready(work: Work, *arguments: Any) -> str:
     for signum in STOPPING:  # rank 0 hears them too, and decides
         signal.signal(signum, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    when_parent_ends(lambda: os._exit(1))
     _under_way.append(work(*arguments))
     return _do()
 
@@ -165,13 +163,6 @@ def _do() -> str:
     finally:
         _part()  # the others, who may wait for this one, notice
     return ""
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _part() -> None:

@@ -1,5 +1,6 @@
 """What every process that trains a network does: read the text, build the parts, fit."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,14 +100,20 @@ class Training:
 
 
 def assemble(
-    cfg: DictConfig, ready: Preparation, folder: Path, ranks: Ranks, logger: Logger, watching: list[Callback]
+    cfg: DictConfig,
+    ready: Preparation,
+    folder: Path,
+    ranks: Ranks,
+    logger: Logger,
+    watching: Sequence[Callback] = (),
+    judges: Sequence[Callback] = (),
 ) -> Training:
-    """Build the parts; `watching` are the callbacks that only the first process has."""
+    """Build the parts; the callbacks `watching`, and `judges`, who come last, are those of the first process alone."""
     checkpoints = build_checkpoints(cfg, folder / "checkpoints", ready.steps)
     recovery = build_recovery(cfg, checkpoints)
     stop = StopOnSignal(checkpoints, listens=ranks.rank == 0 or ranks.starter is not None)
     # In this order: what is written of a step, then the checkpoint that knows it, then the end.
-    own = [Agreement(checkpoints, stop), recovery, Curves(), *watching, checkpoints, stop]
+    own = [Agreement(checkpoints, stop), recovery, Curves(), *watching, checkpoints, stop, *judges]
     asked = [callback for callback in build_callbacks(cfg) if ranks.rank == 0 or not isinstance(callback, Watcher)]
     trainer = build_trainer(cfg, ready.data, logger, [*asked, *own], ranks)
     lanes = ready.data.batch_size // ranks.size

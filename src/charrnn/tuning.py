@@ -34,14 +34,15 @@ OWN = ("resume_from", "dry_run", "sweep.resume")  # what a search says itself
 
 def make_request(folder: Path, overrides: Sequence[str], name: str, trials: int) -> Request:
     """What is asked for, its settings known and its values readable. A setting that is fixed is not searched."""
-    for override in _parsed(overrides):
+    parsed = _parsed(overrides)
+    for override in parsed:
         if override.is_sweep_override():
             raise RequestError(
                 f"{override.key_or_group} takes one value here, that of all trials; what is to be tried stands in the "
                 "file of --search"
             )
     cfg = composed(overrides)
-    fixed = {override.key_or_group for override in _parsed(overrides)}
+    fixed = {override.key_or_group for override in parsed}
     for key in sorted(fixed):
         if key in OWN or key.startswith("hydra"):
             raise RequestError(f"{key} is set by the search itself; leave it out, and name the place with --folder")

@@ -7,13 +7,13 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from charrnn.errors import Stopped
-from charrnn.signals import signals_raise_stopped
+from charrnn.signals import interrupts_ignored, signals_raise_stopped
 
 
 class Worker:
@@ -23,7 +23,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, threads))
-        with _interrupts_ignored():  # a Python that is just starting would print a traceback
+        with interrupts_ignored():  # a Python that is just starting would print a traceback
             self.process.start()
         theirs.close()  # then the connection ends with the process
 
@@ -75,16 +75,6 @@ def run_tasks(tasks: Sequence[bytes], at_once: int, threads: int, ended: Callabl
             worker.process.join()
 
 
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # Python lets no other thread handle signals
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def _idle(workers: list[Worker], at_work: dict[Connection, tuple[Worker, int]], threads: int) -> Worker:
     """A worker without a task, a new one if there is none."""
     for worker in workers:
@@ -105,7 +95,7 @@ def _stop(workers: list[Worker]) -> None:
 def _serve(connection: Connection, threads: int) -> None:
     """Do what comes over the connection, until it ends."""
     os.setpgrp()  # Ctrl-C on the terminal reaches the parent alone, which stops all, those that just start too
-    threading.Thread(target=_stop_with_parent, daemon=True).start()
+    when_parent_ends(lambda: os.kill(os.getpid(), signal.SIGTERM))
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # before torch and NumPy are loaded
     sys.stderr.isatty = lambda: False  # type: ignore[method-assign]  # several progress bars on one line are none
     with suppress(EOFError, OSError, Stopped):
@@ -116,8 +106,13 @@ def _serve(connection: Connection, threads: int) -> None:
     os._exit(0)  # Python's own end takes a second once torch is loaded, and all is in order
 
 
-def _stop_with_parent() -> None:
+def when_parent_ends(act: Callable[[], None]) -> None:
+    """Let a thread call `act` once the process that has started this one is there no more."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)
+
+    def wait_and_act() -> None:
+        parent.join()
+        act()
+
+    threading.Thread(target=wait_and_act, daemon=True).start()

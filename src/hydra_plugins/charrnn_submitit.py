@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from charrnn.errors import RequestError, one_line
 from charrnn.process import default_threads
+from charrnn.signals import interrupts_ignored
 from charrnn.submission import SubmititLauncher
 from charrnn.sweep import SweepCallback
 
@@ -30,12 +31,9 @@ class LocalLauncher(SubmititLauncher):
     def submitting(self, jobs: int) -> Iterator[None]:
         from submitit.helpers import environment_variables
 
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # else Ctrl-C kills the jobs after a second, unsaved
-        try:
-            with environment_variables(OMP_NUM_THREADS=default_threads(jobs)):
-                yield
-        finally:
-            signal.signal(signal.SIGINT, before)
+        # Else Ctrl-C kills the jobs after a second, unsaved.
+        with interrupts_ignored(), environment_variables(OMP_NUM_THREADS=default_threads(jobs)):
+            yield
 
     def stop(self, waiting: "Waiting", ended: Callable[[int, float | None], None]) -> None:
         for job in waiting.values():
