@@ -26,7 +26,7 @@ from conftest import ROOT, train_here
 pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="needs pip install hydra-submitit-launcher")
 SMALL = (
     "data=text", "data.batch_size=4", "data.sequence_length=8", "data.validation_fraction=0.1", "data.test_fraction=0",
-    "trainer.accelerator=cpu", "scheduler=constant", "trainer.max_steps=800", "checkpoint_every=50",
+    "trainer.accelerator=cpu", "scheduler=constant", "trainer.max_steps=2000", "checkpoint_every=50",
     "threads=1", "callbacks=none",
 )  # fmt: skip
 SLURM = {

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -299,7 +300,7 @@ def test_without_the_packages_one_line_says_what_to_do(script: str, tmp_path: Pa
 
 def test_a_reader_that_goes_away_does_not_disturb_a_run(text_file: Path, tmp_path: Path) -> None:
     overrides = [*SMALL, f"data.path={text_file}", f"hydra.run.dir={tmp_path}", "trainer.max_steps=5"]
-    line = " ".join(["set -o pipefail;", sys.executable, str(ROOT / "train.py"), *overrides, "| head -1"])
+    line = f"set -o pipefail; {shlex.join([sys.executable, str(ROOT / 'train.py'), *overrides])} | head -1"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("\n") == 1
