@@ -13,14 +13,13 @@ if not (3, 11) <= sys.version_info[:2] <= (3, 13):
     sys.exit(2)
 try:
     import hydra
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-    from omegaconf import DictConfig, OmegaConf
+    from omegaconf import DictConfig
 
+    from charrnn import sweep
     from charrnn.errors import EXIT_FAILED, EXIT_REQUEST, RunFailed, Stopped, print_error
     from charrnn.overrides import check_command_line, request_line
     from charrnn.process import set_before_torch
-    from charrnn.sweep import SweepCallback, register_resolvers, report_sweep
+    from charrnn.signals import signals_raise_stopped
 except ModuleNotFoundError as error:
     sys.stderr.write(
         f"train.py: {error.name} is not installed; run scripts/train.sh, which installs what is needed, "
@@ -36,23 +35,33 @@ exit_code = 0
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def job(cfg: DictConfig) -> float:
     """One run, or one job of a sweep, where an error must not end the jobs after it."""
-    from charrnn.experiment import log, run  # torch and lightning take seconds: only when there is something to train
+    from charrnn.experiment import run  # torch and lightning take seconds: only when there is something to train
+
+    if not sweep.in_sweep():
+        return run(cfg)
+    bits_per_char, status = float("nan"), "failed"
+    sweep.resume_requeued_job(cfg)
+    with sweep.requeued_by_submitit():
+        try:
+            bits_per_char, status = run(cfg), "finished"
+        except sweep.SweepRefused:
+            raise
+        except Exception as error:
+            report_failed_job(error)
+        sweep.end_job(status)
+    return bits_per_char
+
+
+def report_failed_job(error: Exception) -> None:
+    """Print one line for a job that failed; a fault of the program goes to its log with the traceback."""
+    from charrnn.experiment import log
 
     global exit_code
-    in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
-    try:
-        if in_sweep and OmegaConf.select(cfg, "sweep.resume"):
-            cfg.resume_from = "last"
-        return run(cfg)
-    except Exception as error:
-        line = str(error) if isinstance(error, RunFailed) else request_line(error)
-        if line is None and not in_sweep:
-            raise
-        if line is None:
-            log.exception("the job failed")
-        print_error("train.py", line or f"{type(error).__name__}: {error}")
-        exit_code = EXIT_FAILED if in_sweep or isinstance(error, RunFailed) else EXIT_REQUEST
-    return float("nan")
+    line = str(error) if isinstance(error, RunFailed) else request_line(error)
+    if line is None:
+        log.exception("the job failed")
+    print_error("train.py", line or f"{type(error).__name__}: {error}")
+    exit_code = EXIT_FAILED
 
 
 def main() -> int:
@@ -60,26 +69,34 @@ def main() -> int:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises instead of printing several lines of its own
     set_before_torch()
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal may not know every character
-    register_resolvers()
-    all_finished = True
+    sweep.register_resolvers()
+    all_finished, refused = True, False
     try:
         sys.argv[1:] = check_command_line(sys.argv[1:])
-        job()
+        with signals_raise_stopped():
+            job()
     except Stopped as stop:
         return stop.exit_code
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         return 141
+    except RunFailed as error:
+        print_error("train.py", error)
+        return EXIT_FAILED
     except Exception as error:
-        line = request_line(error)
-        if line is None:
+        told = sweep.launcher_line(error) or (request_line(error), EXIT_REQUEST)
+        if told[0] is None:
             raise
-        print_error("train.py", line)
-        return EXIT_REQUEST
+        refused = told[1] == EXIT_REQUEST
+        print_error("train.py", told[0])
+        return told[1]
     finally:
-        if SweepCallback.folder is not None:
-            table, all_finished = report_sweep(SweepCallback.folder, SweepCallback.jobs)
+        folder = sweep.SweepCallback.folder
+        if folder is not None and refused:
+            sweep.remove_refused_sweep(folder)
+        elif folder is not None:
+            table, all_finished = sweep.report_sweep(folder)
             print(table, end="\n" if table else "")
     return exit_code if all_finished else EXIT_FAILED
 

@@ -6,16 +6,17 @@ B lanes of all together, T time steps, H hidden units, V vocabulary.
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.environments.lightning import find_free_network_port
 from torch import distributed, nn
+from torch.multiprocessing import SimpleQueue, get_context, spawn
 
 from benchmarks.candidates import V, network_of
 from benchmarks.record import print_table
 from charrnn.gradients import average_gradients
-from charrnn.ranks import Ranks, find_ranks, helped
 
 GRID = [(32, 32, 128), (32, 32, 256), (64, 64, 256), (64, 64, 512), (64, 64, 1024)]
 TOY_GRID = [(4, 8, 8)]
@@ -42,14 +43,14 @@ def step_of(lanes: int, size: Size, kernel: str) -> tuple[nn.Module, Callable[[b
     return network, step
 
 
-def rounds_of(sizes: list[Size], arguments: argparse.Namespace, place: Ranks) -> dict[Size, dict[str, list[float]]]:
-    """Seconds of each way, in turn; all processes come here together."""
-    address = f"tcp://127.0.0.1:{place.port}"
-    distributed.init_process_group("gloo", address, rank=place.rank, world_size=place.size)
+def time_rounds(rank: int, sizes: list[Size], arguments: argparse.Namespace, port: int, results: SimpleQueue) -> None:
+    """Time each way in turn; all ranks call it together, and rank 0 puts the seconds into `results`."""
+    processes = arguments.processes
+    distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=processes)
     seconds: dict[Size, dict[str, list[float]]] = {size: {way: [] for way in WAYS} for size in sizes}
     for size in sizes:
         _, alone = step_of(size[0], size, arguments.kernel)
-        network, shared = step_of(size[0] // place.size, size, arguments.kernel)
+        network, shared = step_of(size[0] // processes, size, arguments.kernel)
         calls: dict[str, tuple[int, Callable[[], None]]] = {
             "one process": (arguments.threads, lambda alone=alone: alone(False)),  # type: ignore[misc]
             "several": (1, lambda shared=shared: shared(True)),  # type: ignore[misc]
@@ -59,29 +60,25 @@ def rounds_of(sizes: list[Size], arguments: argparse.Namespace, place: Ranks) ->
         for way, (threads, call) in list(calls.items()) * (1 + arguments.rounds):
             torch.set_num_threads(threads)
             distributed.barrier()
-            if way == "one process" and place.rank > 0:
+            if way == "one process" and rank > 0:
                 continue
             start = time.perf_counter()
             for _ in range(arguments.steps):
                 call()
             seconds[size][way].append((time.perf_counter() - start) / arguments.steps)
-    return seconds
-
-
-def follow(sizes: list[Size], arguments: argparse.Namespace, place: Ranks) -> Iterator[None]:
-    """What the other processes do."""
-    yield
-    rounds_of(sizes, arguments, place)
+    if rank == 0:
+        results.put(seconds)
+    distributed.destroy_process_group()
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run the whole benchmark, print its table and return the numbers."""
     sizes = TOY_GRID if arguments.toy else GRID
-    place = find_ranks(arguments.processes, 1)
     arguments.kernel = "fused"
     arguments.steps = 2 if arguments.toy else 20
-    with helped(place, 1, follow, sizes, arguments):
-        seconds = rounds_of(sizes, arguments, place)
+    results = get_context("spawn").SimpleQueue()
+    spawn(time_rounds, (sizes, arguments, find_free_network_port(), results), nprocs=arguments.processes)
+    seconds = results.get()
     records, rows = [], []
     for size, ways in seconds.items():
         network = network_of(size[2], arguments.kernel, "cpu")
@@ -90,6 +87,6 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         records.append({"size": size, "parameters": network.parameter_count(), "gain": gain, "seconds": medians})
         times = [f"{1e3 * medians[way]:.2f} ms" for way in WAYS]
         rows.append([", ".join(map(str, size)), f"{network.parameter_count():,}", *times, f"{gain:.2f} x"])
-    title = f"{place.size} processes of 1 thread, against one of {arguments.threads}"
+    title = f"{arguments.processes} processes of 1 thread, against one of {arguments.threads}"
     print_table(title, ["B, T, H", "parameters", *WAYS, "gain"], rows)
-    return {"processes": place.size, "measurements": records}
+    return {"processes": arguments.processes, "measurements": records}

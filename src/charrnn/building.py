@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from charrnn.checkpoints import Checkpoints
 from charrnn.checks import trainer_settings
+from charrnn.consensus import RunState
 from charrnn.data import CharDataModule
 from charrnn.errors import RequestError, one_line, require_integer, require_number
 from charrnn.gradients import MeanGradients
@@ -112,10 +113,11 @@ def build_module(cfg: DictConfig, data: CharDataModule, network: CharRNN, steps:
     )
 
 
-def build_checkpoints(cfg: DictConfig, folder: Path, steps: int) -> Checkpoints:
-    """What writes the checkpoints of a run of so many steps."""
+def build_checkpoints(cfg: DictConfig, folder: Path, state: RunState, steps: int) -> Checkpoints:
+    """Build the callback that writes the checkpoints of a run of so many steps."""
     return Checkpoints(
         folder,
+        state,
         every=require_integer("checkpoint_every", cfg.checkpoint_every),
         minutes=require_number("checkpoint_minutes", cfg.checkpoint_minutes, 0.0),
         validate_every=require_integer("trainer.val_check_interval", cfg.trainer.val_check_interval),
@@ -123,13 +125,13 @@ def build_checkpoints(cfg: DictConfig, folder: Path, steps: int) -> Checkpoints:
     )
 
 
-def build_recovery(cfg: DictConfig, checkpoints: Checkpoints) -> Recovery:
-    """What watches the numbers; `RequestError` for settings that it does not have."""
+def build_recovery(cfg: DictConfig, checkpoints: Checkpoints, state: RunState) -> Recovery:
+    """Build the callback that watches for divergence; `RequestError` for settings that it does not have."""
     known = ("retries", "factor", "explosion", "patience")
     for key in cfg.recovery:
         if key not in known:
             raise RequestError(f"recovery.{key} is not a setting here; recovery has {', '.join(known)}")
-    return Recovery(checkpoints, **plain(cfg.recovery))
+    return Recovery(checkpoints, state, **plain(cfg.recovery))
 
 
 def build_callbacks(cfg: DictConfig) -> list[Callback]:

@@ -10,7 +10,7 @@ import lightning
 from lightning.pytorch import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 
-from charrnn.checkpoints import Checkpoints
+from charrnn.consensus import RunState
 from charrnn.errors import Stopped
 from charrnn.signals import STOPPING, is_passed_by
 
@@ -20,40 +20,34 @@ Judge = Callable[[int, float], None]
 class StopOnSignal(Callback):
     """The STOPPING signals let the step end and the run be saved, then raise `Stopped`.
 
-    A second Ctrl-C stops at once. After a signal that is passed by the run is saved and goes on.
+    A second Ctrl-C stops at once. After a signal that is passed by the run is saved and continues. A rank that was
+    started by Lightning does not listen: rank 0 hears Ctrl-C too, and decides.
     """
 
-    def __init__(self, checkpoints: Checkpoints, *, listens: bool = True) -> None:
-        self._checkpoints = checkpoints
+    def __init__(self, state: RunState, *, listens: bool = True) -> None:
+        self._state = state
         self._listens = listens
         self._passed_by = {signum for signum in STOPPING if is_passed_by(signum)}
-        self._received: int | None = None
-        self.agreed = 0
-
-    def wish(self) -> int:
-        """To stop, because of this signal."""
-        return self._received or 0
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         # Here and not earlier: Lightning puts its own handlers in place first, and takes all away after the fit.
-        if self._listens and threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is threading.main_thread():
             for signum in STOPPING:
-                signal.signal(signum, self._receive)
+                signal.signal(signum, self._receive if self._listens else signal.SIG_IGN)
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
-        if signum == signal.SIGINT and self._received == signal.SIGINT:
+        if signum == signal.SIGINT and self._state.stop_requested == signal.SIGINT:
             raise Stopped(signum)
         if signum in self._passed_by:
-            self._checkpoints.asked = True
+            self._state.save_requested = True
         else:
-            self._received = signum
+            self._state.stop_requested = signum
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self.agreed and pl_module.made_a_step():
-            self._checkpoints.save(trainer)
-            raise Stopped(self.agreed)
+        if self._state.stop_now and pl_module.made_a_step():  # `Checkpoints`, which comes before, has saved it
+            raise Stopped(self._state.stop_now)
 
     def on_validation_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, loader: int = 0
@@ -63,8 +57,8 @@ class StopOnSignal(Callback):
 
     def stop_if_asked(self) -> None:
         """Raise `Stopped` if a signal has come; after the fit, for one that came after its last step."""
-        if self._received is not None:
-            raise Stopped(self._received)
+        if self._state.stop_requested:
+            raise Stopped(self._state.stop_requested)
 
 
 class AskJudge(Callback):

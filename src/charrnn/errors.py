@@ -32,9 +32,12 @@ class Stopped(BaseException):
     """
 
     def __init__(self, signum: int) -> None:
-        super().__init__(signal.Signals(signum).name)
+        super().__init__(signum)  # what it is pickled with, on the way from another process
         self.signum = signum
         self.exit_code = 128 + signum
+
+    def __str__(self) -> str:
+        return signal.Signals(self.signum).name
 
 
 def one_line(text: object) -> str:

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from charrnn import checkpoint_file
 from charrnn.building import build_optimizer
@@ -20,16 +19,17 @@ from charrnn.data import CharDataModule
 from charrnn.ending import AskJudge, Judge
 from charrnn.errors import Pruned, RequestError, Stopped, one_line
 from charrnn.evaluation import in_text, score_carried
-from charrnn.following import follow, started_ranks, train_along
+from charrnn.following import find_own_rank, train_as_follower
 from charrnn.network import CharRNN, network_weights
 from charrnn.preview import report_text, seconds_per_step
-from charrnn.ranks import find_ranks, helped
+from charrnn.ranks import find_ranks
 from charrnn.report import report_end, report_start, report_stop, shown
 from charrnn.resume import refuse_used_folder
 from charrnn.run_logger import RunLogger
 from charrnn.runs import locked, read_summary, write_settings, write_summary
 from charrnn.signals import signals_raise_stopped
 from charrnn.speed import Speed
+from charrnn.sweep import in_sweep
 from charrnn.training import assemble, prepare
 
 log = logging.getLogger(__name__)
@@ -50,9 +50,9 @@ def run(cfg: DictConfig, folder: Path | None = None, judge: Judge | None = None)
     """
     named = folder is not None or _folder_is_named()
     folder = folder or Path(HydraConfig.get().runtime.output_dir)
-    started = started_ranks(cfg, named)
-    if started.rank > 0:
-        return train_along(cfg, folder, named, started)
+    own = find_own_rank(cfg, named)
+    if own.rank > 0:
+        return train_as_follower(cfg, folder, named, own)
     with locked(folder):
         refuse_used_folder(cfg.get("resume_from"), folder)
         before = read_summary(folder) if (folder / "summary.json").exists() else None
@@ -89,9 +89,8 @@ def run(cfg: DictConfig, folder: Path | None = None, judge: Judge | None = None)
 
 def _folder_is_named() -> bool:
     """Whether the command said where the run goes, so that the same command finds it again."""
-    hydra = HydraConfig.get()
-    key = "hydra.sweep.dir" if hydra.mode == RunMode.MULTIRUN else "hydra.run.dir"
-    return any(override.split("=")[0] == key for override in hydra.overrides.hydra)
+    key = "hydra.sweep.dir" if in_sweep() else "hydra.run.dir"
+    return any(override.split("=")[0] == key for override in HydraConfig.get().overrides.hydra)
 
 
 def _run(cfg: DictConfig, folder: Path, named: bool, summary: dict[str, Any], judge: Judge | None) -> float:
@@ -129,21 +128,20 @@ def _run(cfg: DictConfig, folder: Path, named: bool, summary: dict[str, Any], ju
         try:
             if start.trained:  # and killed before it was scored
                 speed.load_state_dict(ready.found[0][1]["callbacks"]["Speed"])
-                checkpoints.saved_step = ready.steps
+                training.state.saved_step = ready.steps
             else:
                 logger.draw_references(references, ready.steps, start.step)
-                if ranks.size > 1 and ranks.starter is None:
+                if ranks.size > 1 and ranks.starter == "Lightning":
                     log.info("starting  %d more of %d processes", ranks.size - 1, ranks.size)
-                alike = OmegaConf.merge(cfg, {"threads": summary["threads"]})
-                with helped(ranks, summary["threads"], follow, alike, folder, named):
-                    training.fit(data, start.path)
+                training.fit(data, start.path)
                 training.stop_on_signal.stop_if_asked()
         except (Stopped, Pruned):
-            if checkpoints.saved_step:
+            if training.state.saved_step:
                 summary["checkpoint"] = str((checkpoints.folder / LAST).absolute())
             raise
         finally:
-            summary["steps"] = trainer.global_step if checkpoints.saved_step is None else checkpoints.saved_step
+            saved_step = training.state.saved_step
+            summary["steps"] = trainer.global_step if saved_step is None else saved_step
             summary["train_seconds"] = round(speed.fit.seconds, 3)
             summary["train_chars_per_second"] = speed.characters_per_second()
 

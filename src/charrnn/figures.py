@@ -70,16 +70,6 @@ class TrainingFigures:
         self._losses.clear()
         self._norms.clear()
 
-    def mark(self) -> tuple[int, int]:
-        """A moment to which `cut` returns."""
-        return len(self._losses), len(self._norms)
-
-    def cut(self, mark: tuple[int, int]) -> None:
-        """Forget what came after the mark."""
-        losses, norms = mark
-        self._shared = min(self._shared, losses)
-        del self._losses[losses:], self._norms[norms:]
-
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint holds of them, under the names of its format."""
         return {

@@ -1,59 +1,50 @@
-"""What a process does that trains along with the first one, which alone writes and speaks."""
+"""Follower ranks (rank > 0): they train, but write no files and print nothing."""
 
 import logging
 import math
-import os
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from charrnn.checks import check_keys
 from charrnn.errors import RequestError, Stopped
-from charrnn.ranks import Ranks, find_ranks, helped
+from charrnn.ranks import Ranks, find_ranks
 from charrnn.resume import refuse_used_folder
 from charrnn.run_logger import RunLogger
+from charrnn.sweep import SweepRefused, in_submitit_job, in_sweep
 from charrnn.training import assemble, prepare
 
 
-def started_ranks(cfg: DictConfig, named: bool) -> Ranks:
-    """This process among those that Slurm or torchrun has started for the run; what else is wrong is said later.
+def find_own_rank(cfg: DictConfig, named: bool) -> Ranks:
+    """Find this process among the ranks of the run, before its settings are checked.
 
-    Raises `RequestError` if they would not all come to the same folder.
+    Raises `RequestError` if the ranks would not share one folder.
     """
-    started = Ranks()
-    with suppress(RequestError, AttributeError):  # of a configuration that is none
-        started = find_ranks(cfg.trainer.devices, cfg.trainer.num_nodes)
-    if started.starter is None or "SUBMITIT_EXECUTOR" in os.environ:
-        return started
-    who = f"{started.starter} has started {started.size} processes"
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
-        raise RequestError(f"{who} of one run; for a sweep leave it out, or take hydra/launcher=slurm_ddp")
-    if not named:
-        raise RequestError(f"{who}; name their folder by hydra.run.dir=DIR")
-    return started
+    ranks = Ranks()
+    with suppress(RequestError, AttributeError):  # of wrong settings: refused where all settings are checked
+        ranks = find_ranks(cfg.trainer.devices, cfg.trainer.num_nodes)
+    if ranks.size == 1 or in_submitit_job():
+        return ranks
+    if in_sweep():
+        raise SweepRefused(
+            f"a sweep trains each run on one device, got trainer.devices={cfg.trainer.devices}; for a single run leave "
+            "out -m (torchrun works too), for a sweep on a cluster use hydra/launcher=slurm_ddp"
+        )
+    if ranks.starter != "Lightning" and not named:
+        raise RequestError(f"{ranks.starter} has started {ranks.size} processes; name their folder: hydra.run.dir=DIR")
+    return ranks
 
 
-def train_along(cfg: DictConfig, folder: Path, named: bool, started: Ranks) -> float:
-    """Train along with a process that was started beside this one; it alone says what is wrong, or why it stopped."""
+def train_as_follower(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks) -> float:
+    """Train beside rank 0, which alone says what is wrong with a request or why the run stopped; return nan."""
+    logging.disable(logging.WARNING)
     with suppress(Stopped, RequestError):
         check_keys(cfg)
         refuse_used_folder(cfg.resume_from, folder)
         if not cfg.dry_run:
-            with helped(started, 1, follow):
-                list(follow(cfg, folder, named, started))
+            ready = prepare(cfg, folder, named, find_ranks(cfg.trainer.devices, cfg.trainer.num_nodes), {})
+            if ready.over is None and not ready.start.trained:
+                logger = RunLogger(folder, name="", version="", default_hp_metric=False)
+                assemble(cfg, ready, folder, ranks, logger).fit(ready.data, ready.start.path)
     return math.nan
-
-
-def follow(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks) -> Iterator[None]:
-    """Get ready, yield, and meet the others to train."""
-    logging.disable(logging.WARNING)
-    ready = prepare(cfg, folder, named, ranks, {})
-    if ready.over is None and not ready.start.trained:
-        logger = RunLogger(folder, name="", version="", default_hp_metric=False)
-        training = assemble(cfg, ready, folder, ranks, logger)
-        yield
-        training.fit(ready.data, ready.start.path)

@@ -1,4 +1,4 @@
-"""How the gradients of several processes become one."""
+"""The strategy for several ranks: one all-reduce of all gradients after each backward pass."""
 
 import torch
 from lightning.pytorch.strategies import DDPStrategy
@@ -12,9 +12,6 @@ class MeanGradients(DDPStrategy):
     buckets out anew after its first step, that of a resumed run too; and what it gains by sending the first gradients
     while the others are computed is little here, where most come at the end of the way back through time.
     """
-
-    def _configure_launcher(self) -> None:
-        """None: the processes are there already, and Lightning's would change the number of threads."""
 
     def configure_ddp(self) -> None:
         """Begin everywhere with the weights of rank 0; the network is not wrapped."""

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from charrnn import checkpoint_file, randomness
+from charrnn import checkpoint_file
 from charrnn.batches import IGNORED, Batch
 from charrnn.evaluation import summed_nats
 from charrnn.figures import TrainingFigures
 from charrnn.network import CharRNN, network_weights
-from charrnn.own_state import gather_own, own_of
+from charrnn.process_state import gather_state, restore_rng_state, state_of_rank
 from charrnn.vocabulary import AnyVocabulary
 
 VALIDATION = "nats_per_char/val"  # the figure that picks the best checkpoint
@@ -85,7 +85,7 @@ class CharRNNModule(lightning.LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         self._step_before = self.global_step
         if self._random is not None:  # not earlier: what Lightning does at the start may draw from the generators
-            randomness.restore(self._random)
+            restore_rng_state(self._random)
             self._random = None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -158,15 +158,6 @@ class CharRNNModule(lightning.LightningModule):
         self._train_state_LBS = None
         self.figures.clear()
 
-    def boundary(self) -> tuple[Any, ...]:
-        """What a training step changes here, as it is between two steps; `return_to` takes it back to that."""
-        return self._train_state_LBS, self.figures.mark()
-
-    def return_to(self, boundary: tuple[Any, ...]) -> None:
-        """Undo what a step that broke off had changed since `boundary`."""
-        self._train_state_LBS, mark = boundary
-        self.figures.cut(mark)
-
     def write_metrics(self, metrics: dict[str, float]) -> None:
         """Write `metrics` to the logger at the current optimizer step, and keep them for whoever shows progress."""
         self.latest.update(metrics)
@@ -208,7 +199,7 @@ class CharRNNModule(lightning.LightningModule):
             "format": checkpoint_file.FORMAT,
             "network": self.network.settings,
             "vocabulary": self.vocabulary.settings,
-            **gather_own(self._train_state_LBS),
+            **gather_state(self._train_state_LBS),
             **self.figures.state_dict(),
             "written": self._written,
             **self._about,
@@ -218,7 +209,7 @@ class CharRNNModule(lightning.LightningModule):
         about = checkpoint["charrnn"]
         # Lightning turns the module into a `-true` precision after it has loaded the weights, which would round them.
         self.network.to(next(iter(network_weights(checkpoint).values())).dtype)
-        state_LBS, self._random = own_of(about, self.trainer.global_rank, self.trainer.world_size)
+        state_LBS, self._random = state_of_rank(about, self.trainer.global_rank, self.trainer.world_size)
         self._train_state_LBS = None if state_LBS is None else state_LBS.to(self.device)
         self.figures.load_state_dict(about, checkpoint["global_step"], self.device)
         self._written = about["written"]

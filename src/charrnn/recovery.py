@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import Callback
 
 from charrnn.checkpoints import Checkpoints, readable_checkpoints
+from charrnn.consensus import RunState
 from charrnn.errors import RunFailed, require_integer, require_number
 from charrnn.module import CharRNNModule
 from charrnn.network import network_weights
@@ -27,9 +28,9 @@ class Recovery(Callback):
     """
 
     def __init__(
-        self, checkpoints: Checkpoints, *, retries: int, factor: float, explosion: float, patience: int
+        self, checkpoints: Checkpoints, state: RunState, *, retries: int, factor: float, explosion: float, patience: int
     ) -> None:
-        self._checkpoints = checkpoints
+        self._checkpoints, self._state = checkpoints, state
         self._retries = require_integer("recovery.retries", retries, minimum=0)
         self._factor = require_number("recovery.factor", factor, 0.0, below=1.0)
         self._explosion = require_number("recovery.explosion", explosion, 1.0)
@@ -56,7 +57,7 @@ class Recovery(Callback):
             trouble = self._watch(pl_module.training_loss(), math.log(len(pl_module.vocabulary)), trainer.global_step)
         if trouble is not None:
             self._go_back(trainer, pl_module, trouble)
-        self._checkpoints.suspended = self._high > 0
+        self._state.saving_suspended = self._high > 0
 
     def _watch(self, nats: float, guessing: float, step: int) -> str | None:
         """Take note of a figure; say what is wrong once too many in a row were high."""

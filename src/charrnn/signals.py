@@ -63,13 +63,6 @@ def signals_noted() -> Iterator[list[int]]:
 
 
 @contextmanager
-def interrupts_ignored() -> Iterator[None]:
-    """Within the block Ctrl-C does nothing, here and in the processes that are started; they keep it so."""
-    with _handled(signal.SIG_IGN, (signal.SIGINT,)):
-        yield
-
-
-@contextmanager
 def _handled(handler: _Noting | signal.Handlers, signals: Sequence[int] = STOPPING) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # Python lets no other thread handle signals
         yield

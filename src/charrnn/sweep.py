@@ -1,25 +1,29 @@
-"""What surrounds the jobs of a Hydra multirun: their folders' names, where the sweep lies, its table at the end."""
+"""What surrounds the jobs of a Hydra multirun: the names of their folders, and the leaderboard at the end."""
 
+import os
 import shutil
-from collections.abc import Collection
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
+from charrnn.errors import EXIT_FAILED, EXIT_REQUEST, RequestError, Stopped, one_line
 from charrnn.leaderboard import write_leaderboard
 from charrnn.runs import OUTPUTS, job_folder_name, read_summary
 
-# With those that plugins bring one job that is killed ends the whole sweep.
-OWN_LAUNCHERS = {
-    "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher": "charrnn_launcher.SideBySideLauncher",
-    "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher": "charrnn_submitit.LocalLauncher",
-    "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher": "charrnn_submitit.SlurmLauncher",
-}
 WIDTH = 120  # of a table, where there is no terminal
+
+
+class SweepRefused(RequestError):
+    """A request that no job of the sweep can meet: it ends the sweep, not just one job."""
 
 
 def register_resolvers() -> None:
@@ -28,15 +32,23 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("job_folder", job_folder_name, replace=True)
 
 
-class SweepCallback(Callback):
-    """Remembers the sweep's folder and its jobs, and lets only swept keys into the names of their folders.
+def in_sweep() -> bool:
+    """Tell whether this run is one job of a multirun."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
-    Hydra pickles its callbacks for launchers that start other processes; making one anew there registers the
-    resolvers there too.
+
+def in_submitit_job() -> bool:
+    """Tell whether submitit started this process, on a cluster or on this machine."""
+    return "SUBMITIT_EXECUTOR" in os.environ
+
+
+class SweepCallback(Callback):
+    """Remembers the sweep's folder, and lets only swept keys into the names of the jobs' folders.
+
+    Launchers that start other processes pickle Hydra's callbacks; unpickling this one registers the resolvers there.
     """
 
-    folder: Path | None = None  # of the sweep that this process started; read when it has ended, well or not
-    jobs: ClassVar[set[Path]] = set()  # the folders of those of its jobs that a launcher has got
+    folder: Path | None = None  # of the sweep that this process started
 
     def __init__(self) -> None:
         register_resolvers()
@@ -46,31 +58,97 @@ class SweepCallback(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         SweepCallback.folder = Path(config.hydra.sweep.dir).absolute()
-        SweepCallback.jobs.clear()
         overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
         swept = {override.key_or_group for override in overrides if override.is_sweep_override()}
         excluded = ",".join(f"'{key}'" for key in {override.key_or_group for override in overrides} - swept)
-        with read_write(config):
-            # Every job is composed anew from these, in whatever process it runs.
-            config.hydra.overrides.hydra.append(f"hydra.job.config.override_dirname.exclude_keys=[{excluded}]")
-            own = OWN_LAUNCHERS.get(config.hydra.launcher._target_)
-            if own is not None:
-                config.hydra.launcher._target_ = f"hydra_plugins.{own}"
+        more = [f"hydra.job.config.override_dirname.exclude_keys=[{excluded}]"]
+        launcher = config.hydra.launcher._target_
+        if "joblib" in launcher:  # jobs side by side would mix their lines on the screen; each has its train.log
+            more.append("hydra.job_logging.root.handlers=[file]")
+        if "submitit" in launcher:  # a job that is requeued tomorrow must find its folder
+            folder = str(SweepCallback.folder).replace("\\", "\\\\").replace('"', '\\"')
+            more.append(f'hydra.sweep.dir="{folder}"')
+        with read_write(config):  # every job is composed from these, in whatever process it runs
+            config.hydra.overrides.hydra.extend(more)
 
-    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
-        if config.hydra.mode == RunMode.MULTIRUN:
-            SweepCallback.jobs.add(Path(config.hydra.runtime.output_dir))
+
+def resume_requeued_job(cfg: DictConfig) -> None:
+    """Set `resume_from=last` where a job of this sweep must continue its run.
+
+    That is in a sweep with `sweep.resume=true`, and in a submitit job whose folder already holds a checkpoint: it was
+    requeued after a time-out or preemption.
+    """
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    if cfg.sweep.resume or (in_submitit_job() and any((folder / "checkpoints").glob("*.ckpt"))):
+        cfg.resume_from = "last"
 
 
-def report_sweep(folder: Path, jobs: Collection[Path]) -> tuple[str, bool]:
-    """Write the sweep's leaderboard; return what to show of it, and whether all `jobs` finished."""
-    if not any(folder.glob("*/")):  # the sweep was refused before its first job
-        (folder / "multirun.yaml").unlink(missing_ok=True)
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+@contextmanager
+def requeued_by_submitit() -> Iterator[None]:
+    """Around a job: once the run is saved, hand the signal that stopped it to submitit, which requeues the job.
+
+    Only rank 0 requeues. There submitit's handler ends the process; on the other ranks it returns, and so does the
+    block, because a failing exit code of theirs could end rank 0 first.
+    """
+    try:
+        yield
+    except Stopped as stop:
+        handler = signal.getsignal(stop.signum)
+        if not in_submitit_job():
+            raise
+        if stop.signum == signal.SIGINT or not callable(handler):
+            sys.exit(stop.exit_code)
+        handler(stop.signum, None)
+
+
+def end_job(status: str) -> None:
+    """Say on the screen how a job ended whose log goes to its file alone; end a failed job of several Slurm tasks.
+
+    Without the second the other tasks would wait for this one.
+    """
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    if HydraConfig.get().job_logging["root"]["handlers"] == ["file"]:
+        bits = read_summary(folder).get("val_bits_per_char")
+        print(f"{folder.name}: {status}" + (f", {bits:.4f} bits per character" if bits is not None else ""), flush=True)
+    if status == "failed" and in_submitit_job() and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+        sys.exit(EXIT_FAILED)
+
+
+def launcher_line(error: Exception) -> tuple[str, int] | None:
+    """Return one line and the exit code for an error of a launcher; None for any other error."""
+    origin = type(error).__module__.split(".")[0]
+    if origin == "joblib":
+        return "a job was killed, which ended the sweep; jobs that finished keep their results", EXIT_FAILED
+    if origin == "submitit" and "sbatch: error" in str(error):
+        return f"Slurm did not take the jobs: {one_line(error)}", EXIT_REQUEST
+    if origin == "submitit":
+        return f"a job did not end as it should; jobs that finished keep their results ({one_line(error)})", EXIT_FAILED
+    if isinstance(error, RuntimeError) and "slurm cluster" in str(error):  # submitit found no srun
+        return "Slurm is not available here: run this on a cluster, or use hydra/launcher=joblib", EXIT_REQUEST
+    return None
+
+
+def report_sweep(folder: Path) -> tuple[str, bool]:
+    """Write the sweep's leaderboard; return the text to show, and whether all jobs in the folder finished."""
+    jobs = _jobs(folder)
+    if not jobs:
         return "", True
     _, table = write_leaderboard(folder, shutil.get_terminal_size((WIDTH, 0)).columns)
     title = f"leaderboard {folder / 'leaderboard.csv'} and .md, best first, in bits per character:"
     all_finished = all(read_summary(job)["status"] == "finished" for job in jobs)
-    advice = "" if all_finished else f"\n\nto go on: the same command with hydra.sweep.dir={folder} sweep.resume=true"
+    advice = "" if all_finished else f"\n\nto resume: the same command with hydra.sweep.dir={folder} sweep.resume=true"
     return f"{title}\n{table}".rstrip() + advice, all_finished
+
+
+def remove_refused_sweep(folder: Path) -> None:
+    """Remove what Hydra has made for a sweep of which no job began."""
+    for file in (folder / "multirun.yaml", *(job / "train.log" for job in _jobs(folder))):
+        if file.is_file() and (file.suffix == ".yaml" or not file.stat().st_size):
+            file.unlink()
+    for empty in (*_jobs(folder), folder):
+        if empty.is_dir() and not any(empty.iterdir()):
+            empty.rmdir()
+
+
+def _jobs(folder: Path) -> list[Path]:
+    return [job for job in folder.glob("*/") if not job.name.startswith(".")]

@@ -1,5 +1,6 @@
 """What every process that trains a network does: read the text, build the parts, fit."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,8 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
+from torch import distributed
 
-from charrnn.agreement import Agreement
 from charrnn.building import (
     build,
     build_callbacks,
@@ -23,9 +24,10 @@ from charrnn.building import (
 from charrnn.callbacks import Curves
 from charrnn.checkpoints import Checkpoints
 from charrnn.checks import run_length
+from charrnn.consensus import Consensus, RunState
 from charrnn.data import CharDataModule
 from charrnn.ending import StopOnSignal
-from charrnn.errors import RequestError
+from charrnn.errors import RequestError, RunFailed, one_line
 from charrnn.module import CharRNNModule
 from charrnn.network import CharRNN
 from charrnn.process import prepare_process
@@ -60,7 +62,7 @@ def prepare(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks, summary: d
     found = checkpoints_to_go_on_from(cfg.resume_from, folder / "checkpoints", named)
     chosen = found[0][1]["charrnn"]["run"] if found else {}
     threads = chosen.get("threads", "auto") if cfg.threads == "auto" else cfg.threads
-    sharing = 1 if ranks.starter == "Slurm" else ranks.here  # Slurm gives each process its own processors
+    sharing = 1 if ranks.starter == "Slurm" else ranks.here  # Slurm gives each process its own CPU cores
     summary["seed"], summary["threads"] = prepare_process(cfg.seed, threads, sharing)
 
     data: CharDataModule = build(cfg, "data")
@@ -86,17 +88,31 @@ class Training:
 
     trainer: lightning.Trainer
     module: CharRNNModule
+    state: RunState
     checkpoints: Checkpoints
     stop_on_signal: StopOnSignal
+    threads: int
     kernel: str
     why: str
 
     def fit(self, data: CharDataModule, checkpoint: Path | None) -> None:
-        """Train, from the checkpoint on if there is one. Raises `RequestError` for settings that do not go together."""
+        """Train, from the checkpoint on if there is one; with several ranks Lightning starts those that are missing.
+
+        Raises `RequestError` for settings that do not go together, and `RunFailed` if another rank has ended.
+        """
+        if self.trainer.world_size > 1:  # the ranks that are started read it; Lightning would change the number here
+            os.environ.setdefault("OMP_NUM_THREADS", str(self.threads))
         try:
             self.trainer.fit(self.module, datamodule=data, ckpt_path=checkpoint)
         except MisconfigurationException as error:  # some settings meet only when Lightning sees the data
             raise RequestError(f"trainer: these settings can't be used: {error}") from error
+        except RuntimeError as error:
+            if isinstance(error, distributed.DistError) or "gloo" in str(error):
+                raise RunFailed(f"process {self.trainer.global_rank} lost the others ({one_line(error)})") from error
+            raise
+        finally:
+            if distributed.is_initialized():
+                distributed.destroy_process_group()
 
 
 def assemble(
@@ -109,14 +125,15 @@ def assemble(
     judges: Sequence[Callback] = (),
 ) -> Training:
     """Build the parts; the callbacks `watching`, and `judges`, who come last, are those of the first process alone."""
-    checkpoints = build_checkpoints(cfg, folder / "checkpoints", ready.steps)
-    recovery = build_recovery(cfg, checkpoints)
-    stop = StopOnSignal(checkpoints, listens=ranks.rank == 0 or ranks.starter is not None)
+    state = RunState()
+    checkpoints = build_checkpoints(cfg, folder / "checkpoints", state, ready.steps)
+    recovery = build_recovery(cfg, checkpoints, state)
+    stop = StopOnSignal(state, listens=ranks.rank == 0 or ranks.starter != "Lightning")
     # In this order: what is written of a step, then the checkpoint that knows it, then the end.
-    own = [Agreement(checkpoints, stop), recovery, Curves(), *watching, checkpoints, stop, *judges]
+    own = [Consensus(state), recovery, Curves(), *watching, checkpoints, stop, *judges]
     asked = [callback for callback in build_callbacks(cfg) if ranks.rank == 0 or not isinstance(callback, Watcher)]
     trainer = build_trainer(cfg, ready.data, logger, [*asked, *own], ranks)
     lanes = ready.data.batch_size // ranks.size
     kernel, why = fix_kernel(ready.network, trainer, lanes, ready.chosen.get("kernel"))
     module = build_module(cfg, ready.data, ready.network, ready.steps, {"kernel": kernel, "threads": ready.threads})
-    return Training(trainer, module, checkpoints, stop, kernel, why)
+    return Training(trainer, module, state, checkpoints, stop, ready.threads, kernel, why)
