@@ -44,8 +44,6 @@ def job(cfg: DictConfig) -> float:
     with sweep.requeued_by_submitit():
         try:
             bits_per_char, status = run(cfg), "finished"
-        except sweep.SweepRefused:
-            raise
         except Exception as error:
             report_failed_job(error)
         sweep.end_job(status)
@@ -84,6 +82,10 @@ def main() -> int:
     except RunFailed as error:
         print_error("train.py", error)
         return EXIT_FAILED
+    except sweep.SweepRefused as error:
+        refused = True
+        print_error("train.py", error)
+        return EXIT_REQUEST
     except Exception as error:
         told = sweep.launcher_line(error) or (request_line(error), EXIT_REQUEST)
         if told[0] is None:

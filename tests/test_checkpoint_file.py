@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from charrnn import checkpoint_file, randomness
+from charrnn import checkpoint_file, process_state
 from charrnn.errors import RequestError
 from charrnn.evaluation import score_carried
 from charrnn.network import load_network
@@ -72,7 +72,7 @@ def test_a_checkpoint_of_this_format_is_read_for_ever(tmp_path: Path) -> None:
     assert score_carried(network, vocabulary.encode(text)).nats_per_char == pytest.approx(3.3236073, rel=1e-6)
     ((_, checkpoint),) = checkpoints_to_go_on_from(str(path), tmp_path, True)
     assert checkpoint["global_step"] == 30
-    randomness.restore(about["random"])
+    process_state.restore_rng_state(about["random"])
     assert options_of(about["data"]).path == ["-"]
 
 

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from charrnn import copies, randomness
+from charrnn import copies, process_state
 from charrnn.copies import Copies
 from charrnn.vocabulary import Vocabulary
 
@@ -39,8 +39,8 @@ def test_only_the_beginning_of_a_long_text_is_compared(monkeypatch: pytest.Monke
 
 
 def test_no_generator_of_the_run_is_used() -> None:
-    before = randomness.current()
+    before = process_state.rng_state()
     written_of("the " * 75)
-    after = randomness.current()
+    after = process_state.rng_state()
     assert np.array_equal(before.pop("torch"), after.pop("torch"))
     assert before == after

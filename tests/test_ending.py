@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from charrnn import agreement, callbacks, experiment, speed
+from charrnn import callbacks, consensus, experiment, speed
 from charrnn.checkpoint_file import read
 from charrnn.checkpoints import Checkpoints
 from charrnn.errors import Stopped
@@ -55,10 +55,10 @@ def assert_weights(run: Path, weights: Any) -> None:
 @pytest.mark.parametrize(
     ("owner", "hook", "step", "signum", "saved"),
     [
-        (agreement.Agreement, "on_train_batch_end", 5, signal.SIGINT, 5),
-        (agreement.Agreement, "on_train_batch_end", 5, signal.SIGTERM, 5),
-        (agreement.Agreement, "on_train_batch_end", 5, signal.SIGUSR1, 5),
-        (agreement.Agreement, "on_train_batch_end", 5, signal.SIGUSR2, 5),
+        (consensus.Consensus, "on_train_batch_end", 5, signal.SIGINT, 5),
+        (consensus.Consensus, "on_train_batch_end", 5, signal.SIGTERM, 5),
+        (consensus.Consensus, "on_train_batch_end", 5, signal.SIGUSR1, 5),
+        (consensus.Consensus, "on_train_batch_end", 5, signal.SIGUSR2, 5),
         (speed.Speed, "on_validation_start", 12, signal.SIGUSR2, 12),
         (callbacks.Progress, "on_train_end", 30, signal.SIGUSR2, 30),  # the loop looks at no signal any more
         (experiment, "_measure", 30, signal.SIGUSR2, 30),
@@ -87,7 +87,7 @@ def test_what_was_there_before_is_there_again(text: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("owner", "hook", "step"),
     [
-        (agreement.Agreement, "on_train_batch_end", 5),
+        (consensus.Consensus, "on_train_batch_end", 5),
         (speed.Speed, "on_validation_start", 12),
         (experiment, "_measure", 30),
     ],

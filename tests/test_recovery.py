@@ -11,6 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from charrnn import checkpoint_file
 from charrnn.callbacks import Curves
 from charrnn.checkpoints import Checkpoints
+from charrnn.consensus import RunState
 from charrnn.errors import RunFailed, Stopped
 from charrnn.module import CharRNNModule
 from charrnn.recovery import Recovery
@@ -42,7 +43,7 @@ def spoil(patch: pytest.MonkeyPatch, steps: set[int], factor: float, *, gradient
             parameter = dict(self.network.named_parameters())[gradient_of]
             handle = parameter.register_hook(lambda gradient: (handle.remove(), gradient * factor)[1])
             return loss
-        self.figures.cut((len(self.figures) - 1, self.figures.mark()[1]))
+        self.figures._losses.pop()
         self.figures.add_loss(step, batch.targets_TB.numel(), loss * factor)
         return loss * factor
 
@@ -113,8 +114,9 @@ def test_no_checkpoint_holds_numbers_that_went_wrong(text_file: Path, tmp_path: 
 
 
 def test_a_loss_that_is_high_only_beside_a_very_low_one_is_no_explosion(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path, every=10, minutes=10, validate_every=20, steps=40)
-    recovery = Recovery(checkpoints, retries=3, factor=0.5, explosion=3.0, patience=2)
+    state = RunState()
+    checkpoints = Checkpoints(tmp_path, state, every=10, minutes=10, validate_every=20, steps=40)
+    recovery = Recovery(checkpoints, state, retries=3, factor=0.5, explosion=3.0, patience=2)
     guessing = math.log(90)
     assert [recovery._watch(nats, guessing, step) for step, nats in enumerate([1e-4, 2.45, 4.4, 0.1])] == [None] * 4
     assert recovery._watch(4.6, guessing, 4) is None

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
 from torch import distributed, nn
-from torch.multiprocessing import SimpleQueue, get_context, spawn
+from torch.multiprocessing import SimpleQueue, get_context
+from torch.multiprocessing.spawn import spawn
 
 from benchmarks.candidates import V, network_of
 from benchmarks.record import print_table

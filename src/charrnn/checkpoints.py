@@ -57,8 +57,8 @@ class Checkpoints(Callback):
         self._best, self._validates = float(state_dict["best"]), bool(state_dict["validates"])
 
     def due(self, trainer: lightning.Trainer) -> bool:
-        """Tell whether the weights after this step are saved."""
-        return self.regular(trainer.global_step) or self._state.save_now or bool(self._state.stop_now)
+        """Tell whether the weights after this step are saved, other than because the run stops here."""
+        return self.regular(trainer.global_step) or self._state.save_now
 
     def regular(self, step: int) -> bool:
         """Whether the undisturbed run saves at this step too, and not only one that was stopped there."""
@@ -99,7 +99,7 @@ class Checkpoints(Callback):
         if not pl_module.made_a_step():
             return
         self._validates = self._validation_follows(trainer.global_step)
-        if self.due(trainer):
+        if self.due(trainer) or self._state.stop_now:
             self.save(trainer)
         if self._validates:
             trainer.val_check_batch = 1  # after every batch, so after this one

@@ -15,15 +15,18 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from charrnn.errors import EXIT_FAILED, EXIT_REQUEST, RequestError, Stopped, one_line
+from charrnn.errors import EXIT_FAILED, EXIT_REQUEST, Stopped, one_line
 from charrnn.leaderboard import write_leaderboard
 from charrnn.runs import OUTPUTS, job_folder_name, read_summary
 
 WIDTH = 120  # of a table, where there is no terminal
 
 
-class SweepRefused(RequestError):
-    """A request that no job of the sweep can meet: it ends the sweep, not just one job."""
+class SweepRefused(BaseException):
+    """A request that no job of the sweep can meet.
+
+    Not an `Exception`, so that it ends the sweep, before its first job, and not just one job.
+    """
 
 
 def register_resolvers() -> None:
