@@ -13,7 +13,7 @@ MADE_A_STEP = SimpleNamespace(made_a_step=lambda: True)
 
 def trainer(step: int, ranks: int = 1, anyone: bool = False) -> Any:
     """A trainer after `step`, whose ranks say whether anyone has a request."""
-    strategy = SimpleNamespace(reduce_boolean_decision=lambda own, all: own or anyone)
+    strategy = SimpleNamespace(reduce_boolean_decision=lambda own, **_: own or anyone)
     return SimpleNamespace(world_size=ranks, global_step=step, strategy=strategy)
 
 
@@ -48,5 +48,7 @@ def test_ranks_that_train_on_different_texts_are_refused() -> None:
     strategy = SimpleNamespace(broadcast=lambda own: {**own, "text": "another"})
     datamodule = SimpleNamespace(corpus=SimpleNamespace(sha256="mine"))
     follower: Any = SimpleNamespace(datamodule=datamodule, global_step=7, global_rank=1, strategy=strategy)
-    with pytest.raises(RunFailed, match="process 1 has .*'mine'.*, process 0 .*'another'.*; see that all read the same"):
+    with pytest.raises(
+        RunFailed, match="process 1 has .*'mine'.*, process 0 .*'another'.*; see that all read the same"
+    ):
         Consensus(RunState()).on_train_start(follower, None)

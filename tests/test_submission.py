@@ -1,34 +1,25 @@
-"""Sweeps through submitit: on this machine, and through a Slurm that is made of four small programs."""
+"""Sweeps through Hydra's submitit launcher, on this machine and through a Slurm made of four small programs."""
 
 import os
 import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra.core.plugins import Plugins
 
 from charrnn.checkpoint_file import read
-from charrnn.errors import RequestError
 from charrnn.overrides import CONF
-from charrnn.process import default_threads
 from charrnn.runs import read_summary
-from charrnn.sweep import OWN_LAUNCHERS, SweepCallback, register_resolvers
-from conftest import ROOT, train_here
+from charrnn.sweep import register_resolvers
+from conftest import ROOT, command, train_here
+from test_sweep import SMALL, output, wait_for
 
-pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="needs pip install hydra-submitit-launcher")
-SMALL = (
-    "data=text", "data.batch_size=4", "data.sequence_length=8", "data.validation_fraction=0.1", "data.test_fraction=0",
-    "trainer.accelerator=cpu", "scheduler=constant", "trainer.max_steps=2000", "checkpoint_every=50",
-    "threads=1", "callbacks=none",
-)  # fmt: skip
+submitit = pytest.importorskip("submitit", reason="needs pip install -e '.[cluster]'")
+LONG = (*SMALL, "threads=1", "trainer.max_steps=2000", "checkpoint_every=50")
 SLURM = {
     "sbatch": """
         # Begins the jobs of an array, and begins one anew that scontrol requeues.
@@ -68,51 +59,18 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-class Sweep:
-    """`train.py -m` at work; `ids` are its jobs by the names of their folders."""
-
-    def __init__(self, folder: Path, launcher: str, text: Path, *overrides: str) -> None:
-        self.folder = folder
-        command = [sys.executable, str(ROOT / "train.py"), "-m", f"hydra/launcher={launcher}", *SMALL, *overrides]
-        self.process = subprocess.Popen(
-            [*command, f"data.path={text}", f"hydra.sweep.dir={folder}"],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        )  # fmt: skip
-        assert self.process.stdout is not None
-        self.first_line = self.process.stdout.readline()
-        lines = [self.process.stdout.readline().strip() for _ in range(int(self.first_line.split()[0]))]
-        self.ids = {name: job for job, name in (line.removeprefix("job ").split(": ") for line in lines)}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        with self.process:
-            self.process.kill()
-
-    def wait_for_steps(self, name: str) -> None:
-        """Until the job has written its second checkpoint, after its first 50 steps."""
-        wait_for(lambda: (self.folder / name / "checkpoints" / "previous.ckpt").exists())
-
-    def end(self) -> tuple[int, str, str]:
-        stdout, stderr = self.process.communicate(timeout=60)
-        return self.process.returncode, stdout, stderr
-
-
-def wait_for(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert condition()
-
-
-def output(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+def start(folder: Path, launcher: str, text: Path, *overrides: str) -> subprocess.Popen[str]:
+    """`train.py -m` with this launcher."""
+    command = [sys.executable, str(ROOT / "train.py"), "-m", f"hydra/launcher={launcher}", *LONG, *overrides]
+    return subprocess.Popen(
+        [*command, f"data.path={text}", f"hydra.sweep.dir={folder}"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
 
 
 def assert_as_undisturbed(run: Path, text: Path, *overrides: str) -> None:
     whole = run.with_name(f"whole {run.name}")
-    summary = train_here(whole, *SMALL, *overrides, path=text)
+    summary = train_here(whole, *LONG, *overrides, path=text)
     ours, theirs = (read(folder / "checkpoints" / "last.ckpt")["state_dict"] for folder in (run, whole))
     assert all(ours[key].equal(theirs[key]) for key in theirs)
     for key in ("status", "steps", "best_step", "val_nats_per_char"):
@@ -120,70 +78,85 @@ def assert_as_undisturbed(run: Path, text: Path, *overrides: str) -> None:
 
 
 def test_on_this_machine(text_file: Path, tmp_path: Path) -> None:
-    """One job is killed and ends no other; another is told that its time is over, and goes on."""
-    told, killed = "model.hidden-8", "model.hidden-9"
-    with Sweep(tmp_path, "submitit_local", text_file, "model.hidden=8,9") as sweep:
-        assert sweep.first_line == f"2 jobs; what they say is in {tmp_path}/.submitit\n"
-        for name, signum in ((told, signal.SIGUSR2), (killed, signal.SIGKILL)):
-            sweep.wait_for_steps(name)
-            os.kill(int(output("pgrep", "-P", sweep.ids[name])), signum)
-        code, stdout, stderr = sweep.end()
-    assert (code, stderr) == (1, "")
-    assert f"{killed}: interrupted, killed\n" in stdout
-    assert re.search(rf"^{told}: finished, \d\.\d{{4}} bits per character$", stdout, re.MULTILINE)
-    assert (tmp_path / "leaderboard.csv").read_text().count("finished") == 1
-    said = (tmp_path / ".submitit" / f"{sweep.ids[told]}_0_log.out").read_text()
-    assert "stopped by SIGUSR2; saved after step" in said
-    assert "resuming  after step" in said
-    assert_as_undisturbed(tmp_path / told, text_file, "model.hidden=8")
+    """One job is told that its time is over, is requeued and resumes; one is killed, which ends the command."""
+    told, killed = tmp_path / "model.hidden-8", tmp_path / "model.hidden-9"
+    with start(tmp_path, "submitit_local", text_file, "model.hidden=8,9") as process:
+        for job, signum in ((told, signal.SIGUSR2), (killed, signal.SIGKILL)):
+            wait_for((job / "checkpoints" / "previous.ckpt").exists)
+            config = read(job / "checkpoints" / "last.ckpt")["charrnn"]["config"]
+            (pid,) = [  # of the process that trains this job
+                pid
+                for controller in output("pgrep", "-P", str(process.pid)).split()
+                for pid in output("pgrep", "-P", controller).split()
+                if f"model.hidden={config['model']['hidden']}" in said(tmp_path, controller)
+            ]
+            os.kill(int(pid), signum)
+        stdout, stderr = process.communicate(timeout=100)
+    assert process.returncode == 1
+    assert stderr.startswith("train.py: a job did not end as it should; jobs that finished keep their results (")
+    assert stdout.endswith(f"to resume: the same command with hydra.sweep.dir={tmp_path} sweep.resume=true\n")
+    assert read_summary(killed)["reason"] == "still running, or killed"
+    log = (told / "train.log").read_text()
+    assert "stopped by SIGUSR2; saved after step" in log
+    assert "resuming  after step" in log
+    assert_as_undisturbed(told, text_file, "model.hidden=8")
 
 
-def test_ctrl_c_ends_the_jobs_on_this_machine(text_file: Path, tmp_path: Path) -> None:
-    with Sweep(tmp_path, "submitit_local", text_file, "trainer.max_steps=1000000", "threads=auto") as sweep:
-        ((name, job),) = sweep.ids.items()
-        sweep.wait_for_steps(name)
-        os.killpg(sweep.process.pid, signal.SIGINT)  # as the terminal does
-        code, stdout, stderr = sweep.end()
-    assert (code, stderr) == (130, "")
-    assert stdout.endswith(f"to go on: the same command with hydra.sweep.dir={tmp_path} sweep.resume=true\n")
-    summary = read_summary(tmp_path / name)
-    assert (summary["status"], summary["reason"]) == ("interrupted", "SIGTERM")
-    assert summary["threads"] == default_threads()
-    assert not output("ps", "-o", "pid=", "-p", job)
+def said(folder: Path, controller: str) -> str:
+    """The overrides of the job that a controller runs."""
+    submitted = submitit.core.utils.DelayedSubmission.load(
+        folder / ".submitit" / controller / f"{controller}_submitted.pkl"
+    )
+    return " ".join(submitted.args[0])
 
 
 def test_through_slurm(text_file: Path, tmp_path: Path, slurm: Path) -> None:
-    """One job fails; the other is told that its time is over, Slurm queues it again, and it goes on."""
-    folder, told, wrong = tmp_path / "a sweep", "model.hidden-8", "model.hidden--1"
-    with Sweep(folder, "slurm_cpu", text_file, "model.hidden=8,-1") as sweep:
-        assert sweep.ids == {told: "77_0", wrong: "77_1"}
-        sweep.wait_for_steps(told)
+    """One job fails; the other is told that its time is over, Slurm queues it again, and it resumes."""
+    folder = tmp_path / "a sweep"
+    told, wrong = folder / "model.hidden-8", folder / "model.hidden--1"
+    with start(folder, "slurm_cpu", text_file, "model.hidden=8,-1") as process:
+        wait_for((told / "checkpoints" / "previous.ckpt").exists)
         os.kill(int((slurm / "process.77_0").read_text()), signal.SIGUSR2)
-        code, stdout, stderr = sweep.end()
-    assert (code, stderr) == (1, "")
-    assert f"{wrong}: failed, model.hidden must be a positive integer, got -1\n" in stdout
-    assert "resuming  after step" in (folder / told / "train.log").read_text()
-    assert_as_undisturbed(folder / told, text_file, "model.hidden=8")
+        _, stderr = process.communicate(timeout=100)
+    assert (process.returncode, stderr) == (1, "")
+    assert read_summary(wrong)["reason"] == "model.hidden must be a positive integer, got -1"
+    assert "resuming  after step" in (told / "train.log").read_text()
+    assert_as_undisturbed(told, text_file, "model.hidden=8")
 
 
-def launcher(folder: Path, *overrides: str) -> Any:
-    """What `train.py -m` would hand its jobs to."""
+def batch_file(folder: Path, *overrides: Any) -> set[str]:
+    """The lines of the sbatch file that Hydra's launcher would submit."""
     register_resolvers()
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         config = compose("config", [*overrides, f"hydra.sweep.dir={folder}"], return_hydra_config=True)
-    config.hydra.launcher._target_ = f"hydra_plugins.{OWN_LAUNCHERS[config.hydra.launcher._target_]}"
-    return Plugins.instance()._instantiate(config.hydra.launcher)
-
-
-def batch_file(*arguments: Any) -> set[str]:
-    text = launcher(*arguments).executor()._executor._make_submission_file_text("run", "1")
+    parameters = {
+        key: value for key, value in config.hydra.launcher.items() if key not in ("_target_", "submitit_folder")
+    }
+    parameters |= {
+        "setup": list(parameters["setup"]),
+        "additional_parameters": dict(parameters["additional_parameters"]),
+    }
+    del parameters["max_num_timeout"]
+    executor = submitit.AutoExecutor(folder / ".submitit" / "%j", "slurm")
+    shared = (
+        "timeout_min",
+        "cpus_per_task",
+        "gpus_per_node",
+        "tasks_per_node",
+        "mem_gb",
+        "nodes",
+        "name",
+        "stderr_to_stdout",
+    )
+    executor.update_parameters(**{key if key in shared else f"slurm_{key}": value for key, value in parameters.items()})
+    text = executor._executor._make_submission_file_text("run", "1")
     return {line.removeprefix("#SBATCH --") for line in text.splitlines()}
 
 
 def test_what_is_asked_of_slurm(tmp_path: Path, slurm: Path) -> None:
     everywhere = {
         "time=240", "signal=USR2@120", "requeue", "open-mode=append", "job-name=train", "wckey=submitit",
-        f"output={tmp_path}/.submitit/%j_0_log.out", f"error={tmp_path}/.submitit/%j_0_log.err",
+        f"output={tmp_path}/.submitit/%j/%j_0_log.out", f"error={tmp_path}/.submitit/%j/%j_0_log.err",
     }  # fmt: skip
     asked = {
         "slurm_cpu": {"nodes=1", "ntasks-per-node=1", "cpus-per-task=8"},
@@ -195,31 +168,17 @@ def test_what_is_asked_of_slurm(tmp_path: Path, slurm: Path) -> None:
         written = batch_file(tmp_path, f"hydra/launcher={name}", *devices)
         parameters = {line for line in written if re.fullmatch(r"requeue|[a-z-]+=.*", line)}
         assert parameters == everywhere | lines, name
-        (command,) = (line for line in written if line.startswith("srun "))
-        assert f"--kill-on-bad-exit=1 --cpus-per-task={8 if name == 'slurm_cpu' else 4} " in command
-    written = batch_file(
-        tmp_path, "hydra/launcher=slurm_gpu", "hydra.launcher.partition=a", "hydra.launcher.setup=[module load cuda]"
-    )
-    assert {"partition=a", "module load cuda", "gpus-per-node=1"} <= written
+        assert {"export SLURM_KILL_BAD_EXIT=1", "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK"} <= written
+    partition = batch_file(tmp_path, "hydra/launcher=slurm_gpu", "hydra.launcher.partition=a")
+    assert {"partition=a", "gpus-per-node=1"} <= partition
 
 
-def test_ctrl_c_leaves_the_jobs_with_slurm(tmp_path: Path, slurm: Path, caplog: pytest.LogCaptureFixture) -> None:
-    SweepCallback.jobs.add(tmp_path)
-    caplog.set_level("INFO")
-    waiting = {place: SimpleNamespace(job_id=f"77_{place}") for place in range(2)}
-    launcher(tmp_path, "hydra/launcher=slurm_cpu").stop(waiting, print)
-    assert caplog.messages == ["2 jobs stay with Slurm; squeue --me shows them, scancel 77 ends them"]
-    assert not SweepCallback.jobs  # none of them is told to have failed
-
-
-def test_without_slurm_and_refused_by_it(tmp_path: Path, slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = launcher(tmp_path, "hydra/launcher=slurm_cpu")
+def test_without_slurm_and_refused_by_it(text_file: Path, tmp_path: Path, slurm: Path) -> None:
+    sweep = ("-m", "hydra/launcher=slurm_cpu", *LONG, f"data.path={text_file}", f"hydra.sweep.dir={tmp_path}/sweep")
     (slurm / "sbatch").write_text("#!/bin/bash\necho 'sbatch: error: invalid partition' >&2\nexit 1\n")
-    refused = pytest.raises(RequestError, match="Slurm did not take the jobs: sbatch: error: invalid partition$")
-    with refused, ours.submitting(1):
-        ours.executor().submit(print)
-    assert not (tmp_path / ".submitit").exists()
-    monkeypatch.setenv("PATH", "/nowhere")
-    missing = pytest.raises(RequestError, match="Slurm's sbatch and srun can't be found; begin the sweep on a machine")
-    with missing, ours.submitting(1):
-        pass
+    refused = command("train.py", *sweep)
+    assert refused.returncode == 2
+    assert refused.stderr.endswith("train.py: Slurm did not take the jobs: sbatch: error: invalid partition\n")
+    missing = command("train.py", *sweep, PATH="/usr/bin:/bin")
+    assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)
+    assert "Slurm is not available here: run this on a cluster, or use hydra/launcher=joblib" in missing.stderr

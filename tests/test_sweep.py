@@ -1,23 +1,43 @@
-"""Sweeps as a user types them: side by side, and issued again."""
+"""Sweeps as a user types them: side by side, interrupted, and issued again."""
 
+import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from charrnn.checkpoint_file import read
 from charrnn.process import default_threads
 from charrnn.runs import read_summary
-from conftest import ROOT, command
+from charrnn.sweep import launcher_line
+from conftest import ROOT, command, train_here
 
-pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs pip install hydra-joblib-launcher cloudpickle")
+pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs pip install -e '.[sweep]'")
 SMALL = (
-    "-m", "data=text", "data.batch_size=4", "data.sequence_length=8", "data.validation_fraction=0.1",
-    "data.test_fraction=0", "trainer.accelerator=cpu", "scheduler=constant",
+    "data=text", "data.batch_size=4", "data.sequence_length=8", "data.validation_fraction=0.1",
+    "data.test_fraction=0", "trainer.accelerator=cpu", "scheduler=constant", "callbacks=none",
 )  # fmt: skip
-SIDE_BY_SIDE = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+SIDE_BY_SIDE = ("-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+
+
+def wait_for(condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 100
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert condition()
+
+
+def output(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+def alive(pids: list[str]) -> list[str]:
+    return [pid for pid in pids if output("ps", "-o", "stat=", "-p", pid)[:1] not in ("", "Z")]
 
 
 def test_side_by_side_and_issued_again(text_file: Path, tmp_path: Path) -> None:
@@ -31,7 +51,7 @@ def test_side_by_side_and_issued_again(text_file: Path, tmp_path: Path) -> None:
     assert read_summary(jobs[8])["threads"] == default_threads(2)
     for hidden, job in jobs.items():
         assert f"{job.name}: {'failed' if hidden == -1 else 'finished, '}" in done.stdout
-        assert "step 20 of 20" not in done.stdout  # said in train.log
+    assert "step 20 of 20" not in done.stdout  # only in train.log
     assert (tmp_path / "leaderboard.csv").read_text().count("finished") == 2
     assert "step 20 of 20" in (jobs[9] / "train.log").read_text()
 
@@ -39,7 +59,7 @@ def test_side_by_side_and_issued_again(text_file: Path, tmp_path: Path) -> None:
     logs = (jobs[8] / "train.log", jobs[9] / "train.log", tmp_path / "multirun.yaml")
     files = [file for file in jobs[8].rglob("*") if file.is_file() and file not in logs]
     before = {file: file.stat().st_mtime_ns for file in [*files, *jobs[9].rglob("events*")]}
-    again = command("train.py", *sweep, "model.hidden=8,9,-1", "sweep.resume=true")
+    again = command("train.py", "-m", *sweep, "model.hidden=8,9,-1", "sweep.resume=true")
     assert again.returncode == 1  # the third one fails again
     assert {file: file.stat().st_mtime_ns for file in files} == {file: before[file] for file in files}
     assert read_summary(jobs[9])["status"] == "finished"
@@ -47,34 +67,47 @@ def test_side_by_side_and_issued_again(text_file: Path, tmp_path: Path) -> None:
     assert (table.count("finished"), table.count("failed")) == (2, 1)
 
 
-def test_ctrl_c_ends_all_jobs_and_leaves_no_process(text_file: Path, tmp_path: Path) -> None:
-    sweep = (*SMALL, f"data.path={text_file}", f"hydra.sweep.dir={tmp_path}", "trainer.max_steps=1000000", "seed=1,2,3")
+@pytest.mark.parametrize(("signum", "target", "code"), [(signal.SIGKILL, "job", 1), (signal.SIGINT, "sweep", 130)])
+def test_an_interrupted_sweep_resumes(text_file: Path, tmp_path: Path, signum: int, target: str, code: int) -> None:
+    """A job is killed, which ends the sweep; or Ctrl-C does. No process is left, and the same command does the rest."""
+    training = (*SMALL, "threads=1", "trainer.max_steps=600", "checkpoint_every=50")
+    sweep = [*SIDE_BY_SIDE, *training, f"data.path={text_file}", f"hydra.sweep.dir={tmp_path}", "seed=1,2,3"]
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *sweep, *SIDE_BY_SIDE],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, str(ROOT / "train.py"), *sweep], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     begun = [tmp_path / f"seed-{seed}" for seed in (1, 2)]
-    deadline = time.monotonic() + 60
-    while not all((job / "checkpoints" / "last.ckpt").exists() for job in begun) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for(lambda: all((job / "checkpoints" / "previous.ckpt").exists() for job in begun))
     children = output("pgrep", "-P", str(process.pid)).split()
-    assert len(children) >= 2
-    process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=60)
-    assert (process.returncode, stderr) == (130, "")
-    assert stdout.endswith(f"to go on: the same command with hydra.sweep.dir={tmp_path} sweep.resume=true\n")
-    for job in begun:
-        assert read_summary(job)["status"] == "interrupted"
-    assert not (tmp_path / "seed-3").exists()
-    deadline = time.monotonic() + 5  # Python's own helper process ends a moment after its parent
-    while (left := alive(children)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not left
+    workers = output("pgrep", "-P", str(process.pid), "-f", "LokyProcess").split()
+    os.kill(process.pid if target == "sweep" else int(workers[0]), signum)
+    stdout, stderr = process.communicate(timeout=100)
+    killed = "train.py: a job was killed, which ended the sweep; jobs that finished keep their results\n"
+    assert (process.returncode, stderr) == (code, killed if target == "job" else "")
+    assert stdout.endswith(f"to resume: the same command with hydra.sweep.dir={tmp_path} sweep.resume=true\n")
+    assert {read_summary(job)["status"] for job in begun} == {"interrupted"}
+    wait_for(lambda: not alive(children))
+
+    resumed = command("train.py", *sweep, "sweep.resume=true")
+    assert (resumed.returncode, resumed.stderr) == (0, "")
+    assert (tmp_path / "leaderboard.csv").read_text().count("finished") == 3
+    train_here(tmp_path / "whole", *training, "seed=1", path=text_file)
+    ours, theirs = (read(job / "checkpoints" / "last.ckpt")["state_dict"] for job in (begun[0], tmp_path / "whole"))
+    assert all(ours[name].equal(theirs[name]) for name in theirs)
 
 
-def alive(pids: list[str]) -> list[str]:
-    return [pid for pid in pids if output("ps", "-o", "stat=", "-p", pid)[:1] not in ("", "Z")]
+def test_a_sweep_of_runs_on_several_devices_is_refused_as_a_whole(text_file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    done = command(
+        "train.py", "-m", *SMALL, f"data.path={text_file}", f"hydra.sweep.dir={folder}", "trainer=ddp", "seed=1,2"
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "train.py: a sweep trains each run on one device, got trainer.devices=2; for a single run leave out -m "
+        "(torchrun works too), for a sweep on a cluster use hydra/launcher=slurm_ddp\n"
+    )
+    assert not folder.exists()
 
 
-def output(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+def test_other_errors_are_not_taken_for_those_of_a_launcher() -> None:
+    assert launcher_line(RuntimeError("something else")) is None
+    assert launcher_line(ValueError("sbatch: error: invalid partition")) is None

@@ -1,6 +1,9 @@
-"""Several processes that train one network do what one would do, and leave what one would leave."""
+"""Several ranks that train one network do what one process would do, and leave what one would leave."""
 
+import multiprocessing
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,14 +14,18 @@ import lightning
 import numpy as np
 import pytest
 import torch
+from lightning.fabric.plugins.environments.lightning import find_free_network_port
 from lightning.pytorch import Callback
 from torch import distributed
 
 from charrnn import checkpoint_file, module
-from charrnn.errors import RequestError, RunFailed
+from charrnn.errors import RequestError
 from charrnn.runs import read_summary
 from conftest import ROOT, command, train_here
-from test_exactness import Killed, assert_equal, go_on, kill_at, outcome, train
+from test_exactness import assert_equal, go_on, kill_at, outcome, train
+
+STARTER = multiprocessing.get_context("forkserver")
+STARTER.set_forkserver_preload(["test_together"])  # each rank starts with everything imported
 
 
 @pytest.fixture(scope="module")
@@ -26,22 +33,47 @@ def text(short_text: Callable[[int], Path]) -> Path:
     return short_text(900)
 
 
+def rank_of_run(environment: dict[str, str], call: Callable[..., Any], arguments: tuple[Any, ...], kill: int) -> None:
+    """One rank, as if Lightning had started it; rank 0 kills itself in step `kill`, 0 for never."""
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    if kill and environment["LOCAL_RANK"] == "0":
+        patch = pytest.MonkeyPatch()
+        kill_at(kill, module.CharRNNModule, "training_step", patch, lambda _: os.kill(os.getpid(), signal.SIGKILL))  # type: ignore[arg-type]
+    call(*arguments)
+
+
+def train_ranks(ranks: int, call: Callable[..., Any], *arguments: Any, kill: int = 0) -> list[int | None]:
+    """Call `train` or `go_on` in so many ranks; return their exit codes."""
+    shared = {"WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(find_free_network_port())}
+    arguments = (*arguments, f"trainer.devices={ranks}")
+    processes = [
+        STARTER.Process(target=rank_of_run, args=({**shared, "LOCAL_RANK": str(rank)}, call, arguments, kill))
+        for rank in range(ranks)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(100)
+    return [process.exitcode for process in processes]
+
+
 def names(folder: Path) -> set[str]:
     return {file.name.split(".vm")[0].split(".tfevents")[0] for file in folder.rglob("*")}
 
 
 @pytest.mark.parametrize(
-    ("devices", "overrides"),
+    ("ranks", "overrides"),
     [
         (2, ("data.batch_size=6", "trainer.accumulate_grad_batches=3", "scheduler=plateau", "scheduler.patience=0")),
         (3, ("data.batch_size=15", "data.order=shuffle")),  # 4 windows are left for the last batch of an epoch
     ],
 )
-def test_the_figures_are_those_of_one_process(
-    text: Path, tmp_path: Path, devices: int, overrides: tuple[str, ...]
+def test_the_metrics_are_those_of_one_process(
+    text: Path, tmp_path: Path, ranks: int, overrides: tuple[str, ...]
 ) -> None:
     train(tmp_path / "one", text, *overrides)
-    train(tmp_path / "several", text, *overrides, f"trainer.devices={devices}")
+    assert train_ranks(ranks, train, tmp_path / "several", text, *overrides) == [0] * ranks
     one, several = outcome(tmp_path / "one"), outcome(tmp_path / "several")
     assert several["curves"].keys() == one["curves"].keys()
     for tag, points in one["curves"].items():
@@ -56,26 +88,26 @@ def test_the_figures_are_those_of_one_process(
         torch.testing.assert_close(*(state["charrnn"]["train_state"] for state in states), rtol=1e-4, atol=1e-6)
 
 
-def test_a_killed_run_goes_on_bit_for_bit_and_with_fewer_processes_too(text: Path, tmp_path: Path) -> None:
+def test_a_killed_run_resumes_bit_for_bit_and_with_fewer_ranks_too(text: Path, tmp_path: Path) -> None:
     dropout = ("data.batch_size=6", "model.layers=2", "model.dropout=0.3")
-    train(tmp_path / "whole", text, *dropout, "trainer.devices=3")
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        kill_at(38, module.CharRNNModule, "training_step", patch)
-        train(tmp_path / "killed", text, *dropout, "trainer.devices=3")
+    assert train_ranks(3, train, tmp_path / "whole", text, *dropout) == [0, 0, 0]
+    first_code, *other_codes = train_ranks(3, train, tmp_path / "killed", text, *dropout, kill=38)
+    assert first_code == -signal.SIGKILL
+    assert 0 not in other_codes  # none is left, and none takes the run for finished
     saved = shutil.copy(tmp_path / "killed" / "checkpoints" / "last.ckpt", tmp_path / "half.ckpt")
     half = checkpoint_file.read(saved)
     assert half["charrnn"]["train_state"].shape[1] == 6
     first, *others = [half["charrnn"]["random"], *half["charrnn"]["random_of_others"]]
     assert len(others) == 2
     assert not any(torch.equal(other["torch"], first["torch"]) for other in others)  # each drops out other units
-    go_on(tmp_path / "killed", text, *dropout, "trainer.devices=3")
+    assert train_ranks(3, go_on, tmp_path / "killed", text, *dropout) == [0, 0, 0]
     assert_equal(outcome(tmp_path / "killed"), outcome(tmp_path / "whole"))
     alone = train(tmp_path / "alone", text, *dropout, f"resume_from={saved}")
     assert (alone["status"], alone["steps"]) == ("finished", 60)
 
 
 class SpoilsSecond(Callback):
-    """A fault in one process; the others are sound."""
+    """A fault in rank 1; the others are sound."""
 
     def __init__(self, step: int, raises: bool) -> None:
         self._step, self._raises = step, raises
@@ -95,44 +127,66 @@ class SpoilsSecond(Callback):
             assert torch.equal(first, weight)
 
 
-SPOIL = ("data.batch_size=6", "trainer.devices=2", "threads=2", "+callbacks.spoil._target_=test_together.SpoilsSecond")
+SPOIL = ("data.batch_size=6", "threads=2", "+callbacks.spoil._target_=test_together.SpoilsSecond")
 
 
-def test_a_recovery_is_one_of_all_processes(text: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    summary = train(tmp_path, text, *SPOIL, "+callbacks.spoil.step=26", "+callbacks.spoil.raises=false")
-    assert "is nan at step 27; back to the weights of step 24, learning rate x 0.5 (1 of 3 times)" in caplog.text
+def test_a_recovery_is_one_of_all_ranks(text: Path, tmp_path: Path) -> None:
+    spoil = (*SPOIL, "+callbacks.spoil.step=26", "+callbacks.spoil.raises=false")
+    assert train_ranks(2, train, tmp_path, text, *spoil) == [0, 0]
+    summary = read_summary(tmp_path)
     assert (summary["status"], summary["steps"]) == ("finished", 60)
+    last = checkpoint_file.read(tmp_path / "checkpoints" / "last.ckpt")
+    assert last["callbacks"]["Recovery"]["used"] == 1
+    assert all(weight.isfinite().all() for weight in last["state_dict"].values())
 
 
-def test_a_process_that_fails_ends_the_run_with_its_reason(text: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunFailed, match="process 1 failed: ValueError: spoiled by the test; the others were ended"):
-        train(tmp_path, text, *SPOIL, "+callbacks.spoil.step=26", "+callbacks.spoil.raises=true")
-    assert read_summary(tmp_path)["status"] == "failed"
+def test_a_rank_that_fails_ends_the_run(text: Path, tmp_path: Path) -> None:
+    spoil = (*SPOIL, "+callbacks.spoil.step=26", "+callbacks.spoil.raises=true")
+    assert train_ranks(2, train, tmp_path, text, *spoil) == [1, 1]
+    summary = read_summary(tmp_path)
+    assert summary["status"] == "failed"
+    assert summary["reason"].startswith("process 0 lost the others (")
     assert checkpoint_file.read(tmp_path / "checkpoints" / "last.ckpt")["global_step"] == 24
 
 
-def test_what_processes_can_not_share_is_refused(text: Path, tmp_path: Path) -> None:
+def test_what_ranks_can_not_share_is_refused(text: Path, tmp_path: Path) -> None:
     for overrides, told in (
         (("data.batch_size=5", "trainer.devices=2"), "can't share it evenly; take data.batch_size=4 or .*=6$"),
         (("data.batch_size=1", "trainer.devices=2"), "can't share it evenly; take data.batch_size=2$"),
         (("trainer.devices=auto",), "trainer.devices must be a positive integer, got 'auto'"),
-        (("trainer.num_nodes=2",), "trainer.num_nodes=2 needs a starter of processes, such as srun or torchrun"),
+        (("trainer.num_nodes=2",), "trainer.num_nodes=2 needs srun or torchrun to start the processes"),
     ):
         with pytest.raises(RequestError, match=told):
             train_here(tmp_path, "data=text", "trainer.accelerator=cpu", *overrides, path=text)
 
 
-def test_a_sweep_runs_each_job_once(text: Path, tmp_path: Path) -> None:
-    done = command(
-        "train.py", "-m", "data=text", f"data.path={text}", "model.hidden=4", "data.batch_size=4", "callbacks=none",
-        "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_steps=6", "seed=1,2", f"hydra.sweep.dir={tmp_path}",
+def test_as_a_user_types_it(text: Path, tmp_path: Path) -> None:
+    """Lightning starts the second rank; Ctrl-C reaches both, as on a terminal, and the same command does the rest."""
+    small = ("data=text", f"data.path={text}", "model.hidden=4", "data.batch_size=4", "callbacks=none", "threads=1")
+    run = (*small, "trainer=ddp", "trainer.accelerator=cpu", f"hydra.run.dir={tmp_path}/run", "resume_from=last")
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "train.py", *run, "trainer.max_steps=1000000", "scheduler=constant"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert sorted(folder.name for folder in tmp_path.iterdir() if folder.is_dir()) == ["seed-1", "seed-2"]
-    for seed in (1, 2):
-        assert read_summary(tmp_path / f"seed-{seed}")["status"] == "finished"
-        assert len(list((tmp_path / f"seed-{seed}").glob("events*"))) == 1
-    assert done.stdout.count("in each of 2 processes") == 2
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("step "):
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=100)
+    assert (process.returncode, stderr) == (130, "")
+    summary = read_summary(tmp_path / "run")
+    assert (summary["status"], summary["reason"]) == ("interrupted", "SIGINT")
+    last = checkpoint_file.read(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert last["global_step"] == summary["steps"] > 0
+    steps = summary["steps"] + 20
+    done = command("train.py", *run, f"trainer.max_steps={steps}", "scheduler=constant")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert read_summary(tmp_path / "run")["steps"] == steps
+    assert {file.name.split(".")[0] for file in (tmp_path / "run").iterdir()} == {
+        "", "checkpoints", "events", "samples", "summary", "train",
+    }  # fmt: skip
+    assert done.stdout.count("validation  ") == 1
 
 
 def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -149,6 +203,3 @@ def test_processes_that_torchrun_has_started(text: Path, tmp_path: Path) -> None
     assert (whole.returncode, whole.stdout.count("validation  ")) == (0, 1), whole.stderr
     assert read_summary(tmp_path / "run")["status"] == "finished"
     assert len(list((tmp_path / "run").glob("events*"))) == 1
-    refused = torchrun(*run, "-m")
-    assert refused.returncode != 0
-    assert "torchrun has started 2 processes of one run; for a sweep leave it out" in refused.stderr

@@ -32,4 +32,5 @@ def average_gradients(network: nn.Module) -> None:
     distributed.all_reduce(together)
     together /= distributed.get_world_size()
     means = together.split([gradient.numel() for gradient in gradients])
-    torch._foreach_copy_(gradients, [m.view_as(g) for m, g in zip(means, gradients, strict=True)])
+    for gradient, mean in zip(gradients, means, strict=True):
+        gradient.copy_(mean.view_as(gradient))

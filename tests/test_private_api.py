@@ -1,0 +1,47 @@
+import importlib
+import re
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import lightning
+import pytest
+from lightning.pytorch.loggers import TensorBoardLogger
+
+import charrnn
+from charrnn.private_api import PRIVATE_API
+
+
+@pytest.mark.parametrize("name", PRIVATE_API)
+def test_the_library_still_has_it(name: str, tmp_path: Path) -> None:
+    first, *rest = name.split(".")
+    owner: Any
+    if first == "Trainer":
+        owner = lightning.Trainer(
+            accelerator="cpu", logger=False, enable_checkpointing=False, default_root_dir=tmp_path
+        )
+    elif first == "TensorBoardLogger":
+        owner = TensorBoardLogger(tmp_path)
+    else:
+        owner = importlib.import_module(first)
+        for part in rest:  # a submodule is no attribute before it is imported
+            if importlib.util.find_spec(first) and hasattr(owner, "__path__") and not hasattr(owner, part):
+                importlib.import_module(f"{owner.__name__}.{part}")
+            owner = getattr(owner, part, None)
+        assert owner is not None, f"{name} is gone; it was used for: {PRIVATE_API[name]}"
+        return
+    try:
+        reduce(getattr, rest, owner)
+    except AttributeError:
+        pytest.fail(f"{name} is gone; it was used for: {PRIVATE_API[name]}")
+
+
+def test_no_other_private_attribute_of_a_library_is_used() -> None:
+    """What starts with an underscore and belongs neither to `self` nor to this package."""
+    used = set()
+    for file in Path(charrnn.__file__).parent.rglob("*.py"):
+        code = re.sub(r'(?s:""".*?""")|"[^"\n]*"|#.*', "", file.read_text())
+        used |= set(re.findall(r"\b(?!self\b|cls\b)[a-z]\w*\._[a-z]\w*", code))
+        used |= set(re.findall(r"from ((?!charrnn)[\w.]+\._\w[\w.]*) import", code))
+    listed = {".".join(name.split(".")[-2:]) for name in PRIVATE_API}
+    assert used - listed - {"batch._replace", "launcher._target_", "hydra._internal", "hydra._internal.utils"} == set()
