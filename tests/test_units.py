@@ -6,7 +6,7 @@ import torch
 
 from charrnn import units
 from charrnn.errors import RequestError
-from charrnn.network import CharRNN
+from charrnn.network import CHUNK, CharRNN
 from charrnn.text_features import FEATURES, features_of
 from charrnn.vocabulary import Vocabulary
 
@@ -50,7 +50,7 @@ def test_a_unit_made_to_detect_quotes_is_found(make_network: MakeNetwork) -> Non
 @pytest.mark.parametrize("cell", ["elman", "gru", "lstm"])
 def test_states_are_those_of_single_steps(make_network: MakeNetwork, cell: str) -> None:
     network = network_of(cell, make_network)
-    ids = np.random.default_rng(0).integers(7, size=units.CHUNK + 3).astype(np.uint8)
+    ids = np.random.default_rng(0).integers(7, size=CHUNK + 3).astype(np.uint8)
     found_UN = units.read_states(network, ids)
     state_LBS, expected = network.initial_state(1), []
     with torch.inference_mode():

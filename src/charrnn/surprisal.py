@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from charrnn import pages
 from charrnn.batches import split_lanes
 from charrnn.errors import RequestError
-from charrnn.network import CHUNK, CharRNN, evaluating
+from charrnn.network import CHUNK, CharRNN, read_chunks
 from charrnn.readable import symbol_signs, units
 from charrnn.vocabulary import AnyVocabulary, Ids
 
@@ -57,11 +57,10 @@ def surprisals(network: CharRNN, ids: Ids, window: int | None = None) -> Surpris
     found = Surprisal(np.empty(targets), np.empty((targets, guesses), np.int64), np.empty((targets, guesses)))
     window = min(window or targets, targets)
     whole = targets // window
-    with evaluating(network):
-        for first, last in pairwise([*range(0, whole, WINDOWS_AT_ONCE), whole]):
-            _read(network, ids, slice(first * window, last * window), last - first, found)
-        if whole * window < targets:
-            _read(network, ids, slice(whole * window, targets), 1, found)
+    for first, last in pairwise([*range(0, whole, WINDOWS_AT_ONCE), whole]):
+        _read(network, ids, slice(first * window, last * window), last - first, found)
+    if whole * window < targets:
+        _read(network, ids, slice(whole * window, targets), 1, found)
     if not np.isfinite(found.bits_N).all():
         raise RequestError("the network's predictions are no numbers (NaN or infinite); take another checkpoint")
     return found
@@ -81,19 +80,16 @@ def log_probabilities(network: CharRNN, vocabulary: AnyVocabulary, prompt: str, 
 
 def _read(network: CharRNN, ids: Ids, part: slice, lanes: int, found: Surprisal) -> None:
     """Fill in a part of `found`, which is cut into equal lanes, each read from a zero state."""
-    device = network.output_bias.device
-    state_LBS = network.initial_state(lanes)
     bits_BT = found.bits_N[part].reshape(lanes, -1)
     guesses_BTK, probabilities_BTK = (
         array[part].reshape(*bits_BT.shape, -1) for array in (found.guesses_NK, found.probabilities_NK)
     )
     read = 0
-    for inputs_TB, targets_TB, *_ in split_lanes(ids[part.start : part.stop + 1], lanes, CHUNK):
-        logits_TBV, state_LBS = network.unroll(inputs_TB.to(device), state_LBS)
+    for logits_TBV, targets_TB, _ in read_chunks(network, split_lanes(ids[part.start : part.stop + 1], lanes, CHUNK)):
         logs_TBV = logits_TBV.to(torch.promote_types(logits_TBV.dtype, torch.float32)).log_softmax(-1)
         best = logs_TBV.topk(guesses_BTK.shape[-1])
-        own_TB = logs_TBV.gather(-1, targets_TB.to(device)[..., None])[..., 0]
-        steps = slice(read, read + len(inputs_TB))
+        own_TB = logs_TBV.gather(-1, targets_TB[..., None])[..., 0]
+        steps = slice(read, read + len(targets_TB))
         bits_BT[:, steps] = own_TB.t().cpu().numpy() / -math.log(2)
         guesses_BTK[:, steps] = best.indices.transpose(0, 1).cpu().numpy()
         probabilities_BTK[:, steps] = best.values.exp().transpose(0, 1).cpu().numpy()

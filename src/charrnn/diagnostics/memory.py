@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from charrnn.batches import read_sequences
-from charrnn.network import CHUNK, CharRNN
+from charrnn.network import CharRNN, read_chunks
 from charrnn.vocabulary import Ids
 
 LANES = 64
@@ -68,13 +68,9 @@ def largest_answer(loss: LossByContext) -> int:
 
 def _nats(network: CharRNN, ids: Ids, starts_B: NDArray[np.int64], steps: int) -> NDArray[np.floating]:
     """The surprisal of every target of the lanes that start there from a zero state, [T, B]."""
-    inputs_TB, targets_TB, *_ = read_sequences(ids, starts_B, steps, starts=True)
-    state_LBS = network.initial_state(len(starts_B))
-    pieces: list[Tensor] = []
-    with torch.no_grad():
-        for inputs, targets in zip(inputs_TB.split(CHUNK), targets_TB.split(CHUNK), strict=True):
-            logits_TBV, state_LBS = network.unroll(inputs.to(state_LBS.device), state_LBS)
-            targets = targets.to(state_LBS.device)
-            pieces.append(nn.functional.cross_entropy(logits_TBV.float().movedim(-1, 1), targets, reduction="none"))
+    pieces = [
+        nn.functional.cross_entropy(logits_TBV.float().movedim(-1, 1), targets_TB, reduction="none")
+        for logits_TBV, targets_TB, _ in read_chunks(network, [read_sequences(ids, starts_B, steps, starts=True)])
+    ]
     nats: NDArray[np.floating] = torch.cat(pieces).cpu().numpy().astype(np.float64)
     return nats
