@@ -56,9 +56,13 @@ def effective_context(loss: LossByContext) -> int | None:
     The first k at which the contexts k ... 2k - 1 together (single ones are noisy) cost less than that more than the
     state carried. None if it is not within the contexts that were measured. Source: Khandelwal 2018 (the idea).
     """
-    excess_K = loss.reset_K - loss.carried_K
-    candidates = range(1, largest_answer(loss) + 1)
-    return next((k for k in candidates if excess_K[k - 1 : 2 * k - 1].mean() < HELPS), None)
+    helps_K = octave_means(loss.reset_K - loss.carried_K) >= HELPS
+    return None if helps_K.all() else int(helps_K.argmin()) + 1
+
+
+def octave_means(values_K: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The mean over the contexts k ... 2k - 1, for each k from 1 with all of these measured."""
+    return np.array([values_K[k - 1 : 2 * k - 1].mean() for k in range(1, (len(values_K) + 1) // 2 + 1)])
 
 
 def largest_answer(loss: LossByContext) -> int:
