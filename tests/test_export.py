@@ -223,7 +223,8 @@ def test_typing_a_prompt_and_pressing_start_gives_text(browser: webdriver.Chrome
     ActionChains(browser).move_to_element(canvas).perform()
     unit = browser.find_element(By.ID, "unit")
     WebDriverWait(browser, 20).until(lambda _: unit.text.startswith("layer 2, unit"))
-    assert "2.345 bits per character" in browser.find_element(By.ID, "facts").text
+    for fact in ("2 layers of 5 (elman, tanh): ", " parameters", "2.345 bits per character"):
+        assert fact in browser.find_element(By.ID, "facts").text
     assert not browser.get_log("browser")
 
 

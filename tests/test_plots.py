@@ -1,5 +1,6 @@
 """The pictures show the numbers they were given, and say what they show."""
 
+import importlib.util
 from io import BytesIO
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from charrnn import plots
+from charrnn import canvas, plots
 
 LAGS = [1, 2, 3, 4, 6, 8]
 
@@ -82,3 +83,10 @@ def test_memory(characters: int | None, answer: str) -> None:
     assert f"step 9,000: {answer}" in texts(figure)
     assert "nats per character" in texts(figure)
     assert pixels(figure).std() > 0.05
+
+
+def test_a_missing_matplotlib_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert canvas.available()
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find(name))
+    assert not canvas.available()
