@@ -8,14 +8,8 @@ python scripts/benchmark.py data                      a text of a gigabyte: enco
 python scripts/benchmark.py recurrence --json FILE    the numbers, with command, hardware, versions and date
 """
 
-import sys
-
-try:
-    from charrnn.errors import CommandParser, exit_codes
-    from charrnn.process import set_before_torch
-except ModuleNotFoundError:
-    sys.stderr.write("benchmark.py: charrnn is not installed; run scripts/train.sh, or source .venv/bin/activate\n")
-    sys.exit(2)
+import entry
+from charrnn.errors import CommandParser
 
 
 def main() -> None:
@@ -48,7 +42,6 @@ def main() -> None:
             subcommand.add_argument("--steps", type=int, default=600, help="optimizer steps of a run (600)")
     arguments = parser.parse_args()
 
-    set_before_torch()
     import torch
 
     from benchmarks import data, generation, lightning_runs, recurrence, together
@@ -64,5 +57,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with exit_codes("benchmark.py"):
-        main()
+    entry.run_script(main)

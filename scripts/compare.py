@@ -8,11 +8,8 @@ python scripts/compare.py 'outputs/sweep_*' --curves curves.png --effects effect
 import shutil
 import sys
 
-try:
-    from charrnn.errors import CommandParser, exit_codes
-except ModuleNotFoundError:
-    sys.stderr.write("compare.py: charrnn is not installed; run scripts/train.sh, or source .venv/bin/activate\n")
-    sys.exit(2)
+import entry
+from charrnn.errors import CommandParser
 
 WIDTH = 120  # where there is no terminal
 NAMED = 5  # of many runs; enough to see what is the matter
@@ -37,7 +34,6 @@ def main() -> None:
     from charrnn.records import find_runs, read_run
     from charrnn.runs import OUTPUTS
 
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal may not know every character
     records = [read_run(folder) for folder in find_runs(arguments.runs or [str(OUTPUTS)])]
     keys, base = differing(records), common_folder(records)
     if arguments.no_groups:
@@ -70,5 +66,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with exit_codes("compare.py"):
-        main()
+    entry.run_script(main)

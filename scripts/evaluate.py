@@ -10,12 +10,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-try:
-    from charrnn.errors import CommandParser, exit_codes
-    from charrnn.files import user_path
-except ModuleNotFoundError:
-    sys.stderr.write("evaluate.py: charrnn is not installed; run scripts/train.sh, or source .venv/bin/activate\n")
-    sys.exit(2)
+import entry
+from charrnn.errors import CommandParser
+from charrnn.files import user_path
+
 if TYPE_CHECKING:  # they bring torch, which takes a second: --help need not wait
     from charrnn.evaluation import Score
     from charrnn.network import CharRNN
@@ -104,9 +102,6 @@ def main() -> None:
 
 def facts(name: str, checkpoint: Path, network: "CharRNN", score: "Score", result: dict[str, Any]) -> dict[str, Any]:
     """What the page of surprisal says above the text."""
-    settings = network.settings
-    layers = "1 layer" if settings["layers"] == 1 else f"{settings['layers']} layers"
-    kind = f"{layers} of {settings['hidden']} ({settings['cell']}, {settings.get('activation', 'gates')})"
     read = f"in {result['lanes']} lanes" if (result["lanes"] or 1) > 1 else "from the first character to the last"
     return {
         "text": name,
@@ -117,7 +112,7 @@ def facts(name: str, checkpoint: Path, network: "CharRNN", score: "Score", resul
             ["characters", f"{score.characters:,}"],
         ],
         "about": [
-            ["network", f"{kind}: {network.parameter_count():,} parameters"],
+            ["network", network.description],
             ["checkpoint", str(Path(*checkpoint.absolute().parts[-3:]))],
             ["state", f"from zero every {result['window']}" if result["window"] else f"carried {read}"],
         ],
@@ -149,5 +144,4 @@ def show_surprisal(
 
 
 if __name__ == "__main__":
-    with exit_codes("evaluate.py"):
-        main()
+    entry.run_script(main)

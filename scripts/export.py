@@ -4,14 +4,10 @@ python scripts/export.py --format html --run latest
 python scripts/export.py --format numpy --run latest --out model.npz    # scripts/play.py writes text with it
 """
 
-import sys
 from pathlib import Path
 
-try:
-    from charrnn.errors import CommandParser, RequestError, RunFailed, exit_codes, print_error
-except ModuleNotFoundError:
-    sys.stderr.write("export.py: charrnn is not installed; run scripts/train.sh, or source .venv/bin/activate\n")
-    sys.exit(2)
+import entry
+from charrnn.errors import CommandParser, RequestError
 
 SUFFIXES = {"numpy": ".npz", "onnx": ".onnx", "html": ".html"}
 
@@ -56,9 +52,4 @@ def facts(checkpoint: Path) -> dict[str, str | float]:
 
 
 if __name__ == "__main__":
-    with exit_codes("export.py"):
-        try:
-            main()
-        except RunFailed as error:
-            print_error("export.py", error)
-            sys.exit(1)
+    entry.run_script(main)

@@ -10,12 +10,8 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-try:
-    from charrnn.errors import CommandParser, RequestError, exit_codes
-    from charrnn.process import set_before_torch
-except ModuleNotFoundError:
-    sys.stderr.write("generate.py: charrnn is not installed; run scripts/train.sh, or source .venv/bin/activate\n")
-    sys.exit(2)
+import entry
+from charrnn.errors import CommandParser, RequestError
 
 STDIN = "-"
 
@@ -99,7 +95,6 @@ def print_texts(texts: list[str]) -> None:
 def main() -> None:
     arguments = parse()
     prompt = read_prompt(arguments)
-    set_before_torch()
 
     from charrnn.generation import fit_prompt, stream_texts  # torch takes a second: not for --help
     from charrnn.network import load_network
@@ -145,5 +140,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with exit_codes("generate.py"):
-        main()
+    entry.run_script(main)

@@ -11,12 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-try:
-    from charrnn.errors import CommandParser, RequestError, exit_codes
-except ModuleNotFoundError:
-    name = "show_checkpoint.py"
-    sys.stderr.write(f"{name}: charrnn is not installed; run scripts/train.sh, or source .venv/bin/activate\n")
-    sys.exit(2)
+import entry
+from charrnn.errors import CommandParser, RequestError
 
 # Settings of the network that its first lines name.
 NAMED = ("vocabulary_size", "cell", "hidden", "layers", "activation")
@@ -37,7 +33,7 @@ def main() -> None:
 
     path = find_checkpoint(arguments.run, arguments.checkpoint)
     try:
-        found = describe(path)
+        found = contents(path)
         shown = json.dumps(found) if arguments.json else "\n".join(f"{label:<12}{text}" for label, text in lines(found))
     except RequestError:
         raise
@@ -47,7 +43,7 @@ def main() -> None:
     print(shown)
 
 
-def describe(path: Path) -> dict[str, Any]:
+def contents(path: Path) -> Any:
     """What the checkpoint holds, the numbers in its tensors aside, as plain values; None for what it does not know."""
     from charrnn import checkpoint_file
     from charrnn.network import network_weights  # torch takes a second: --help need not wait
@@ -60,19 +56,20 @@ def describe(path: Path) -> dict[str, Any]:
         name: {"shape": list(tensor.shape), "type": str(tensor.dtype).removeprefix("torch.")}
         for name, tensor in weights.items()
     }
-    found = {
-        "path": str(path.absolute()),
-        "bytes": path.stat().st_size,
-        "format": about["format"],
-        "lightning": checkpoint.get("pytorch-lightning_version"),
-        "network": about["network"],
-        "parameters": sum(tensor.numel() for tensor in weights.values()),
-        "tensors": tensors,
-        "vocabulary": {"size": len(vocabulary_of(about["vocabulary"])), **about["vocabulary"]},
-        "resumable": {"run", "train_state", "random"} <= about.keys(),
-        **training(checkpoint),
-    }
-    return {key: for_json(value) for key, value in found.items()}
+    return for_json(
+        {
+            "path": str(path.absolute()),
+            "bytes": path.stat().st_size,
+            "format": about["format"],
+            "lightning": checkpoint.get("pytorch-lightning_version"),
+            "network": about["network"],
+            "parameters": sum(tensor.numel() for tensor in weights.values()),
+            "tensors": tensors,
+            "vocabulary": {"size": len(vocabulary_of(about["vocabulary"])), **about["vocabulary"]},
+            "resumable": {"run", "train_state", "random"} <= about.keys(),
+            **training(checkpoint),
+        }
+    )
 
 
 def training(checkpoint: dict[str, Any]) -> dict[str, Any]:
@@ -112,12 +109,11 @@ def lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "file", printable(found["path"])
     lightning = f", written by Lightning {printable(found['lightning'])}" if found["lightning"] else ""
     yield "", f"{found['bytes']:,} bytes, format {found['format']}{lightning}"
-    yield from network_lines(found["network"])
-    yield "parameters", f"{found['parameters']:,}"
-    width = max(map(len, found["tensors"]), default=0)
+    yield from network_lines(found["network"], found["parameters"])
+    width, first = max(map(len, found["tensors"]), default=0), next(iter(found["tensors"]), "")
     for name, tensor in found["tensors"].items():
         shape = " x ".join(f"{size:,}" for size in tensor["shape"])
-        yield "", f"{printable(name):<{width}}  {shape:>15}  {tensor['type']}"
+        yield "parameters" * (name == first), f"{printable(name):<{width}}  {shape:>15}  {tensor['type']}"
     yield from vocabulary_lines(found["vocabulary"])
     if found["config"]:
         yield from training_lines(found)
@@ -125,9 +121,10 @@ def lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "use", f"{use}; init_from=CHECKPOINT begins a new one with its weights"
 
 
-def network_lines(network: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    layers = "1 layer" if network["layers"] == 1 else f"{network['layers']} layers"
-    yield "network", printable(f"{layers} of {network['hidden']:,}, {network['cell']}")
+def network_lines(network: dict[str, Any], parameters: int) -> Iterator[tuple[str, str]]:
+    from charrnn.network import describe
+
+    yield "network", printable(describe(network, parameters))
     if network["cell"] == "elman":
         yield "", printable(f"h_t = {network['activation']}(W_xh x_t + W_hh h_(t-1) + b_h), y_t = W_hy h_t + b_y")
     yield "", pairs({key: value for key, value in network.items() if key not in NAMED})
@@ -184,5 +181,4 @@ def printable(text: str) -> str:
 
 
 if __name__ == "__main__":
-    with exit_codes("show_checkpoint.py"):
-        main()
+    entry.run_script(main)

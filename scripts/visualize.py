@@ -5,18 +5,12 @@ python scripts/visualize.py --run latest --split test --png pictures
 """
 
 import argparse
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-try:
-    from charrnn.errors import CommandParser, exit_codes, require_integer
-    from charrnn.files import user_path
-except ModuleNotFoundError:
-    sys.stderr.write("visualize.py: charrnn is not installed; run scripts/train.sh, or source .venv/bin/activate\n")
-    sys.exit(2)
-if TYPE_CHECKING:  # they bring torch, which takes a second: --help need not wait
-    from charrnn.network import CharRNN
+import entry
+from charrnn.errors import CommandParser, require_integer
+from charrnn.files import user_path
 
 CHARACTERS = 20_000  # shown; with 64 units in full a page of less than 4 MB
 PAGE = "units.html"
@@ -56,7 +50,7 @@ def main() -> None:
         from charrnn.canvas import new_figure
         from charrnn.unit_plots import draw_pictures
 
-        new_figure(1, 1)  # what is missing is said before the text is read, which takes seconds
+        new_figure(1, 1)  # refused without matplotlib, before the text is read, which takes seconds
     checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)
     network, vocabulary, about = load_network(checkpoint)
     name, ids = named_text(about.get("data", {}), vocabulary, arguments.text, arguments.split, arguments.encoding)
@@ -72,7 +66,7 @@ def main() -> None:
             "text": name,
             "measured": len(read),
             "about": [
-                ["network", describe(network)],
+                ["network", network.description],
                 ["checkpoint", str(Path(*checkpoint.absolute().parts[-3:]))],
                 ["shown", amount(len(shown), len(read))],
                 ["correlations over", amount(len(read), len(ids))],
@@ -85,16 +79,9 @@ def main() -> None:
         print(file)
 
 
-def describe(network: "CharRNN") -> str:
-    settings = network.settings
-    layers = "1 layer" if settings["layers"] == 1 else f"{settings['layers']} layers"
-    return f"{layers} of {settings['hidden']} units ({settings['cell']}, {settings.get('activation', 'gates')})"
-
-
 def amount(part: int, whole: int) -> str:
     return f"the first {part:,} of {whole:,} symbols" if part < whole else f"{whole:,} symbols"
 
 
 if __name__ == "__main__":
-    with exit_codes("visualize.py"):
-        main()
+    entry.run_script(main)

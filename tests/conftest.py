@@ -13,13 +13,14 @@ import torch
 from hydra import compose, initialize_config_dir
 from selenium import webdriver
 
-from charrnn import experiment
+from charrnn import checkpoint_file, experiment
 from charrnn.corpus import read_corpus
 from charrnn.network import CharRNN
 from charrnn.overrides import CONF
 from charrnn.runs import read_summary
 from charrnn.sources import PYTHON_DOCS
 from charrnn.text_options import TextOptions
+from charrnn.vocabulary import AnyVocabulary
 
 ROOT = Path(__file__).resolve().parents[1]
 OPTIONS: dict[str, Any] = {
@@ -92,8 +93,9 @@ def short_text(docs: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[
 
 @pytest.fixture
 def make_network() -> Callable[..., CharRNN]:
-    def make(vocabulary_size: int = 7, *, trained: bool = True, **changes: Any) -> CharRNN:
-        settings = {"cell": "elman", "hidden": 5, "layers": 1, "dropout": 0.0, "residual": False, **OPTIONS, **changes}
+    def make(vocabulary_size: int = 7, *, trained: bool = True, cell: str = "elman", **changes: Any) -> CharRNN:
+        options = OPTIONS if cell == "elman" else {}
+        settings = {"cell": cell, "hidden": 5, "layers": 1, "dropout": 0.0, "residual": False, **options, **changes}
         network = CharRNN(vocabulary_size, **settings)
         if trained:  # the output layer starts at zero, which would hide what the tests look for
             torch.nn.init.normal_(network.hidden_to_output)
@@ -101,6 +103,14 @@ def make_network() -> Callable[..., CharRNN]:
         return network
 
     return make
+
+
+def save_network(network: CharRNN, vocabulary: AnyVocabulary, path: Path, **more: Any) -> Path:
+    """Write a checkpoint that holds a network and nothing of a run."""
+    weights = {f"network.{name}": values for name, values in network.state_dict().items()}
+    about = {"format": checkpoint_file.FORMAT, "network": network.settings, "vocabulary": vocabulary.settings, **more}
+    checkpoint_file.write({"state_dict": weights, "charrnn": about}, path)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -1,56 +1,54 @@
 """The benchmarks run, at toy sizes, so that they cannot rot; what they measure here says nothing."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
-from conftest import command
+import pytest
+
+from conftest import ROOT, command
+
+
+def benchmark(tmp_path: Path, name: str, *arguments: str) -> tuple[dict[str, Any], str]:
+    """The record and the stdout of a benchmark."""
+    file = tmp_path / "record.json"
+    done = command("scripts/benchmark.py", name, "--toy", "--rounds", "2", *arguments, "--json", file)
+    assert done.returncode == 0, done.stderr
+    return json.loads(file.read_text()), done.stdout
 
 
 def test_recurrence(tmp_path: Path) -> None:
-    file = tmp_path / "record.json"
-    done = command("scripts/benchmark.py", "recurrence", "--toy", "--rounds", "2", "--threads", "1", "--json", file)
-    assert done.returncode == 0, done.stderr
-    record = json.loads(file.read_text())
+    record, stdout = benchmark(tmp_path, "recurrence", "--threads", "1")
     assert {"command", "date", "hardware", "versions", "matmul_peak_gflops", "growth"} <= set(record)
     seen = {(measured["mode"], measured["candidate"]) for measured in record["measurements"]}
     for mode in ("forward", "forward + backward", "training step"):
         assert {(mode, name) for name in ("reference", "fused", "one-hot loop", "nn.RNN")} <= seen
     assert all(measured["median_ms"] > 0 for measured in record["measurements"])
-    assert "| forward + backward | fused |" in done.stdout
+    assert "| forward + backward | fused |" in stdout
 
 
 def test_lightning(tmp_path: Path) -> None:
-    file = tmp_path / "record.json"
-    done = command("scripts/benchmark.py", "lightning", "--toy", "--rounds", "1", "--threads", "1", "--json", file)
-    assert done.returncode == 0, done.stderr
-    (measured,) = json.loads(file.read_text())["measurements"]
+    (measured,) = benchmark(tmp_path, "lightning", "--threads", "1")[0]["measurements"]
     assert measured["train.py, characters/s"] > 0
     assert measured["train.py of the bare loop"] > 0
 
 
 def test_generate(tmp_path: Path) -> None:
-    file = tmp_path / "record.json"
-    done = command("scripts/benchmark.py", "generate", "--toy", "--rounds", "2", "--threads", "1", "--json", file)
-    assert done.returncode == 0, done.stderr
-    measured = json.loads(file.read_text())["measurements"]
+    measured = benchmark(tmp_path, "generate", "--threads", "1")[0]["measurements"]
     assert {(row["samples"], row["candidate"]) for row in measured} >= {(1, "nn.RNN, our draw"), (64, "NumPy (ours)")}
     assert all(row["characters_per_second"] > 0 for row in measured)
 
 
 def test_ddp(tmp_path: Path) -> None:
-    file = tmp_path / "record.json"
-    done = command("scripts/benchmark.py", "ddp", "--toy", "--rounds", "2", "--json", file)
-    assert done.returncode == 0, done.stderr
-    (measured,) = json.loads(file.read_text())["measurements"]
+    (measured,) = benchmark(tmp_path, "ddp")[0]["measurements"]
     assert all(seconds > 0 for seconds in measured["seconds"].values())
     assert measured["gain"] > 0
 
 
 def test_data(tmp_path: Path) -> None:
-    file = tmp_path / "record.json"
-    done = command("scripts/benchmark.py", "data", "--toy", "--rounds", "2", "--threads", "1", "--json", file)
-    assert done.returncode == 0, done.stderr
-    record = json.loads(file.read_text())
+    record, _ = benchmark(tmp_path, "data", "--threads", "1")
     assert [row["level"] for row in record["encoding"]] == ["char", "byte"]
     (run,) = record["runs"]
     assert run["peak_mb"] > 0
@@ -63,7 +61,9 @@ def test_a_run_killed_for_real(tmp_path: Path) -> None:
     assert done.stdout.endswith("1 kills in 1 runs; every run ended as the undisturbed one, bit for bit\n")
 
 
-def test_wrong_requests(tmp_path: Path) -> None:
-    done = command("scripts/benchmark.py", "recurrence", "--grid", "64,64")
-    assert done.returncode == 2
-    assert done.stderr == "benchmark.py: --grid takes sizes like 64,64,256, got 64,64\n"
+@pytest.mark.parametrize("script", sorted({file.name for file in ROOT.glob("scripts/*.py")} - {"entry.py", "play.py"}))
+def test_without_the_package_every_script_says_so_in_one_line(script: str) -> None:
+    bare = [sys.executable, "-E", "-S", str(ROOT / "scripts" / script)]  # without site-packages
+    done = subprocess.run(bare, capture_output=True, text=True, check=False)
+    line = f"{script}: charrnn is not installed; run scripts/train.sh, or source .venv/bin/activate\n"
+    assert (done.returncode, done.stderr) == (2, line)

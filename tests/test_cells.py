@@ -1,6 +1,5 @@
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -57,33 +56,6 @@ def test_values_and_all_gradients_equal_those_of_torch(activation: str, steps: i
     for ours, theirs in pairs:
         assert ours.grad is not None
         torch.testing.assert_close(ours.grad, theirs.grad)
-
-
-@pytest.mark.parametrize("activation", ["tanh", "relu"])
-def test_the_equation_by_hand_in_numpy(activation: str) -> None:
-    cell = make_cell(activation=activation, recurrent_gain=1.3)
-    nn.init.normal_(cell.hidden_bias)
-    w_xh, w_hh, b_h = (p.detach().numpy() for p in (cell.input_to_hidden, cell.hidden_to_hidden, cell.hidden_bias))
-    assert (w_xh.shape, w_hh.shape, b_h.shape) == ((H, V), (H, H), (H,))
-    ids = [4, 0, 0, 6]
-    h = np.zeros(H)
-    states, _ = cell.unroll(torch.tensor(ids)[:, None], torch.zeros(1, H, dtype=torch.float64))
-    for t, character in enumerate(ids):
-        a = w_xh @ np.eye(V)[character] + w_hh @ h + b_h
-        h = np.tanh(a) if activation == "tanh" else np.maximum(a, 0)
-        np.testing.assert_allclose(states[t, 0].detach().numpy(), h, rtol=1e-10, atol=1e-12)
-
-
-@pytest.mark.parametrize("reads_ids", [True, False])
-def test_steps_equal_one_unroll(reads_ids: bool) -> None:
-    cell = make_cell(reads_ids=reads_ids)
-    x = torch.randint(V, (6, B)) if reads_ids else torch.randn(6, B, V, dtype=torch.float64)
-    state = torch.randn(B, H, dtype=torch.float64)
-    outputs, last = cell.unroll(x, state)
-    for t in range(6):
-        output, state = cell.step(x[t], state)
-        torch.testing.assert_close(output, outputs[t])
-    torch.testing.assert_close(state, last)
 
 
 def test_start_values() -> None:

@@ -23,13 +23,8 @@ SIZES = {"data.batch_size": 4, "data.sequence_length": 8}
 def figures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The figures that were saved."""
     saved: list[Any] = []
-    save = comparison_plots._save
-
-    def keep(figure: Any, file: Path) -> None:
-        saved.append(figure)
-        save(figure, file)
-
-    monkeypatch.setattr(comparison_plots, "_save", keep)
+    save = comparison_plots.save_figure
+    monkeypatch.setattr(comparison_plots, "save_figure", lambda *given: save(*given) or saved.append(given[0]))
     return saved
 
 
@@ -135,7 +130,7 @@ def test_pictures_that_cannot_be_drawn(runs: list[Record], tmp_path: Path, monke
     with pytest.raises(RequestError, match="no two finished runs differ"):
         draw_effects(runs[:2], tmp_path / "effects.png")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(RequestError, match=re.escape("pip install matplotlib")):
+    with pytest.raises(RequestError, match=re.escape("pip install -e '.[plots]'")):
         draw_effects(runs, tmp_path / "effects.png")
     assert not list(tmp_path.iterdir())
 

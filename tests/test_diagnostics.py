@@ -21,17 +21,8 @@ CELLS = [
 
 @pytest.fixture
 def make_any(make_network: Callable[..., CharRNN]) -> Callable[..., CharRNN]:
-    """Any cell, in float64; the gated ones take none of the plain one's settings."""
-
-    def make(cell: str = "elman", **changes: object) -> CharRNN:
-        if cell == "elman":
-            return make_network(**changes).double()
-        settings = {"hidden": 5, "layers": 1, "dropout": 0.0, "residual": False, **changes}
-        network = CharRNN(7, cell=cell, **settings)  # type: ignore[arg-type]
-        nn.init.normal_(network.hidden_to_output)
-        return network.double()
-
-    return make
+    """A network in float64."""
+    return lambda **settings: make_network(**settings).double()
 
 
 def make_linear(network: CharRNN, *matrices_HH: Tensor) -> CharRNN:
@@ -61,7 +52,7 @@ def test_the_spectrum_is_that_of_numpy() -> None:
 def test_only_plain_layers_have_one_recurrent_matrix(make_any: Callable[..., CharRNN]) -> None:
     network = make_any(layers=2)
     assert [tuple(matrix.shape) for matrix in weights.recurrent_matrices(network)] == [(5, 5), (5, 5)]
-    assert weights.recurrent_matrices(make_any("lstm")) == []
+    assert weights.recurrent_matrices(make_any(cell="lstm")) == []
 
 
 def test_the_update_ratio() -> None:
@@ -218,6 +209,12 @@ def test_the_loss_by_context_is_that_of_single_steps(
     for k in range(5):
         assert loss.reset_K[k] == pytest.approx(np.mean([nats(at, at + k) for _, at in windows]), abs=1e-5)
         assert loss.carried_K[k] == pytest.approx(np.mean([nats(lane, at + k) for lane, at in windows]), abs=1e-5)
+
+
+def test_means_over_octaves_of_contexts() -> None:
+    means = memory.octave_means(2.0 ** -np.arange(16))
+    np.testing.assert_allclose(means[:3], [1, 3 / 8, (1 / 4 + 1 / 8 + 1 / 16) / 3])
+    assert len(means) == 8
 
 
 def test_memory_that_is_not_found() -> None:

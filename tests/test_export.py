@@ -1,5 +1,4 @@
 import json
-import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,13 +15,14 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from charrnn import checkpoint_file, export, onnx_step
+from charrnn import export, onnx_step
 from charrnn.errors import RequestError, RunFailed
 from charrnn.generation import generate_text
 from charrnn.network import CharRNN
 from charrnn.runs import write_summary
 from charrnn.vocabulary import AnyVocabulary, ByteVocabulary, Vocabulary
-from conftest import OPTIONS, ROOT, command
+from conftest import OPTIONS, ROOT, command, save_network
+from test_bad_requests import call, refused
 
 LETTERS = Vocabulary("\n abcé€\U0001f600")
 NETWORKS: dict[str, tuple[AnyVocabulary, dict[str, Any]]] = {
@@ -44,22 +44,9 @@ def make(name: str) -> tuple[CharRNN, AnyVocabulary]:
     return network.eval(), vocabulary
 
 
-def save(network: CharRNN, vocabulary: AnyVocabulary, path: Path) -> Path:
-    weights = {f"network.{name}": values for name, values in network.state_dict().items()}
-    about = {"format": checkpoint_file.FORMAT, "network": network.settings, "vocabulary": vocabulary.settings}
-    checkpoint_file.write({"state_dict": weights, "charrnn": about}, path)
-    return path
-
-
-def call(*arguments: object) -> int:
-    """The exit code of scripts/export.py with these arguments, in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["export.py", *map(str, arguments)])
-        try:
-            runpy.run_path(str(ROOT / "scripts" / "export.py"), run_name="__main__")
-        except SystemExit as stop:
-            return int(stop.code or 0)
-    return 0
+def export_by_command(*arguments: object) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of scripts/export.py with these arguments."""
+    return call("scripts/export.py", *map(str, arguments))
 
 
 def play(model: Path, *arguments: object) -> str:
@@ -113,15 +100,13 @@ def test_an_archive_of_plain_arrays(tmp_path: Path) -> None:
     assert sum(arrays[name].size for name in arrays if "_to_" in name or "_bias" in name) == network.parameter_count()
 
 
-def test_from_a_run_to_its_text_by_the_commands(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_from_a_run_to_its_text_by_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run = tmp_path / "my_run"
-    save(*make("relu"), run / "checkpoints" / "best.ckpt")
+    save_network(*make("relu"), run / "checkpoints" / "best.ckpt")
     write_summary(run, {"val_bits_per_char": 2.25})
-    assert call("--format", "numpy", "--run", run) == 0
-    assert capsys.readouterr().out == f"best.npz: {Path('best.npz').stat().st_size:,} bytes\n"
+    done = export_by_command("--format", "numpy", "--run", run)
+    assert done == (0, f"best.npz: {Path('best.npz').stat().st_size:,} bytes\n", "")
     assert np.load("best.npz")["checkpoint"] == "my_run/best.ckpt"
     assert np.load("best.npz")["val_bits_per_char"] == 2.25
     options = ("--prompt=a?b", "--length=2000", "--seed=5")
@@ -151,11 +136,9 @@ def test_onnxruntime_computes_the_same(name: str) -> None:
     }
 
 
-def test_onnx_that_computes_something_else_is_not_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_onnx_that_computes_something_else_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network, vocabulary = make("tanh")
-    checkpoint = save(network, vocabulary, tmp_path / "a.ckpt")
+    checkpoint = save_network(network, vocabulary, tmp_path / "a.ckpt")
     weights_of = onnx_step.weights_of
 
     def off(network: CharRNN) -> export.Weights:
@@ -165,8 +148,8 @@ def test_onnx_that_computes_something_else_is_not_written(
     monkeypatch.setattr(onnx_step, "weights_of", off)
     with pytest.raises(RunFailed, match="differ from torch's by"):
         onnx_step.to_onnx(network, vocabulary, {})
-    assert call("--format", "onnx", "--checkpoint", checkpoint, "--out", tmp_path / "a.onnx") == 1
-    assert capsys.readouterr().err.count("\n") == 1
+    code, _, stderr = export_by_command("--format", "onnx", "--checkpoint", checkpoint, "--out", tmp_path / "a.onnx")
+    assert (code, stderr.count("\n")) == (1, 1)
     assert list(tmp_path.iterdir()) == [checkpoint]
 
 
@@ -176,20 +159,20 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
         onnx_step.to_onnx(*make("tanh"), {})
 
 
-def test_no_file_is_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    checkpoint = save(*make("tanh"), tmp_path / "a.ckpt")
+def test_no_file_is_written_over(tmp_path: Path) -> None:
+    checkpoint = save_network(*make("tanh"), tmp_path / "a.ckpt")
     out = tmp_path / "a.npz"
     asked = ("--format", "numpy", "--checkpoint", checkpoint, "--out")
     out.write_text("mine")
-    assert call(*asked, out) == 2
-    assert "is there already; name another file with --out, or write over it with --force" in capsys.readouterr().err
+    for arguments, message in (
+        ((*asked, out), "is there already; name another file with --out, or write over it with --force"),
+        ((*asked, tmp_path), "is a folder"),
+        (("--format", "csv"), "invalid choice: 'csv'"),
+    ):
+        refused(*export_by_command(*arguments), message, "export.py")
     assert out.read_text() == "mine"
-    assert call(*asked, out, "--force") == 0
+    assert export_by_command(*asked, out, "--force")[0] == 0
     assert "hidden_to_hidden_0" in np.load(out)
-    assert call(*asked, tmp_path) == 2
-    assert "is a folder" in capsys.readouterr().err
-    assert call("--format", "csv") == 2
-    assert "invalid choice: 'csv'" in capsys.readouterr().err
 
 
 Open = Callable[[str], tuple[CharRNN, AnyVocabulary]]
@@ -240,7 +223,8 @@ def test_typing_a_prompt_and_pressing_start_gives_text(browser: webdriver.Chrome
     ActionChains(browser).move_to_element(canvas).perform()
     unit = browser.find_element(By.ID, "unit")
     WebDriverWait(browser, 20).until(lambda _: unit.text.startswith("layer 2, unit"))
-    assert "2.345 bits per character" in browser.find_element(By.ID, "facts").text
+    for fact in ("2 layers of 5 (elman, tanh): ", " parameters", "2.345 bits per character"):
+        assert fact in browser.find_element(By.ID, "facts").text
     assert not browser.get_log("browser")
 
 

@@ -10,6 +10,7 @@ from charrnn import checkpoint_file
 from charrnn.errors import RequestError
 from charrnn.network import CharRNN, load_network
 from charrnn.vocabulary import Vocabulary
+from conftest import save_network
 
 Make = Callable[..., CharRNN]
 V, B, T = 7, 3, 8
@@ -137,16 +138,9 @@ def test_cpu_and_mps_agree(make_network: Make) -> None:
         torch.testing.assert_close(cpu, mps, rtol=1e-4, atol=1e-4)
 
 
-def saved(network: CharRNN, path: Path) -> Path:
-    weights = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    about = {"format": checkpoint_file.FORMAT, "network": network.settings, "vocabulary": VOCABULARY.settings}
-    checkpoint_file.write({"state_dict": weights, "charrnn": about}, path)
-    return path
-
-
 def test_a_checkpoint_opens_alone(make_network: Make, tmp_path: Path) -> None:
     network = make_network(layers=2)
-    again, vocabulary, _ = load_network(saved(network, tmp_path / "x.ckpt"))
+    again, vocabulary, _ = load_network(save_network(network, VOCABULARY, tmp_path / "x.ckpt"))
     ids_TB = torch.randint(V, (T, B))
     assert torch.equal(
         again.unroll(ids_TB, again.initial_state(B))[0], network.unroll(ids_TB, network.initial_state(B))[0]
@@ -159,7 +153,7 @@ def test_weights_that_do_not_fit_are_refused(make_network: Make, tmp_path: Path)
     network = make_network()
     network.settings["hidden"] = 6
     with pytest.raises(RequestError, match="does not fit together"):
-        load_network(saved(network, tmp_path / "x.ckpt"))
+        load_network(save_network(network, VOCABULARY, tmp_path / "x.ckpt"))
 
 
 @pytest.mark.parametrize(
@@ -171,7 +165,7 @@ def test_weights_that_do_not_fit_are_refused(make_network: Make, tmp_path: Path)
     ],
 )  # fmt: skip
 def test_a_checkpoint_that_makes_no_sense_is_refused(make_network: Make, tmp_path: Path, change: dict) -> None:
-    path = saved(make_network(), tmp_path / "x.ckpt")
+    path = save_network(make_network(), VOCABULARY, tmp_path / "x.ckpt")
     checkpoint = checkpoint_file.read(path)
     for key, value in change.items():
         old = checkpoint["charrnn"][key]

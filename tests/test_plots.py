@@ -1,5 +1,6 @@
 """The pictures show the numbers they were given, and say what they show."""
 
+import importlib.util
 from io import BytesIO
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from charrnn import plots
+from charrnn import canvas, plots
 
 LAGS = [1, 2, 3, 4, 6, 8]
 
@@ -73,12 +74,19 @@ def test_spectrum() -> None:
 
 @pytest.mark.parametrize(("characters", "answer"), [(4, "4 characters"), (None, "more than 8 characters")])
 def test_memory(characters: int | None, answer: str) -> None:
-    carried_K = np.full(16, 1.5)
-    reset_K = carried_K + 2.0 ** -np.arange(16)
+    carried_K = np.full(8, 1.5)
+    reset_K = carried_K + 2.0 ** -np.arange(8)
     figure = plots.memory(reset_K, carried_K, characters, 0.01, 9000)
     losses, excess = figure.axes
-    np.testing.assert_allclose(losses.lines[0].get_ydata()[:3], [2.5, 1.5 + 3 / 8, 1.5 + (1 / 4 + 1 / 8 + 1 / 16) / 3])
-    np.testing.assert_allclose(excess.lines[0].get_ydata()[:2], [1.0, 3 / 8])
+    np.testing.assert_allclose(losses.lines[0].get_ydata()[:3], [2.5, 2.0, 1.75])
+    np.testing.assert_allclose(excess.lines[0].get_ydata()[:2], [1.0, 0.5])
     assert f"step 9,000: {answer}" in texts(figure)
     assert "nats per character" in texts(figure)
     assert pixels(figure).std() > 0.05
+
+
+def test_a_missing_matplotlib_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert canvas.available()
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find(name))
+    assert not canvas.available()

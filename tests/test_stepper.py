@@ -14,21 +14,12 @@ NETWORKS = [
     {"layers": 3, "residual": True, "dropout": 0.5},
 ]
 GATED = [{"cell": kind, "layers": 2} for kind in ("gru", "lstm")]
-OF_ELMAN = ("activation", "kernel", "recurrent_init", "recurrent_gain", "input_std")
-
-
-def make(make_network: Make, settings: dict[str, object]) -> CharRNN:
-    if "cell" not in settings:
-        return make_network(**settings)
-    network = CharRNN(7, hidden=5, dropout=0.0, residual=False, **settings)  # type: ignore[arg-type]
-    torch.nn.init.normal_(network.hidden_to_output)
-    return network
 
 
 @pytest.mark.parametrize("settings", NETWORKS + GATED, ids=str)
 @pytest.mark.parametrize("lanes", [1, 4])
 def test_every_step_is_the_next_of_one_pass(make_network: Make, settings: dict[str, object], lanes: int) -> None:
-    network = make(make_network, settings).eval()
+    network = make_network(**settings).eval()
     ids_TB = np.random.default_rng(0).integers(0, 7, (400, lanes))
     with torch.no_grad():
         expected_TBV, _ = network.unroll(torch.from_numpy(ids_TB), network.initial_state(lanes))

@@ -16,7 +16,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from charrnn import checkpoint_file, readable, surprisal
+from charrnn import readable, surprisal
 from charrnn.errors import RequestError
 from charrnn.evaluation import score_carried, score_windows
 from charrnn.generation import generate_text
@@ -24,7 +24,7 @@ from charrnn.network import CharRNN
 from charrnn.readable import units
 from charrnn.surprisal import COLORS, Surprisal, log_probabilities, page, surprisals, terminal_text
 from charrnn.vocabulary import AnyVocabulary, ByteVocabulary, Vocabulary
-from conftest import TEXT
+from conftest import TEXT, save_network
 from test_bad_requests import call
 
 Make = Callable[..., CharRNN]
@@ -223,11 +223,7 @@ def trained(make_network: Make, tmp_path: Path) -> tuple[Path, CharRNN, Vocabula
     """A checkpoint of a network that knows the letters of TRICKY, but for those that it does not."""
     vocabulary = Vocabulary(TRICKY.replace("ï", ""), unknown=True)
     network = make_network(len(vocabulary))
-    about = {"format": checkpoint_file.FORMAT, "network": network.settings, "vocabulary": vocabulary.settings}
-    weights = {f"network.{name}": value for name, value in network.state_dict().items()}
-    text = {**TEXT, "path": ["gone.txt"]}
-    checkpoint = {"state_dict": weights, "charrnn": {**about, "data": {"text": text}}}
-    checkpoint_file.write(checkpoint, tmp_path / "tiny.ckpt")
+    save_network(network, vocabulary, tmp_path / "tiny.ckpt", data={"text": {**TEXT, "path": ["gone.txt"]}})
     (tmp_path / "tricky.txt").write_bytes((TRICKY * 20).encode())
     return tmp_path, network, vocabulary
 

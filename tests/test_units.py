@@ -6,7 +6,7 @@ import torch
 
 from charrnn import units
 from charrnn.errors import RequestError
-from charrnn.network import CharRNN
+from charrnn.network import CHUNK, CharRNN
 from charrnn.text_features import FEATURES, features_of
 from charrnn.vocabulary import Vocabulary
 
@@ -49,8 +49,8 @@ def test_a_unit_made_to_detect_quotes_is_found(make_network: MakeNetwork) -> Non
 
 @pytest.mark.parametrize("cell", ["elman", "gru", "lstm"])
 def test_states_are_those_of_single_steps(make_network: MakeNetwork, cell: str) -> None:
-    network = network_of(cell, make_network)
-    ids = np.random.default_rng(0).integers(7, size=units.CHUNK + 3).astype(np.uint8)
+    network = make_network(cell=cell, layers=3, residual=True)
+    ids = np.random.default_rng(0).integers(7, size=CHUNK + 3).astype(np.uint8)
     found_UN = units.read_states(network, ids)
     state_LBS, expected = network.initial_state(1), []
     with torch.inference_mode():
@@ -58,12 +58,6 @@ def test_states_are_those_of_single_steps(make_network: MakeNetwork, cell: str) 
             _, state_LBS = network.step(torch.tensor([int(id_)]), state_LBS)
             expected.append(state_LBS[:, 0, :5].flatten())
     np.testing.assert_allclose(found_UN, torch.stack(expected).T, atol=1e-5)
-
-
-def network_of(cell: str, make_network: MakeNetwork) -> CharRNN:
-    if cell == "elman":
-        return make_network(layers=3, residual=True)
-    return CharRNN(7, cell=cell, hidden=5, layers=3, dropout=0.0, residual=True)
 
 
 def test_correlations_are_those_of_numpy_and_0_for_what_does_not_change() -> None:

@@ -1,10 +1,10 @@
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, command, train_here
+from conftest import command, train_here
+from test_bad_requests import call
 
 PNG = b"\x89PNG\r\n"
 
@@ -38,18 +38,15 @@ def test_wrong_requests_end_with_one_line(run: Path) -> None:
         (("--out", run), "--out needs the name of a file"),
         (("--run", run, "--checkpoint", run), "not allowed with argument"),
     ):
-        result = command("scripts/visualize.py", *arguments)
-        assert result.returncode == 2
-        assert result.stderr.count("\n") == 1
-        assert message in result.stderr
+        code, _, stderr = call("scripts/visualize.py", *map(str, arguments))
+        assert code == 2
+        assert stderr.count("\n") == 1
+        assert message in stderr
 
 
-def test_without_matplotlib_pictures_say_what_is_missing(run: Path, tmp_path: Path) -> None:
-    program = (
-        "import sys, runpy; sys.modules['matplotlib.figure'] = None; "
-        f"sys.argv = ['visualize.py', '--run', {str(run)!r}, '--png', {str(tmp_path)!r}]; "
-        f"runpy.run_path({str(ROOT / 'scripts/visualize.py')!r}, run_name='__main__')"
-    )
-    result = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
-    assert result.returncode == 2
-    assert result.stderr == ("visualize.py: pictures need matplotlib, which is not installed; pip install matplotlib\n")
+def test_without_matplotlib_one_line_says_what_to_do(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    line = "matplotlib is not installed: no plot can be drawn. To get it: pip install -e '.[plots]'"
+    assert call("scripts/visualize.py", "--run", str(run), "--png", str(tmp_path)) == (2, "", f"visualize.py: {line}\n")

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from charrnn.errors import RequestError, require_choice, require_flag, require_integer, require_number
@@ -28,7 +29,14 @@ OWN_TRAINER_KEYS = (
     "use_distributed_sampler", "barebones", "max_time", "min_steps", "min_epochs", "limit_train_batches",
     "limit_val_batches", "overfit_batches",
 )  # fmt: skip
-PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-mixed", "64-true")
+# The values of trainer.precision, and the type in which the network then computes.
+PRECISIONS = {
+    "32-true": torch.float32,
+    "bf16-mixed": torch.bfloat16,
+    "bf16-true": torch.bfloat16,
+    "16-mixed": torch.float16,
+    "64-true": torch.float64,
+}
 
 
 def check_keys(cfg: DictConfig) -> None:
@@ -69,7 +77,7 @@ def run_length(max_steps: object, max_epochs: object, batches_per_epoch: int, tr
 def trainer_settings(cfg: DictConfig) -> dict[str, Any]:
     """The settings of the Trainer as it takes them; `RequestError` for those that a run can't have."""
     settings = plain(cfg.trainer)
-    require_choice("trainer.precision", settings["precision"], PRECISIONS)
+    require_choice("trainer.precision", settings["precision"], tuple(PRECISIONS))
     require_choice("trainer.gradient_clip_algorithm", settings["gradient_clip_algorithm"], ("norm", "value"))
     if settings["deterministic"] not in (True, False, "warn"):
         raise RequestError(f"trainer.deterministic must be true, false or warn, got {settings['deterministic']!r}")

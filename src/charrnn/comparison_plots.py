@@ -8,10 +8,9 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from charrnn.canvas import new_figure
+from charrnn.canvas import new_figure, save_figure
 from charrnn.comparison import differing, groups, setting_text, uncommon
 from charrnn.errors import RequestError
-from charrnn.files import atomic_write
 from charrnn.leaderboard import short_names, short_value
 from charrnn.records import Point, Record, validation_curve
 from charrnn.tables import NOTHING
@@ -200,9 +199,4 @@ def _save(figure: "Figure", file: Path) -> None:
     for axes in figure.axes:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-    kinds = figure.canvas.get_supported_filetypes()
-    kind = file.suffix[1:].lower()
-    if kind not in kinds:
-        raise RequestError(f"a picture's name ends in one of {', '.join(sorted(kinds))}; got {file}")
-    with atomic_write(file) as target:
-        figure.savefig(target, format=kind, dpi=150, bbox_inches="tight")
+    save_figure(figure, file)

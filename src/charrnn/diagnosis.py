@@ -26,8 +26,9 @@ def diagnose(network: CharRNN, ids: Ids) -> dict[str, Any] | None:
     if len(ids) <= STEPS:
         return None
     starts_B = np.linspace(0, len(ids) - STEPS - 1, min(LANES, len(ids) // STEPS)).astype(np.int64)
+    stacked = network.settings["layers"] > 1
     figures: Figures = [
-        [_named("spectral radius of W_hh", layer, network), f"{weights.spectral_radius(weight_HH):.3f}"]
+        ["spectral radius of W_hh" + f", layer {layer}" * stacked, f"{weights.spectral_radius(weight_HH):.3f}"]
         for layer, weight_HH in enumerate(weights.recurrent_matrices(network))
     ]
     inputs_TB, *_ = read_sequences(ids, starts_B, STEPS, starts=True)
@@ -77,7 +78,3 @@ def _memory(network: CharRNN, ids: Ids) -> Charts:
             ],
         }
     ]
-
-
-def _named(name: str, layer: int, network: CharRNN) -> str:
-    return f"{name}, layer {layer}" if network.settings["layers"] > 1 else name

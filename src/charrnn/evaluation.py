@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from charrnn.batches import IGNORED, Batch, CharDataset, read_sequences, split_lanes
 from charrnn.errors import RequestError, require_integer, require_number
-from charrnn.network import CHUNK, CharRNN, evaluating
+from charrnn.network import CHUNK, CharRNN, read_chunks
 from charrnn.vocabulary import AnyVocabulary, Ids, count_symbols
 
 CHARACTERS_PER_LANE = 100_000  # one lane is exact; more lanes keep a long text from taking for ever
@@ -115,14 +115,8 @@ def summed_nats(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def _score(network: CharRNN, batches: Iterable[Batch]) -> Score:
-    device = network.output_bias.device
     nats, characters = 0.0, 0
-    state_LBS = torch.empty(0)
-    with evaluating(network):
-        for inputs_TB, targets_TB, starts, *_ in batches:
-            if starts:
-                state_LBS = network.initial_state(inputs_TB.shape[1])
-            logits_TBV, state_LBS = network.unroll(inputs_TB.to(device), state_LBS)
-            nats += summed_nats(logits_TBV.flatten(0, 1), targets_TB.to(device).flatten()).item()
-            characters += int((targets_TB != IGNORED).sum())
+    for logits_TBV, targets_TB, _ in read_chunks(network, batches):
+        nats += summed_nats(logits_TBV.flatten(0, 1), targets_TB.flatten()).item()
+        characters += int((targets_TB != IGNORED).sum())
     return Score(nats, characters)

@@ -78,6 +78,6 @@ def to_html(network: CharRNN, vocabulary: AnyVocabulary, facts: Facts) -> bytes:
         name: {"shape": values.shape, "base64": base64.b64encode(values.astype("<f4").tobytes()).decode("ascii")}
         for name, values in weights_of(network).items()
     }
-    facts = {**facts, "parameters": network.parameter_count()}
+    facts = {**facts, "network": network.description}
     data = {"settings": settings_of(network, vocabulary), "weights": weights, "facts": facts}
     return pages.fill("player.html", data).encode("utf-8")

@@ -3,7 +3,7 @@
 B batch lane, T time step, V vocabulary, H hidden unit, L layer, S state size of one layer.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -74,36 +74,82 @@ class CharRNN(nn.Module):
 
     def step(self, ids_B: Tensor, state_LBS: Tensor) -> tuple[Tensor, Tensor]:
         """One time step: x_t and h_{t-1} in, logits y_t [B, V] and h_t [L, B, S] out."""
-        return self._pass_up(ids_B, state_LBS, "step")
+        x_BH, _, state_LBS = self._pass_up(ids_B, state_LBS, "step")
+        return self._logits(x_BH), state_LBS
 
     def unroll(self, ids_TB: Tensor, state_LBS: Tensor) -> tuple[Tensor, Tensor]:
         """T time steps: logits [T, B, V] and the last state [L, B, S]. The same as T calls of `step`."""
-        return self._pass_up(ids_TB, state_LBS, "unroll")
+        x_TBH, _, state_LBS = self._pass_up(ids_TB, state_LBS, "unroll")
+        return self._logits(x_TBH), state_LBS
 
-    def _pass_up(self, x: Tensor, state_LBS: Tensor, method: str) -> tuple[Tensor, Tensor]:
-        states = []
+    def unroll_layers(self, ids_TB: Tensor, state_LBS: Tensor) -> tuple[Tensor, Tensor]:
+        """T time steps as in `unroll`, with the h_t of every layer [L, T, B, H] in place of the logits."""
+        _, outputs, state_LBS = self._pass_up(ids_TB, state_LBS, "unroll")
+        return torch.stack(outputs), state_LBS
+
+    def _pass_up(self, x: Tensor, state_LBS: Tensor, method: str) -> tuple[Tensor, list[Tensor], Tensor]:
+        outputs, states = [], []
         for layer, cell in enumerate(self.cells):
-            outputs, state_BS = getattr(cell, method)(x if layer == 0 else self.dropout(x), state_LBS[layer])
-            x = outputs + x if self.settings["residual"] and layer > 0 else outputs
+            output, state_BS = getattr(cell, method)(x if layer == 0 else self.dropout(x), state_LBS[layer])
+            x = output + x if self.settings["residual"] and layer > 0 else output
+            outputs.append(output)
             states.append(state_BS)
-        logits = linear(self.dropout(x), self.hidden_to_output, self.output_bias)
-        return logits, torch.stack(states)
+        return x, outputs, torch.stack(states)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        return linear(self.dropout(x), self.hidden_to_output, self.output_bias)
 
     def parameter_count(self) -> int:
         """The number of trainable values."""
         return sum(parameter.numel() for parameter in self.parameters())
 
+    @property
+    def description(self) -> str:
+        """The network in one line, as `describe` writes it."""
+        return describe(self.settings, self.parameter_count())
+
+
+def describe(settings: dict[str, Any], parameters: int) -> str:
+    """Describe a network by its settings, as in "2 layers of 256 (elman, tanh): 115,040 parameters"."""
+    layers = "1 layer" if settings["layers"] == 1 else f"{settings['layers']} layers"
+    kind = ", ".join(settings[key] for key in ("cell", "activation") if key in settings)
+    return f"{layers} of {settings['hidden']:,} ({kind}): {parameters:,} parameters"
+
 
 @contextmanager
 def evaluating(network: CharRNN) -> Iterator[None]:
-    """Within the block no dropout and no gradients; afterwards as before."""
-    training = network.training
+    """Within the block no dropout and no gradients; afterwards every module is in the mode that it had."""
+    modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
         with torch.inference_mode():
             yield
     finally:
-        network.train(training)
+        for module, training in modes.items():
+            module.training = training
+
+
+def read_chunks(
+    network: CharRNN,
+    batches: Iterable[tuple[Tensor, Tensor, bool, *tuple[object, ...]]],
+    *,
+    chunk: int = CHUNK,
+    unroll: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Read batches in chunks of time, without dropout and gradients: logits [T, B, V], targets [T, B], state [L, B, S].
+
+    A batch (see `Batch`) is inputs [T, B], targets [T, B], and whether its sequences start from a zero state; else the
+    state is that after the batch before. `unroll` takes the place of `network.unroll`, and its output that of the
+    logits.
+    """
+    state_LBS = torch.empty(0)
+    for inputs_TB, targets_TB, starts, *_ in batches:
+        if starts:
+            state_LBS = network.initial_state(inputs_TB.shape[1])
+        for inputs, targets in zip(inputs_TB.split(chunk), targets_TB.split(chunk), strict=True):
+            with evaluating(network):  # not around `yield`: the caller's own code stays as it is
+                outputs, state_LBS = (unroll or network.unroll)(inputs.to(state_LBS.device), state_LBS)
+            yield outputs, targets.to(state_LBS.device), state_LBS
 
 
 def load_network(path: Path) -> tuple[CharRNN, AnyVocabulary, dict[str, Any]]:

@@ -51,7 +51,11 @@ def to_onnx(network: CharRNN, vocabulary: AnyVocabulary, facts: Facts) -> bytes:
 
 
 def _graph(network: CharRNN) -> "GraphProto":
-    """`network.step` node by node; what torch.onnx.export makes is longer and holds paths of the machine it ran on."""
+    """Build the graph of `network.step` node by node.
+
+    `torch.onnx.export` (2.13) gives the same values, but takes seconds instead of a fifth of one, notes stack traces
+    with the paths of the machine, needs two more packages, and its step of a gated network takes twice as long.
+    """
     from onnx import TensorProto, helper, numpy_helper
 
     nodes: list[Any] = []

@@ -108,10 +108,9 @@ def memory(
 ) -> "Figure":
     """The loss by the number of characters read since the zero state, beside that with the state carried on.
 
-    Point k of a curve is the mean over the contexts k ... 2k - 1, as `effective_context` has it.
+    Point k of a curve is the mean over the contexts k ... 2k - 1, as `diagnostics.memory.octave_means` gives it.
     """
-    contexts = np.arange(1, (len(reset_K) + 1) // 2 + 1)
-    reset, carried = (_octave_means(loss_K) for loss_K in (reset_K, carried_K))
+    contexts = np.arange(1, len(reset_K) + 1)
     answer = f"{characters} characters" if characters is not None else f"more than {contexts[-1]} characters"
     figure, ((losses, excess),) = _figure(
         1,
@@ -119,12 +118,13 @@ def memory(
         f"Beyond that number more context helps by less than {helps:g} nats per character "
         "(a point is the mean over k to 2k - 1).",
     )
-    losses.plot(contexts, reset, color=FIRST, label="k characters after a zero state")
-    losses.plot(contexts, carried, color=SECOND, label="the same, state carried on")
-    losses.set_ylim(carried.min() - 0.2, min(reset.max(), carried.max() + 2.5) + 0.1)  # the very first may be far above
+    losses.plot(contexts, reset_K, color=FIRST, label="k characters after a zero state")
+    losses.plot(contexts, carried_K, color=SECOND, label="the same, state carried on")
+    highest = min(reset_K.max(), carried_K.max() + 2.5)  # the very first may be far above
+    losses.set_ylim(carried_K.min() - 0.2, highest + 0.1)
     losses.set_ylabel("loss [nats per character]")
     losses.legend()
-    excess.plot(contexts, np.maximum(reset - carried, helps / 100), color=FIRST)
+    excess.plot(contexts, np.maximum(reset_K - carried_K, helps / 100), color=FIRST)
     excess.axhline(helps, color=QUIET, linestyle="--", linewidth=1)
     excess.set(yscale="log", ylabel="lost by the zero state [nats per character]")
     excess.set_ylim(bottom=helps / 20)
@@ -135,10 +135,6 @@ def memory(
         if characters is not None:
             axes.axvline(characters, color=QUIET, linestyle=":", linewidth=1)
     return figure
-
-
-def _octave_means(loss_K: NDArray[np.floating]) -> NDArray[np.floating]:
-    return np.array([loss_K[k - 1 : 2 * k - 1].mean() for k in range(1, (len(loss_K) + 1) // 2 + 1)])
 
 
 def _figure(rows: int, title: str, caption: str, between: float = 0.2) -> tuple["Figure", NDArray]:

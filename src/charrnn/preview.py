@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from charrnn.baselines import reference_figures
 from charrnn.batches import read_sequences
+from charrnn.checks import PRECISIONS
 from charrnn.data import CharDataModule
 from charrnn.errors import PARTS
 from charrnn.network import CharRNN
@@ -23,13 +24,6 @@ log = logging.getLogger(__name__)
 LISTED_FILES, LISTED_SYMBOLS = 10, 10
 MANY_SYMBOLS = 512  # more is surprising for most scripts
 TIMED_STEPS = 3
-DTYPES = {
-    "32-true": torch.float32,
-    "64-true": torch.float64,
-    "16-mixed": torch.float16,
-    "bf16-mixed": torch.bfloat16,
-    "bf16-true": torch.bfloat16,
-}
 
 
 def report_text(data: CharDataModule) -> dict[str, float]:
@@ -93,7 +87,7 @@ def seconds_per_step(
     precision: str,
 ) -> float:
     """The median of three training steps on a copy of the network; the run's generators stay as they are."""
-    dtype = DTYPES[precision]
+    dtype = PRECISIONS[precision]
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         network = copy.deepcopy(network).to(device, dtype if precision.endswith("true") else None)

@@ -11,9 +11,9 @@ import lightning
 import torch
 from omegaconf import DictConfig
 
+from charrnn.checks import PRECISIONS
 from charrnn.data import CharDataModule
 from charrnn.network import CharRNN
-from charrnn.preview import DTYPES
 from charrnn.recurrence import choose_kernel, usable_kernels
 from charrnn.runs import OUTPUTS, command_to_go_on
 
@@ -26,7 +26,7 @@ SCRIPTS = OUTPUTS.parent / "scripts"
 
 def fix_kernel(network: CharRNN, trainer: lightning.Trainer, lanes: int, before: str | None) -> tuple[str, str]:
     """Choose the kernel for the whole run, and say why; a run that goes on keeps the one it had `before`."""
-    settings, device, dtype = network.settings, trainer.strategy.root_device, DTYPES[trainer.precision]
+    settings, device, dtype = network.settings, trainer.strategy.root_device, PRECISIONS[trainer.precision]
     if "kernel" not in settings:
         return "torch", "PyTorch's own layer"
     requested = settings["kernel"]
@@ -52,37 +52,29 @@ def report_start(
 ) -> None:
     """Say what is about to be trained, and how."""
     device = trainer.strategy.root_device
-    dtype = DTYPES[trainer.precision]
-    settings = network.settings
-    layers = "1 layer" if settings["layers"] == 1 else f"{settings['layers']} layers"
+    dtype = PRECISIONS[trainer.precision]
     batches = data.batches_per_epoch
+    epochs = steps * cfg.trainer.accumulate_grad_batches / batches
     processes = f" in each of {trainer.world_size} processes" if trainer.world_size > 1 else ""
     threads = torch.get_num_threads()
     log.info("device    %s, %d threads%s, precision %s", device, threads, processes, trainer.precision)
-    log.info(
-        "network   %s of %s (%s, %s): %s parameters; kernel %s",
-        layers, settings["hidden"], settings["cell"], settings.get("activation", "gates"),
-        f"{network.parameter_count():,}", kernel,
-    )  # fmt: skip
+    log.info("network   %s; kernel %s", network.description, kernel)
     log.info(
         "training  %s steps of %d x %d characters; an epoch has %s batches, so %.2f epochs",
-        f"{steps:,}", data.batch_size, data.sequence_length, f"{batches:,}",
-        steps * cfg.trainer.accumulate_grad_batches / batches,
+        f"{steps:,}", data.batch_size, data.sequence_length, f"{batches:,}", epochs,
     )  # fmt: skip
-    epochs = steps * cfg.trainer.accumulate_grad_batches / batches
     if epochs > MANY_EPOCHS:
         log.info(
             "note      %s epochs are many: watch the validation figure, or take a smaller network", f"{epochs:,.0f}"
         )
     if threads > (os.cpu_count() or 1):
-        log.warning("threads=%d is more than this machine's %s processors: much slower", cfg.threads, os.cpu_count())
+        log.warning("threads=%d is more than this machine's %s CPU cores: much slower", threads, os.cpu_count())
     if device.type == "cpu" and dtype == torch.bfloat16 and data.batch_size < BFLOAT16_FROM_LANES:
         log.info("note      bfloat16 does not pay on a CPU below data.batch_size=%d", BFLOAT16_FROM_LANES)
     epoch = batches * step_seconds
     log.info(
         "time      about %s ms a step, %s an epoch, %s in all, validations not counted",
-        f"{1e3 * step_seconds:.{0 if step_seconds > 0.0095 else 1}f}",
-        _duration(epoch), _duration(steps * cfg.trainer.accumulate_grad_batches * step_seconds),
+        f"{1e3 * step_seconds:.{0 if step_seconds > 0.0095 else 1}f}", _duration(epoch), _duration(epochs * epoch),
     )  # fmt: skip
 
 

@@ -63,28 +63,19 @@ class RunLogger(TensorBoardLogger):
 
     def draw_references(self, figures: dict[str, float], steps: int, begun: int) -> None:
         """Level lines from the first step to the last; the tab Custom Scalars has them in one chart with the curves."""
-        with self._tolerant():
-            self._draw_references(figures, steps, begun)
-
-    def _draw_references(self, figures: dict[str, float], steps: int, begun: int) -> None:
         tags = {name: f"reference/{name}_bits_per_char" for name in figures}
-        for name, tag in tags.items():
-            for step in (0, steps) if not begun else (steps,):  # those of earlier steps are there already
-                self.experiment.add_scalar(tag, figures[name], step)
-        if tags:
-            curves = ["bits_per_char/train", "bits_per_char/val", *tags.values()]
-            self.experiment.add_custom_scalars_multilinechart(curves, title="bits per character, and references")
+        with self._tolerant():
+            for name, tag in tags.items():
+                for step in (0, steps) if not begun else (steps,):  # those of earlier steps are there already
+                    self.experiment.add_scalar(tag, figures[name], step)
+            if tags:
+                curves = ["bits_per_char/train", "bits_per_char/val", *tags.values()]
+                self.experiment.add_custom_scalars_multilinechart(curves, title="bits per character, and references")
 
     def log_outcome(self, cfg: DictConfig, summary: dict[str, Any]) -> None:
         """Fill the hyperparameters tab: the settings that shape a result, with the final figures beside them."""
-        with self._tolerant():
-            self._log_outcome(cfg, summary)
-
-    def _log_outcome(self, cfg: DictConfig, summary: dict[str, Any]) -> None:
         names = ("val_bits_per_char", "test_bits_per_char")
         metrics = {f"result/{name}": summary[name] for name in names if summary[name] is not None}
-        for tag, value in metrics.items():
-            self.experiment.add_scalar(tag, value, summary["steps"])
         settings = {key: cfg[key] for key in ("model", "data", "optimizer", "scheduler", "trainer", "seed")}
         flat = flattened(plain(OmegaConf.create(settings)))
         table = {
@@ -92,8 +83,11 @@ class RunLogger(TensorBoardLogger):
             for key, value in flat.items()
             if key not in NOT_IN_TABLE
         }
-        for part in hparams(table, metrics):
-            self.experiment.file_writer.add_summary(part)
+        with self._tolerant():
+            for tag, metric in metrics.items():
+                self.experiment.add_scalar(tag, metric, summary["steps"])
+            for part in hparams(table, metrics):
+                self.experiment.file_writer.add_summary(part)
 
 
 def _plain_text(value: object) -> str:

@@ -4,6 +4,7 @@ A step of a small network is so short that torch spends most of it on calling it
 B sample, V vocabulary, H hidden unit, L layer, S state size of one layer.
 """
 
+from collections import deque
 from collections.abc import Callable
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charrnn.network import CHUNK, CharRNN, evaluating
+from charrnn.network import CharRNN, evaluating, read_chunks
 
 Floats = NDArray[np.floating]
 Step = Callable[[NDArray[np.integer]], Floats]  # ids [B] in, logits of the next symbols [B, V] out
@@ -19,11 +20,8 @@ Step = Callable[[NDArray[np.integer]], Floats]  # ids [B] in, logits of the next
 
 def read_text(network: CharRNN, ids_TB: NDArray[np.integer]) -> tuple[Tensor, Tensor]:
     """The logits [B, V] after the last of the ids and the state [L, B, S], from a zero state."""
-    state_LBS = network.initial_state(ids_TB.shape[1])
-    with evaluating(network):
-        for start in range(0, len(ids_TB), CHUNK):
-            chunk_TB = torch.from_numpy(ids_TB[start : start + CHUNK].astype(np.int64)).to(state_LBS.device)
-            logits_TBV, state_LBS = network.unroll(chunk_TB, state_LBS)
+    read_TB = torch.from_numpy(ids_TB.astype(np.int64))
+    ((logits_TBV, _, state_LBS),) = deque(read_chunks(network, [(read_TB, read_TB, True)]), maxlen=1)
     return logits_TBV[-1], state_LBS
 
 

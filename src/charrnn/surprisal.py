@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from charrnn import pages
 from charrnn.batches import split_lanes
 from charrnn.errors import RequestError
-from charrnn.network import CHUNK, CharRNN, evaluating
+from charrnn.network import CHUNK, CharRNN, read_chunks
 from charrnn.readable import symbol_signs, units
 from charrnn.vocabulary import AnyVocabulary, Ids
 
@@ -53,15 +53,16 @@ def surprisals(network: CharRNN, ids: Ids, window: int | None = None) -> Surpris
     """
     if len(ids) < 2:
         raise RequestError(f"a text to evaluate needs at least 2 characters, got {len(ids)}")
-    targets, guesses = len(ids) - 1, min(GUESSES, network.settings["vocabulary_size"])
-    found = Surprisal(np.empty(targets), np.empty((targets, guesses), np.int64), np.empty((targets, guesses)))
+    targets = len(ids) - 1
     window = min(window or targets, targets)
     whole = targets // window
-    with evaluating(network):
-        for first, last in pairwise([*range(0, whole, WINDOWS_AT_ONCE), whole]):
-            _read(network, ids, slice(first * window, last * window), last - first, found)
-        if whole * window < targets:
-            _read(network, ids, slice(whole * window, targets), 1, found)
+    limits = [*range(0, whole, WINDOWS_AT_ONCE), whole]
+    parts = [_read(network, ids[first * window : last * window + 1], last - first) for first, last in pairwise(limits)]
+    if whole * window < targets:
+        parts.append(_read(network, ids[whole * window :], 1))
+    logs_N1, guesses_NK, probabilities_NK = (np.concatenate(part) for part in zip(*parts, strict=True))
+    bits_N = (logs_N1[:, 0] / -math.log(2)).astype(np.float64)
+    found = Surprisal(bits_N, guesses_NK, probabilities_NK.astype(np.float64))
     if not np.isfinite(found.bits_N).all():
         raise RequestError("the network's predictions are no numbers (NaN or infinite); take another checkpoint")
     return found
@@ -79,25 +80,15 @@ def log_probabilities(network: CharRNN, vocabulary: AnyVocabulary, prompt: str, 
     return logs
 
 
-def _read(network: CharRNN, ids: Ids, part: slice, lanes: int, found: Surprisal) -> None:
-    """Fill in a part of `found`, which is cut into equal lanes, each read from a zero state."""
-    device = network.output_bias.device
-    state_LBS = network.initial_state(lanes)
-    bits_BT = found.bits_N[part].reshape(lanes, -1)
-    guesses_BTK, probabilities_BTK = (
-        array[part].reshape(*bits_BT.shape, -1) for array in (found.guesses_NK, found.probabilities_NK)
-    )
-    read = 0
-    for inputs_TB, targets_TB, *_ in split_lanes(ids[part.start : part.stop + 1], lanes, CHUNK):
-        logits_TBV, state_LBS = network.unroll(inputs_TB.to(device), state_LBS)
+def _read(network: CharRNN, ids: Ids, lanes: int) -> list[NDArray[Any]]:
+    """log p [N, 1] of the symbols, guesses [N, K], probabilities [N, K]: the text in equal lanes from a zero state."""
+    pieces = []
+    for logits_TBV, targets_TB, _ in read_chunks(network, split_lanes(ids, lanes, CHUNK)):
         logs_TBV = logits_TBV.to(torch.promote_types(logits_TBV.dtype, torch.float32)).log_softmax(-1)
-        best = logs_TBV.topk(guesses_BTK.shape[-1])
-        own_TB = logs_TBV.gather(-1, targets_TB.to(device)[..., None])[..., 0]
-        steps = slice(read, read + len(inputs_TB))
-        bits_BT[:, steps] = own_TB.t().cpu().numpy() / -math.log(2)
-        guesses_BTK[:, steps] = best.indices.transpose(0, 1).cpu().numpy()
-        probabilities_BTK[:, steps] = best.values.exp().transpose(0, 1).cpu().numpy()
-        read = steps.stop
+        best = logs_TBV.topk(min(GUESSES, logs_TBV.shape[-1]))
+        own_TB1 = logs_TBV.gather(-1, targets_TB[..., None])
+        pieces.append([found.transpose(0, 1).cpu() for found in (own_TB1, best.indices, best.values.exp())])
+    return [torch.cat(piece, dim=1).flatten(0, 1).numpy() for piece in zip(*pieces, strict=True)]
 
 
 def page(surprisal: Surprisal, ids: Ids, vocabulary: AnyVocabulary, facts: dict[str, Any]) -> str:

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn import readable
-from charrnn.canvas import new_figure
-from charrnn.files import atomic_write
+from charrnn.canvas import new_figure, save_figure
 from charrnn.network import CharRNN
 from charrnn.text_features import FEATURES
 from charrnn.units import activity, correlations
@@ -55,12 +54,9 @@ def draw_pictures(
         "heat_map.png": _heat_map(pieces[:MAPPED], levels_UP[:, :MAPPED], correlations_UF, active.low),
         "histograms.png": _histograms(active.histograms_UK[units], limits, titles),
     }
-    files = []
     for name, figure in figures.items():
-        files.append(folder / name)
-        with atomic_write(files[-1]) as target:
-            figure.savefig(target, format="png", dpi=150, bbox_inches="tight", facecolor="white")
-    return files
+        save_figure(figure, folder / name)
+    return [folder / name for name in figures]
 
 
 def best_of_different_features(correlations_UF: Floats, count: int) -> list[tuple[int, int]]:

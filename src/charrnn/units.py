@@ -10,11 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from charrnn.diagnostics.states import SATURATED
 from charrnn.errors import RequestError
-from charrnn.network import CHUNK, CharRNN, evaluating
+from charrnn.network import CharRNN, read_chunks
 from charrnn.vocabulary import Ids
 
 MOST_VALUES = 1 << 25  # activations that are held in memory: 134 MB, 65,536 symbols for 512 units
@@ -39,27 +38,14 @@ def read_states(network: CharRNN, ids: Ids) -> NDArray[np.float32]:
     if not len(ids):
         raise RequestError("a text to read needs at least 1 character, got none")
     states_UN = np.empty((network.settings["layers"] * network.settings["hidden"], len(ids)), dtype=np.float32)
-    state_LBS = network.initial_state(1)
-    with evaluating(network):
-        for start in range(0, len(ids), CHUNK):
-            chunk_TB = torch.from_numpy(ids[start : start + CHUNK].astype(np.int64))[:, None].to(state_LBS.device)
-            states_LTBH, state_LBS = _unroll_layers(network, chunk_TB, state_LBS)
-            states_UT = states_LTBH[:, :, 0].transpose(1, 2).flatten(0, 1)
-            states_UN[:, start : start + len(chunk_TB)] = states_UT.float().cpu().numpy()
+    ids_TB, read = torch.from_numpy(ids.astype(np.int64))[:, None], 0
+    for states_LTBH, *_ in read_chunks(network, [(ids_TB, ids_TB, True)], unroll=network.unroll_layers):
+        states_UT = states_LTBH[:, :, 0].transpose(1, 2).flatten(0, 1)
+        states_UN[:, read : read + states_UT.shape[1]] = states_UT.float().cpu().numpy()
+        read += states_UT.shape[1]
     if not np.isfinite(states_UN).all():
         raise RequestError("the network's activations are no numbers (NaN or infinite); take another checkpoint")
     return states_UN
-
-
-def _unroll_layers(network: CharRNN, ids_TB: Tensor, state_LBS: Tensor) -> tuple[Tensor, Tensor]:
-    """As `CharRNN.unroll`, but what every layer puts out, [L, T, B, H], instead of the logits."""
-    x, outputs, states = ids_TB, [], []
-    for layer, cell in enumerate(network.cells):
-        states_TBH, state_BS = cell.unroll(x, state_LBS[layer])  # type: ignore[operator]
-        x = states_TBH + x if network.settings["residual"] and layer > 0 else states_TBH
-        outputs.append(states_TBH)
-        states.append(state_BS)
-    return torch.stack(outputs), torch.stack(states)
 
 
 def correlations(states_UN: Floats, features_FN: Floats) -> NDArray[np.float64]:

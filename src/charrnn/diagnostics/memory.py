@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from charrnn.batches import read_sequences
-from charrnn.network import CHUNK, CharRNN
+from charrnn.network import CharRNN, read_chunks
 from charrnn.vocabulary import Ids
 
 LANES = 64
@@ -56,9 +56,13 @@ def effective_context(loss: LossByContext) -> int | None:
     The first k at which the contexts k ... 2k - 1 together (single ones are noisy) cost less than that more than the
     state carried. None if it is not within the contexts that were measured. Source: Khandelwal 2018 (the idea).
     """
-    excess_K = loss.reset_K - loss.carried_K
-    candidates = range(1, largest_answer(loss) + 1)
-    return next((k for k in candidates if excess_K[k - 1 : 2 * k - 1].mean() < HELPS), None)
+    helps_K = octave_means(loss.reset_K - loss.carried_K) >= HELPS
+    return None if helps_K.all() else int(helps_K.argmin()) + 1
+
+
+def octave_means(values_K: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The mean over the contexts k ... 2k - 1, for each k from 1 with all of these measured."""
+    return np.array([values_K[k - 1 : 2 * k - 1].mean() for k in range(1, (len(values_K) + 1) // 2 + 1)])
 
 
 def largest_answer(loss: LossByContext) -> int:
@@ -68,13 +72,9 @@ def largest_answer(loss: LossByContext) -> int:
 
 def _nats(network: CharRNN, ids: Ids, starts_B: NDArray[np.int64], steps: int) -> NDArray[np.floating]:
     """The surprisal of every target of the lanes that start there from a zero state, [T, B]."""
-    inputs_TB, targets_TB, *_ = read_sequences(ids, starts_B, steps, starts=True)
-    state_LBS = network.initial_state(len(starts_B))
-    pieces: list[Tensor] = []
-    with torch.no_grad():
-        for inputs, targets in zip(inputs_TB.split(CHUNK), targets_TB.split(CHUNK), strict=True):
-            logits_TBV, state_LBS = network.unroll(inputs.to(state_LBS.device), state_LBS)
-            targets = targets.to(state_LBS.device)
-            pieces.append(nn.functional.cross_entropy(logits_TBV.float().movedim(-1, 1), targets, reduction="none"))
+    pieces = [
+        nn.functional.cross_entropy(logits_TBV.float().movedim(-1, 1), targets_TB, reduction="none")
+        for logits_TBV, targets_TB, _ in read_chunks(network, [read_sequences(ids, starts_B, steps, starts=True)])
+    ]
     nats: NDArray[np.floating] = torch.cat(pieces).cpu().numpy().astype(np.float64)
     return nats

@@ -6,20 +6,15 @@ B batch lane, T time step, H hidden unit, L layer, S state size of one layer.
 import torch
 from torch import Tensor
 
-from charrnn.network import CharRNN
+from charrnn.network import CharRNN, read_chunks
 
 SATURATED = 0.97  # |h| above it: tanh' = 1 - h^2 is below 0.06, so hardly a twentieth of an error gets through
 
 
 def sample_states(network: CharRNN, ids_TB: Tensor, every: int) -> Tensor:
     """The state after each `every` characters of lanes that start from a zero state, [T // every, L, B, S]."""
-    state_LBS = network.initial_state(ids_TB.shape[1])
-    states = []
-    with torch.no_grad():
-        for start in range(0, len(ids_TB) - every + 1, every):
-            _, state_LBS = network.unroll(ids_TB[start : start + every], state_LBS)
-            states.append(state_LBS)
-    return torch.stack(states)
+    whole_TB = ids_TB[: len(ids_TB) // every * every]
+    return torch.stack([state for *_, state in read_chunks(network, [(whole_TB, whole_TB, True)], chunk=every)])
 
 
 def state_norm(states: Tensor) -> float:

@@ -3,13 +3,13 @@
 T time step, B batch lane, H hidden unit, L layer, S state size of one layer.
 """
 
+from functools import partial
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning
 import numpy as np
 from lightning.pytorch import Callback
-from numpy.typing import NDArray
 from torch import Tensor
 
 from charrnn import plots
@@ -17,38 +17,23 @@ from charrnn.batches import Batch
 from charrnn.diagnostics import states, weights
 from charrnn.errors import require_integer
 from charrnn.network import CharRNN
-from charrnn.watching.watcher import Subject, Watcher
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from charrnn.watching.watcher import Plots, Subject, Values, Watcher
 
 
 class RecurrentWeights(Watcher):
-    """Spectral radius and largest singular value of every W_hh; a picture of all its eigen- and singular values."""
+    """Spectral radius and largest singular value of every W_hh; a plot of all its eigen- and singular values."""
 
-    def __init__(self, when: str) -> None:
-        super().__init__(when)
-        self._eigenvalues_LH: list[NDArray[np.complexfloating]] = []
-        self._singular_values_LH: list[NDArray[np.floating]] = []
-
-    def look(self, subject: Subject) -> dict[str, float | str]:
+    def look(self, subject: Subject) -> tuple[Values, Plots]:
         matrices = weights.recurrent_matrices(subject.network)
-        self._eigenvalues_LH = [weights.eigenvalues(matrix_HH) for matrix_HH in matrices]
-        self._singular_values_LH = [weights.singular_values(matrix_HH) for matrix_HH in matrices]
-        radii = {
-            f"network/spectral_radius/layer{layer}": float(np.abs(values_H).max())
-            for layer, values_H in enumerate(self._eigenvalues_LH)
-        }
-        sizes = {
-            f"network/largest_singular_value/layer{layer}": float(values_H[0])
-            for layer, values_H in enumerate(self._singular_values_LH)
-        }
-        return {**radii, **sizes}
-
-    def draw(self, step: int) -> dict[str, "Figure"]:
-        if not self._eigenvalues_LH:
-            return {}
-        return {"network/spectrum": plots.spectrum(self._eigenvalues_LH, self._singular_values_LH, step)}
+        if not matrices:
+            return {}, {}
+        eigenvalues_LH = [weights.eigenvalues(matrix_HH) for matrix_HH in matrices]
+        singular_values_LH = [weights.singular_values(matrix_HH) for matrix_HH in matrices]
+        values: Values = {}
+        for layer, (eigenvalues_H, sizes_H) in enumerate(zip(eigenvalues_LH, singular_values_LH, strict=True)):
+            values[f"network/spectral_radius/layer{layer}"] = float(np.abs(eigenvalues_H).max())
+            values[f"network/largest_singular_value/layer{layer}"] = float(sizes_H[0])
+        return values, {"network/spectrum": partial(plots.spectrum, eigenvalues_LH, singular_values_LH, subject.step)}
 
 
 class HiddenStates(Watcher):
@@ -62,7 +47,7 @@ class HiddenStates(Watcher):
         self._lanes, self._length = require_integer("lanes", lanes), require_integer("length", length)
         self._every = require_integer("every", every)
 
-    def look(self, subject: Subject) -> dict[str, float | str]:
+    def look(self, subject: Subject) -> tuple[Values, Plots]:
         inputs_TB = subject.lanes(self._lanes, self._length).inputs_TB
         states_TLBS = states.sample_states(subject.network, inputs_TB, min(self._every, len(inputs_TB)))
         activation = subject.network.settings.get("activation", "gates")
@@ -74,7 +59,7 @@ class HiddenStates(Watcher):
             f"network/{name}/layer{layer}": measure(states_TBS)
             for name, measure in {"state_norm": states.state_norm, **shares}.items()
             for layer, states_TBS in enumerate(states_TLBS.unbind(1))
-        }
+        }, {}
 
 
 class Updates(Callback):

@@ -6,7 +6,7 @@ import lightning
 
 from charrnn.errors import require_integer, require_number
 from charrnn.generation import generate_text
-from charrnn.watching.watcher import Subject, Watcher
+from charrnn.watching.watcher import Plots, Subject, Values, Watcher
 
 PROMPT_LENGTH = 12  # characters that the text itself gives
 PROMPTS = 3
@@ -30,13 +30,13 @@ class SampleGrid(Watcher):
         for prompt in self._prompts or ():
             pl_module.vocabulary.encode(prompt)  # now, and not after the first validation
 
-    def look(self, subject: Subject) -> dict[str, float | str]:
+    def look(self, subject: Subject) -> tuple[Values, Plots]:
         grid = [
             f"--- temperature {temperature:g}, prompt {prompt!r}\n{self._sample(subject, prompt, temperature)}\n"
             for prompt in self._prompts or _places(subject)
             for temperature in self._temperatures
         ]
-        return {"samples/grid": "\n".join(grid)}
+        return {"samples/grid": "\n".join(grid)}, {}
 
     def _sample(self, subject: Subject, prompt: str, temperature: float) -> str:
         return generate_text(

@@ -3,17 +3,15 @@
 T time step, B batch lane, K time lag, L layer.
 """
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from charrnn import plots
 from charrnn.diagnostics import flow, memory
 from charrnn.errors import require_integer
-from charrnn.watching.watcher import Subject, Watcher
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from charrnn.watching.watcher import Plots, Subject, Values, Watcher
 
 SETTLE = 32  # time steps from a zero state until the network is in its stride
 
@@ -29,8 +27,6 @@ class GradientByLag(Watcher):
         super().__init__(when)
         self._lanes, self._largest = require_integer("lanes", lanes), require_integer("largest_lag", largest_lag, 2)
         self._shares_KL: dict[int, list[list[float]]] = {}  # by step
-        self._lags: list[int] = []
-        self._chunk = 0
 
     def state_dict(self) -> dict[str, Any]:
         return {"shares": self._shares_KL}
@@ -38,30 +34,24 @@ class GradientByLag(Watcher):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._shares_KL = state_dict["shares"]
 
-    def look(self, subject: Subject) -> dict[str, float | str]:
+    def look(self, subject: Subject) -> tuple[Values, Plots]:
         batch = subject.lanes(self._lanes, SETTLE + self._largest)
-        self._lags = flow.lag_points(min(self._largest, len(batch.inputs_TB)))
-        self._chunk = subject.chunk
-        norms_KL = flow.gradient_by_lag(subject.network, batch.inputs_TB, batch.targets_TB[-1], self._lags).cpu()
+        lags = flow.lag_points(min(self._largest, len(batch.inputs_TB)))
+        norms_KL = flow.gradient_by_lag(subject.network, batch.inputs_TB, batch.targets_TB[-1], lags).cpu()
         if not (norms_KL[0].all() and norms_KL.isfinite().all()):  # all units are dead, or it explodes
-            return {}
+            return {}, {}
         shares_KL: list[list[float]] = (norms_KL / norms_KL[0]).tolist()
         # A resume repeats the validation of its step; and with another largest lag the picture begins anew.
         earlier = {step: old for step, old in self._shares_KL.items() if step < subject.step}
         self._shares_KL = {step: old for step, old in earlier.items() if len(old) == len(shares_KL)}
         self._shares_KL[subject.step] = shares_KL
-        figures: dict[str, float | str] = {}
+        values: Values = {}
         for layer, shares_K in enumerate(zip(*shares_KL, strict=True)):
-            by_lag = dict(zip(self._lags, shares_K, strict=True))
-            figures |= {f"gradient/lag_{k}/layer{layer}": by_lag[k] for k in self._lags[1:] if k.bit_count() == 1}
-            lag = flow.vanishing_lag(self._lags, shares_K) or self._lags[-1]
-            figures[f"gradient/vanishing_lag/layer{layer}"] = float(lag)
-        return figures
-
-    def draw(self, step: int) -> dict[str, "Figure"]:
-        if step not in self._shares_KL:
-            return {}
-        return {"gradient/by_lag": plots.gradient_by_lag(self._shares_KL, self._lags, self._chunk, flow.VANISHED)}
+            by_lag = dict(zip(lags, shares_K, strict=True))
+            values |= {f"gradient/lag_{k}/layer{layer}": by_lag[k] for k in lags[1:] if k.bit_count() == 1}
+            values[f"gradient/vanishing_lag/layer{layer}"] = float(flow.vanishing_lag(lags, shares_K) or lags[-1])
+        draw = partial(plots.gradient_by_lag, self._shares_KL, lags, subject.chunk, flow.VANISHED)
+        return values, {"gradient/by_lag": draw}
 
 
 class Lyapunov(Watcher):
@@ -71,11 +61,11 @@ class Lyapunov(Watcher):
         super().__init__(when)
         self._lanes, self._steps = require_integer("lanes", lanes), require_integer("steps", steps)
 
-    def look(self, subject: Subject) -> dict[str, float | str]:
+    def look(self, subject: Subject) -> tuple[Values, Plots]:
         inputs_TB = subject.lanes(self._lanes, 2 * SETTLE + self._steps).inputs_TB
         if len(inputs_TB) <= 2 * SETTLE:
-            return {}
-        return {"network/lyapunov": flow.lyapunov_exponent(subject.network, inputs_TB, settle=SETTLE)}
+            return {}, {}
+        return {"network/lyapunov": flow.lyapunov_exponent(subject.network, inputs_TB, settle=SETTLE)}, {}
 
 
 class Memory(Watcher):
@@ -87,17 +77,12 @@ class Memory(Watcher):
     def __init__(self, when: str, context: int) -> None:
         super().__init__(when)
         self._context = require_integer("context", context, 2)
-        self._loss: memory.LossByContext | None = None
 
-    def look(self, subject: Subject) -> dict[str, float | str]:
-        self._loss = memory.loss_by_context(subject.network, subject.ids, self._context)
-        if self._loss is None or not np.isfinite(self._loss).all():
-            self._loss = None
-            return {}
-        return {"memory/characters": float(memory.effective_context(self._loss) or memory.largest_answer(self._loss))}
-
-    def draw(self, step: int) -> dict[str, "Figure"]:
-        if self._loss is None:
-            return {}
-        characters = memory.effective_context(self._loss)
-        return {"memory/loss_by_context": plots.memory(*self._loss, characters, memory.HELPS, step)}
+    def look(self, subject: Subject) -> tuple[Values, Plots]:
+        loss = memory.loss_by_context(subject.network, subject.ids, self._context)
+        if loss is None or not np.isfinite(loss).all():
+            return {}, {}
+        characters = memory.effective_context(loss)
+        reset_K, carried_K = map(memory.octave_means, loss)
+        draw = partial(plots.memory, reset_K, carried_K, characters, memory.HELPS, subject.step)
+        return {"memory/characters": float(characters or memory.largest_answer(loss))}, {"memory/loss_by_context": draw}

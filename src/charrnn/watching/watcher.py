@@ -5,6 +5,7 @@ T time step, B batch lane.
 
 import copy
 import logging
+from collections.abc import Callable
 from functools import cache
 from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WHEN = ("validation", "end")
+
+Values = dict[str, float | str]
+Plots = dict[str, Callable[[], "Figure"]]
 
 
 class Subject(NamedTuple):
@@ -52,23 +56,20 @@ class Subject(NamedTuple):
 class Watcher(Callback):
     """Looks at a copy of the network after every validation, or with `when` = `end` after the last step alone.
 
-    A subclass says what to see: `look` returns figures and texts by their tags, `draw` pictures of what was looked at
-    last. Pictures cost more, so they come with the validations 1, 4, 16, 64 and so on, and at the end. Without a
-    validation part the training part is read instead, every `trainer.val_check_interval` steps. Nothing is drawn from
-    the run's generators: a run is the same with it and without.
+    A subclass says what to see, in `look`. Plots cost more than values, so they are drawn with the validations 1, 4,
+    16, 64 and so on, and at the end. Without a validation split the training split is read instead, every
+    `trainer.val_check_interval` steps. Nothing is drawn from the run's generators: a run is the same with it and
+    without.
     """
 
     def __init__(self, when: str) -> None:
         self._when = require_choice("when", when, WHEN)
         self._looked = self._drawn = -1  # at which step
+        self._plots: Plots = {}
 
-    def look(self, subject: Subject) -> dict[str, float | str]:
-        """Figures (floats) and texts, by their tags."""
+    def look(self, subject: Subject) -> tuple[Values, Plots]:
+        """Return values (floats) and texts, and functions that draw the plots, each by their tags."""
         raise NotImplementedError
-
-    def draw(self, step: int) -> dict[str, "Figure"]:
-        """Pictures of what was looked at last, which was after `step`, by their tags."""
-        return {}
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         _say_what_is_missing()
@@ -101,24 +102,24 @@ class Watcher(Callback):
             subject = _subject(trainer, module)
             if not all(weight.isfinite().all() for weight in subject.network.parameters()):
                 return  # `Recovery` deals with that
-            seen = self.look(subject)
+            values, self._plots = self.look(subject)
         module.write_metrics(
-            {tag: value for tag, value in seen.items() if isinstance(value, float) and isfinite(value)}
+            {tag: value for tag, value in values.items() if isinstance(value, float) and isfinite(value)}
         )
         logger: Any = trainer.logger
-        for tag, text in seen.items():
+        for tag, text in values.items():
             if isinstance(text, str) and hasattr(logger, "add_text"):  # as the run's own logger has it
                 logger.add_text(tag, text, subject.step)
         self._looked = subject.step
 
     def _draw(self, trainer: lightning.Trainer) -> None:
         step = trainer.global_step
-        if self._drawn == step or self._looked != step or canvas.missing() is not None:
+        if self._drawn == step or self._looked != step or not canvas.available():
             return
         logger: Any = trainer.logger
         if hasattr(logger, "add_picture"):
-            for tag, figure in self.draw(step).items():
-                logger.add_picture(tag, figure, step)
+            for tag, draw in self._plots.items():
+                logger.add_picture(tag, draw(), step)
         self._drawn = step
 
 
@@ -141,6 +142,5 @@ def _subject(trainer: lightning.Trainer, module: Any) -> Subject:
 
 @cache  # once, whatever is watched
 def _say_what_is_missing() -> None:
-    missing = canvas.missing()
-    if missing is not None:
-        log.warning("%s; the figures are written all the same", missing)
+    if not canvas.available():
+        log.warning(canvas.advice("no plots in TensorBoard (scalars are logged)"))
