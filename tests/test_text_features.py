@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from charrnn.text_features import FEATURES, code_points, features_of
+from charrnn.text_features import FEATURES, codes_of, features_of
 from charrnn.vocabulary import ByteVocabulary, Vocabulary
 
 TEXT = """\
@@ -90,4 +90,4 @@ def test_every_byte_of_a_character_counts_as_that_character() -> None:
     raw = "aß€😀\n".encode() + b"\xff\xe2"
     ids = np.frombuffer(raw, np.uint8)
     expected = [ord("a"), *[ord("ß")] * 2, *[ord("€")] * 3, *[ord("😀")] * 4, 10, 0xDCFF, 0xDCE2]
-    assert code_points(ids, ByteVocabulary()).tolist() == expected
+    assert codes_of(ids, ByteVocabulary()).tolist() == expected

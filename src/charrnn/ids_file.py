@@ -74,12 +74,8 @@ def _read_note(file: BinaryIO) -> dict[str, Any] | None:
 def _digest(file: BinaryIO, size: int) -> str:
     """SHA-256 of the first `size` bytes, or of samples spread evenly over them."""
     digest = hashlib.sha256()
-    if size <= CHECKED_WHOLE:
-        file.seek(0)
-        for start in range(0, size, SAMPLE):
-            digest.update(file.read(min(SAMPLE, size - start)))
-    else:
-        for place in range(SAMPLES):
-            file.seek((size - SAMPLE) * place // (SAMPLES - 1))
-            digest.update(file.read(SAMPLE))
+    spread = np.linspace(0, size - SAMPLE, SAMPLES, dtype=int).tolist()
+    for place in range(0, size, SAMPLE) if size <= CHECKED_WHOLE else spread:
+        file.seek(place)
+        digest.update(file.read(min(SAMPLE, size - place)))
     return digest.hexdigest()
