@@ -1,12 +1,13 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from charrnn.batches import IGNORED
 from charrnn.data import CharDataModule
 from charrnn.errors import RequestError
-from charrnn.parts import read_part, split_sizes
+from charrnn.parts import read_part, split
 from conftest import TEXT
 
 SETTINGS: dict[str, Any] = {
@@ -36,7 +37,7 @@ def make_data(tmp_path: Path, text: str, **changes: Any) -> CharDataModule:
     ],
 )
 def test_parts_are_contiguous_tails(n: int, v: float, t: float, sizes: tuple[int, int, int]) -> None:
-    assert split_sizes(n, v, t) == sizes
+    assert tuple(map(len, split(np.arange(n), v, t).values())) == sizes
 
 
 def test_parts_batches_and_settings_of_a_data_module(tmp_path: Path) -> None:

@@ -41,8 +41,8 @@ class TextEncoder:
             before = self._bytes
             for piece in source.chunks() if options.level == "byte" else decoded(source, options):
                 self._add(piece)
-            size = source.size()
-            self.files.append((source.name, self._bytes - before if size is None else size))
+            size = self._bytes - before if source.file is None else source.file.stat().st_size
+            self.files.append((source.name, size))
 
     def _add(self, piece: str | bytes) -> None:
         raw = piece if isinstance(piece, bytes) else piece.encode("utf-8", "surrogatepass")
