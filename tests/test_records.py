@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from torch.utils.tensorboard import SummaryWriter
 
-from charrnn import records
+from charrnn import records, runs
 from charrnn.errors import RequestError
 from charrnn.records import Record, find_runs, read_job, read_run, validation_curve
 from conftest import train_here
@@ -33,7 +33,7 @@ def test_runs_are_found_in_trees_and_patterns_each_once(tmp_path: Path, monkeypa
     assert find_runs([str(tmp_path / "sw*"), f"{tmp_path}/sweep/../sweep/a"]) == jobs
     assert find_runs([str(tmp_path / "link"), str(alone)]) == [alone]
     assert find_runs([str(jobs[1]), str(table)]) == [jobs[1]]
-    monkeypatch.setattr(records, "OUTPUTS", tmp_path)
+    monkeypatch.setattr(runs, "OUTPUTS", tmp_path)
     assert find_runs(["sweep"]) == jobs  # by its name alone
     with pytest.raises(RequestError, match="there is no run in .*leaderboard.csv"):
         find_runs([str(table)])
