@@ -15,7 +15,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]  # comes with OmegaCo
 
 from charrnn.errors import RequestError
 from charrnn.files import user_path
-from charrnn.runs import CHECKPOINTS, CONFIG, OVERRIDES, HYDRA_FOLDER, SUMMARY, named_folder, read_summary
+from charrnn.runs import CHECKPOINTS, CONFIG, HYDRA_FOLDER, OVERRIDES, SUMMARY, named_folder, read_summary
 from charrnn.settings import flattened
 
 CURVE = "bits_per_char/val"
