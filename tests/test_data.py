@@ -64,18 +64,21 @@ def test_no_validation_part_gives_no_validation_batches(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("order", ["stream", "shuffle"])
 def test_a_text_too_small_names_what_fits_and_that_does_fit(tmp_path: Path, order: str) -> None:
-    whole = {"validation_fraction": 0.0, "test_fraction": 0.0, "order": order}
-    with pytest.raises(RequestError, match=r"data\.batch_size=4 or data\.sequence_length=3$"):
-        make_data(tmp_path, "abcdef" * 4, batch_size=6, sequence_length=5, **whole)
-    assert make_data(tmp_path, "abcdef" * 4, batch_size=4, sequence_length=5, **whole).batches_per_epoch == 1
-    make_data(tmp_path, "abcdef" * 4, batch_size=6, sequence_length=3, **whole)
-    with pytest.raises(RequestError, match=r"fits is data\.batch_size=1 with data\.sequence_length=2$"):
-        make_data(tmp_path, "abc", **whole)
-    make_data(tmp_path, "abc", batch_size=1, sequence_length=2, **whole)
-    with pytest.raises(RequestError, match="take a longer text"):
-        make_data(tmp_path, "a", **whole)
-    with pytest.raises(RequestError, match="text.txt is empty"):
-        make_data(tmp_path, "", **whole)
+    def make(text: str, batch_size: int, sequence_length: int) -> CharDataModule:
+        sizes = {"batch_size": batch_size, "sequence_length": sequence_length}
+        return make_data(tmp_path, text, validation_fraction=0.0, test_fraction=0.0, order=order, **sizes)
+
+    for text, message in (
+        ("abcdef" * 4, r"data\.batch_size=4 or data\.sequence_length=3$"),
+        ("abc", r"fits is data\.batch_size=1 with data\.sequence_length=2$"),
+        ("a", "take a longer text"),
+        ("", "text.txt is empty"),
+    ):
+        with pytest.raises(RequestError, match=message):
+            make(text, 6, 5)
+    assert make("abcdef" * 4, 4, 5).batches_per_epoch == 1
+    make("abcdef" * 4, 6, 3)
+    make("abc", 1, 2)
 
 
 @pytest.mark.parametrize(
