@@ -75,12 +75,17 @@ def test_files_are_joined_by_the_separator(tmp_path: Path) -> None:
     assert read_corpus(text_options(tmp_path)).name == "a.txt and 1 more"
 
 
-def test_rare_symbols_become_one(tmp_path: Path) -> None:
+def test_rare_symbols_become_one() -> None:
     read = from_stdin(b"aabbbc", min_count=2)
     assert text_of(read) == "aabbb\ufffd"
     assert read.counts == [2, 3, 1]
     read = from_stdin(b"aabbbb", min_count=2)
     assert len(read.vocabulary) == 3  # the unknown symbol is there, so that other texts can be read
+
+
+def test_a_mark_alone_is_no_text() -> None:
+    with pytest.raises(RequestError, match="stdin is empty; name another text"):
+        from_stdin(b"\xef\xbb\xbf")
 
 
 def test_a_vocabulary_of_the_training_part_alone(tmp_path: Path) -> None:

@@ -27,16 +27,6 @@ def test_a_quoted_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch) -> No
     assert check_command_line(typed) == read
 
 
-@pytest.mark.parametrize(
-    ("typed", "message"),
-    [(["--hidden", "3"], "unrecognized arguments: --hidden; settings are written key=value"),
-     (["-m", "seed=1,2,1"], "seed is swept over 1 twice")],
-)  # fmt: skip
-def test_command_lines_that_are_refused(typed: list[str], message: str) -> None:
-    with pytest.raises(RequestError, match=message):
-        check_command_line(typed)
-
-
 @pytest.mark.parametrize("fault", [KeyError("x"), ValueError("x"), RuntimeError("x")])
 def test_a_fault_of_the_program_has_no_request_line(fault: Exception) -> None:
     assert request_line(fault) is None

@@ -109,10 +109,8 @@ def test_standard_input_and_pipes_are_read_once(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("nowhere.txt", "there is no text file .*nowhere.txt"),
         ("", "path must name a text"),
         (None, "path must name a text, got None"),
-        ([], "got an empty list"),
         ([True], "path must name a text, got True"),
         (1984, "there is no text file .*1984"),
         ("x" * 300, "File name too long"),

@@ -1,4 +1,4 @@
-"""Whole tiny runs on texts of every kind: each works, or is refused with one line."""
+"""Whole tiny runs on texts of every kind. (What is refused: test_bad_requests.py.)"""
 
 import bz2
 import io
@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charrnn import checkpoint_file, experiment
-from charrnn.errors import RequestError
 from charrnn.parts import read_part
 from charrnn.vocabulary import vocabulary_of
 from conftest import train_here
@@ -57,23 +56,6 @@ def test_texts_that_work(tmp_path: Path, raw: bytes, overrides: tuple[str, ...],
     summary = train(tmp_path / "run", text_file(tmp_path, raw), *overrides)
     assert (summary["status"], summary["steps"]) == ("finished", 2)
     assert summary["vocabulary_size"] == symbols
-
-
-@pytest.mark.parametrize(
-    ("raw", "overrides", "message"),
-    [
-        (b"\xef\xbb\xbf", (), "a.txt is empty; name another text"),
-        (b"x", (), "the training part has 1 characters, too few .* take a longer text"),
-        (b"caf\xe9" * 10, (), r"is not utf-8: bytes e9 at offset 3 \(line 1\); write data.encoding=cp1252"),
-        (b"a" * 20, ("data.encoding=klingon",), "^data.encoding must be one that Python knows, such as utf-8"),
-        (b"a" * 20, ("+data.speling=1",), "^data.speling is not a setting here; data has path, pattern"),
-    ],
-)
-def test_texts_that_are_refused(tmp_path: Path, raw: bytes, overrides: tuple[str, ...], message: str) -> None:
-    with pytest.raises(RequestError, match=message) as error:
-        train(tmp_path / "run", text_file(tmp_path, raw), *overrides)
-    assert "\n" not in str(error.value)
-    assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 def test_packed_and_piped_it_trains_as_it_does_plain(
