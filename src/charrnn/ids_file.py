@@ -55,20 +55,18 @@ def _mapped(file: BinaryIO, note: dict[str, Any]) -> Ids:
 
 
 def _read_note(file: BinaryIO) -> dict[str, Any] | None:
-    size = file.seek(0, 2)
-    if size < TAIL:
-        return None
-    file.seek(size - TAIL)
-    tail = file.read(TAIL)
+    end = file.seek(0, 2) - TAIL  # of the note
+    file.seek(max(0, end))
+    tail = file.read()
     length = int.from_bytes(tail[32:40], "little")
-    if not tail.endswith(MAGIC) or length > min(LONGEST_NOTE, size - TAIL):
+    if not tail.endswith(MAGIC) or not length <= min(LONGEST_NOTE, end):
         return None
-    file.seek(size - TAIL - length)
+    file.seek(end - length)
     raw = file.read(length)
     if hashlib.sha256(raw).digest() != tail[:32]:
         return None
     note: dict[str, Any] = json.loads(raw)
-    return note if note["bytes_of_ids"] == size - TAIL - length else None
+    return note if note["bytes_of_ids"] == end - length else None
 
 
 def _digest(file: BinaryIO, size: int) -> str:

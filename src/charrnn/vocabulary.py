@@ -43,9 +43,6 @@ class Vocabulary:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Vocabulary) and self.settings == other.settings
 
-    def __hash__(self) -> int:
-        return hash(self.characters)
-
     def __repr__(self) -> str:
         return f"Vocabulary({self.characters!r}, unknown={self.unknown is not None})"
 
