@@ -2,15 +2,12 @@
 
 import bz2
 import io
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from charrnn import checkpoint_file, experiment
 from charrnn.parts import read_part
@@ -68,14 +65,6 @@ def test_packed_and_piped_it_trains_as_it_does_plain(
         train(tmp_path / str(n), path, "data.validation_fraction=0.1") for n, path in enumerate((plain, packed, "-"))
     ]
     assert len({(summary["corpus_sha256"], summary["val_nats_per_char"]) for summary in runs}) == 1
-
-
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(text=st.text(st.characters(codec="utf-8"), min_size=10, max_size=60), level=st.sampled_from(["char", "byte"]))
-def test_any_text_trains(tmp_path: Path, text: str, level: str) -> None:
-    folder = Path(tempfile.mkdtemp(dir=tmp_path))
-    summary = train(folder / "run", text_file(folder, ("." + text).encode()), f"data.level={level}")
-    assert summary["steps"] == 2
 
 
 def test_figures_of_bytes_are_per_character(tmp_path: Path) -> None:

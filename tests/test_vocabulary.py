@@ -2,7 +2,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from charrnn.errors import RequestError
@@ -10,6 +10,7 @@ from charrnn.vocabulary import AnyVocabulary, ByteVocabulary, Vocabulary, count_
 
 
 @given(st.text(st.characters(), min_size=1))
+@example("\x7f\x80\u07ff\u0800\uffff\U00010000")
 def test_encode_and_decode_are_inverse(text: str) -> None:
     vocabulary = Vocabulary(text)
     ids = vocabulary.encode(text)
