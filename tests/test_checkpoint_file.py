@@ -33,35 +33,36 @@ class Malicious:
 def test_code_in_a_file_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({**good(), "extra": Malicious()}, tmp_path / "bad.ckpt")
-    with pytest.raises(RequestError, match="not a readable checkpoint"):
-        checkpoint_file.read(tmp_path / "bad.ckpt")
+    refused(tmp_path / "bad.ckpt")
     assert not (tmp_path / "executed").exists()
 
 
+def refused(path: Path, message: str = "not a readable checkpoint") -> None:
+    with pytest.raises(RequestError, match=message):
+        checkpoint_file.read(path)
+
+
 def test_every_cut_of_a_file_is_noticed(tmp_path: Path) -> None:
-    checkpoint_file.write(good(), tmp_path / "a.ckpt")
-    whole = (tmp_path / "a.ckpt").read_bytes()
+    path = tmp_path / "a.ckpt"
+    checkpoint_file.write(good(), path)
+    whole = path.read_bytes()
     for tenth in range(10):
-        cut = tmp_path / f"{tenth}.ckpt"
-        cut.write_bytes(whole[: len(whole) * tenth // 10])
-        assert not checkpoint_file.is_whole(cut)
-        with pytest.raises(RequestError, match="not a readable checkpoint"):
-            checkpoint_file.read(cut)
+        path.write_bytes(whole[: len(whole) * tenth // 10])
+        assert not checkpoint_file.is_whole(path)
+        refused(path)
+    assert not checkpoint_file.is_whole(tmp_path / "gone.ckpt")
 
 
 @pytest.mark.parametrize(
     ("checkpoint", "message"),
     [
-        ({"state_dict": {}}, "not a checkpoint of this project"),
         ([1, 2], "not a checkpoint of this project"),
-        ({"state_dict": {}, "charrnn": {"format": 999}}, "format 999, this version reads 2; update charrnn"),
         ({"state_dict": {}, "charrnn": {"format": 1}}, "format 1, this version reads 2; take a checkpoint of this"),
     ],
 )
 def test_foreign_files_are_refused(tmp_path: Path, checkpoint: Any, message: str) -> None:
     torch.save(checkpoint, tmp_path / "a.ckpt")
-    with pytest.raises(RequestError, match=message):
-        checkpoint_file.read(tmp_path / "a.ckpt")
+    refused(tmp_path / "a.ckpt", message)
 
 
 def test_a_checkpoint_of_this_format_is_read_for_ever(tmp_path: Path) -> None:
@@ -77,28 +78,18 @@ def test_a_checkpoint_of_this_format_is_read_for_ever(tmp_path: Path) -> None:
 
 
 def test_what_unfolds_into_more_than_it_is_or_is_damaged_is_refused(tmp_path: Path) -> None:
-    checkpoint_file.write(good(), tmp_path / "a.ckpt")
-    whole = (tmp_path / "a.ckpt").read_bytes()
-    path = tmp_path / "b.ckpt"
+    path = tmp_path / "a.ckpt"
+    checkpoint_file.write(good(), path)
+    whole = path.read_bytes()
+    seen = 0
     for place in range(100, len(whole) - 200, len(whole) // 12):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         if not checkpoint_file.is_whole(path):  # some bytes only pad
-            with pytest.raises(RequestError, match="not a readable checkpoint"):
-                checkpoint_file.read(path)
-    with zipfile.ZipFile(tmp_path / "a.ckpt") as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+            refused(path)
+            seen += 1
+    assert seen > 5
+    path.write_bytes(whole)
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(tmp_path / "b.ckpt", "w", zipfile.ZIP_DEFLATED) as packed:
         for name in source.namelist():
             packed.writestr(name, source.read(name))
-    with pytest.raises(RequestError, match="not a readable checkpoint"):
-        checkpoint_file.read(path)
-
-
-def test_files_that_are_no_checkpoints_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "text.ckpt").write_text("hello")
-    with zipfile.ZipFile(tmp_path / "zip.ckpt", "w") as archive:
-        archive.writestr("a", "b")
-    for name in ("text.ckpt", "zip.ckpt"):
-        with pytest.raises(RequestError, match="not a readable checkpoint"):
-            checkpoint_file.read(tmp_path / name)
-    with pytest.raises(RequestError, match="there is no checkpoint file"):
-        checkpoint_file.read(tmp_path / "gone.ckpt")
-    assert not checkpoint_file.is_whole(tmp_path / "gone.ckpt")
+    refused(tmp_path / "b.ckpt")

@@ -10,13 +10,13 @@ import pytest
 from charrnn.comparison import common_folder, differing, group_rows, groups, run_rows, setting_text, uncommon
 from charrnn.records import Record
 from conftest import command
+from test_records import make_run
 
 DEFAULTS = {"model.cell": "elman", "model.hidden": 8, "model.dropout": 0.0, "optimizer.lr": 0.003, "seed": 1}
 
 
-def record(name: str, bits: float | None = None, *, without: str = "", summary: Any = None, **settings: Any) -> Record:
+def record(name: str, bits: float | None = None, *, summary: Any = None, **settings: Any) -> Record:
     changed = {**DEFAULTS, **{key.replace("_", ".", 1): value for key, value in settings.items()}}
-    changed.pop(without, None)
     return Record(Path("/runs") / name, changed, {"status": "finished", "val_bits_per_char": bits, **(summary or {})})
 
 
@@ -42,11 +42,9 @@ def test_seeds_are_grouped_to_mean_and_deviation() -> None:
     bits = {"a": [2.5, 2.0, 2.75], "b": [2.25], "c": [2.4, 2.5]}
     lr = {"a": 1e-3, "b": 2e-3, "c": 3e-3}
     runs = [
-        record(
-            f"{name}/{seed}", value, optimizer_lr=lr[name], seed=seed, summary={"parameters": 100, "best_step": seed}
-        )
+        record(f"{name}/{n}", value, optimizer_lr=lr[name], seed=n, summary={"parameters": 100, "best_step": n})
         for name, values in bits.items()
-        for seed, value in enumerate(values)
+        for n, value in enumerate(values)
     ]
     rows = group_rows(runs, ["optimizer.lr"], Path("/runs"))
     assert [row["run"] for row in rows] == ["b/0", "a/1", "c/0"]  # by the mean; the group's best run
@@ -106,18 +104,13 @@ def test_settings_are_shown_on_one_line(value: Any, text: str) -> None:
     text.encode()
 
 
-def write_run(folder: Path, hidden: int, seed: int, **summary: Any) -> None:
-    (folder / ".hydra").mkdir(parents=True)
-    (folder / ".hydra" / "config.yaml").write_text(f"model: {{hidden: {hidden}, cell: elman}}\nseed: {seed}\n")
-    (folder / "summary.json").write_text(json.dumps({"status": "finished", "seed": seed, **summary}))
-
-
 @pytest.fixture
 def sweep(tmp_path: Path) -> Path:
-    for seed in (1, 2):
-        write_run(tmp_path / f"8-{seed}", 8, seed, val_bits_per_char=2.0 + seed / 10)
-    write_run(tmp_path / "16-1", 16, 1, val_bits_per_char=2.0)
-    write_run(tmp_path / "32-1", 32, 1, status="failed", reason="it broke")
+    results = {(8, 1): 2.1, (8, 2): 2.2, (16, 1): 2.0, (32, 1): None}
+    for (hidden, seed), bits in results.items():
+        ended = {"val_bits_per_char": bits} if bits else {"status": "failed", "reason": "it broke"}
+        config = f"model: {{hidden: {hidden}, cell: elman}}\nseed: {seed}\n"
+        make_run(tmp_path / f"{hidden}-{seed}", config, json.dumps({"status": "finished", "seed": seed, **ended}))
     return tmp_path
 
 

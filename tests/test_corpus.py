@@ -4,6 +4,7 @@ import io
 import os
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -24,10 +25,10 @@ def text_of(read: Corpus) -> str:
     return read.vocabulary.decode(read.ids)
 
 
-def from_stdin(raw: bytes, **changes: Any) -> Corpus:
+def from_stdin(raw: bytes, vocabulary: Vocabulary | None = None, **changes: Any) -> Corpus:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(raw)))
-        return read_corpus(text_options("-", **changes))
+        return read_corpus(text_options("-", **changes), vocabulary=vocabulary)
 
 
 def test_one_text_is_the_same_plain_packed_and_piped(tmp_path: Path) -> None:
@@ -74,12 +75,17 @@ def test_files_are_joined_by_the_separator(tmp_path: Path) -> None:
     assert read_corpus(text_options(tmp_path)).name == "a.txt and 1 more"
 
 
-def test_rare_symbols_become_one(tmp_path: Path) -> None:
+def test_rare_symbols_become_one() -> None:
     read = from_stdin(b"aabbbc", min_count=2)
     assert text_of(read) == "aabbb\ufffd"
     assert read.counts == [2, 3, 1]
     read = from_stdin(b"aabbbb", min_count=2)
     assert len(read.vocabulary) == 3  # the unknown symbol is there, so that other texts can be read
+
+
+def test_a_mark_alone_is_no_text() -> None:
+    with pytest.raises(RequestError, match="stdin is empty; name another text"):
+        from_stdin(b"\xef\xbb\xbf")
 
 
 def test_a_vocabulary_of_the_training_part_alone(tmp_path: Path) -> None:
@@ -91,14 +97,10 @@ def test_a_vocabulary_of_the_training_part_alone(tmp_path: Path) -> None:
 
 
 def test_a_text_read_with_a_given_vocabulary() -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("cabé語語".encode())))
-        with pytest.raises(RequestError, match=r"not among the 3 .*'語' \(U\+8A9E, 2 x\), 'é' \(U\+00E9, 1 x\)"):
-            read_corpus(text_options("-"), vocabulary=Vocabulary("abc"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("cabé語語".encode())))
-        read = read_corpus(text_options("-"), vocabulary=Vocabulary("abc", unknown=True))
-    assert read.ids.tolist() == [2, 0, 1, 3, 3, 3]
+    raw = "cabé語語".encode()
+    with pytest.raises(RequestError, match=r"not among the 3 .*'語' \(U\+8A9E, 2 x\), 'é' \(U\+00E9, 1 x\)"):
+        from_stdin(raw, vocabulary=Vocabulary("abc"))
+    assert from_stdin(raw, vocabulary=Vocabulary("abc", unknown=True)).ids.tolist() == [2, 0, 1, 3, 3, 3]
 
 
 def test_a_text_is_encoded_once_and_again_when_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,11 +134,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
     file = tmp_path / "a.txt"
     file.write_text("abc")
     before = set(cache_folder().iterdir())
-
-    def full(*args: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(corpus, "append_note", full)
+    monkeypatch.setattr(corpus, "append_note", mock.Mock(side_effect=OSError(28, "No space left on device")))
     with pytest.raises(RequestError, match="can't be kept in .*No space left on device; make room there"):
         read_corpus(text_options(file))
     assert set(cache_folder().iterdir()) == before

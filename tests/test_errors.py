@@ -10,25 +10,16 @@ from charrnn.errors import RequestError, exit_codes
 
 @pytest.mark.parametrize(
     ("raised", "code", "said"),
-    [
-        (RequestError("wanted a,\n got b"), 2, "tool: wanted a, got b\n"),
-        (KeyboardInterrupt(), 130, ""),
-    ],
-)
+    [(RequestError("wanted a,\n got b"), 2, "tool: wanted a, got b\n"), (KeyboardInterrupt(), 130, ""),
+     (BrokenPipeError(), 141, ""), (PermissionError(13, "Denied", "f"), 2, "tool: f can't be used: Denied\n")],
+)  # fmt: skip
 def test_a_script_ends_with_its_code(
-    raised: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]
+    raised: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(SystemExit) as stop, exit_codes("tool"):
-        raise raised
-    assert stop.value.code == code
-    assert capsys.readouterr().err == said
-
-
-def test_a_reader_that_went_away_ends_it_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", sys.stdout)
     with pytest.raises(SystemExit) as stop, exit_codes("tool"):
-        raise BrokenPipeError
-    assert stop.value.code == 141
+        raise raised
+    assert (stop.value.code, capsys.readouterr().err) == (code, said)
 
 
 def test_an_unknown_fault_keeps_its_traceback() -> None:

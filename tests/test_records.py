@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 from torch.utils.tensorboard import SummaryWriter
 
-from charrnn import records
+from charrnn import records, runs
 from charrnn.errors import RequestError
+from charrnn.files import write_text
 from charrnn.records import Record, find_runs, read_job, read_run, validation_curve
 from conftest import train_here
 
@@ -13,12 +14,9 @@ FINISHED = {"status": "finished", "val_bits_per_char": 2.5, "steps": 10, "train_
 
 
 def make_run(folder: Path, config: str | None = "model: {hidden: 8}\n", summary: str | None = None) -> Path:
-    if config is not None:
-        (folder / ".hydra").mkdir(parents=True)
-        (folder / ".hydra" / "config.yaml").write_text(config)
-    folder.mkdir(parents=True, exist_ok=True)
-    if summary is not None:
-        (folder / "summary.json").write_text(summary)
+    for file, text in ((".hydra/config.yaml", config), ("summary.json", summary)):
+        if text is not None:
+            write_text(folder / file, text)
     return folder
 
 
@@ -33,7 +31,7 @@ def test_runs_are_found_in_trees_and_patterns_each_once(tmp_path: Path, monkeypa
     assert find_runs([str(tmp_path / "sw*"), f"{tmp_path}/sweep/../sweep/a"]) == jobs
     assert find_runs([str(tmp_path / "link"), str(alone)]) == [alone]
     assert find_runs([str(jobs[1]), str(table)]) == [jobs[1]]
-    monkeypatch.setattr(records, "OUTPUTS", tmp_path)
+    monkeypatch.setattr(runs, "OUTPUTS", tmp_path)
     assert find_runs(["sweep"]) == jobs  # by its name alone
     with pytest.raises(RequestError, match="there is no run in .*leaderboard.csv"):
         find_runs([str(table)])
@@ -93,8 +91,7 @@ def test_the_curve_of_a_run_ends_where_its_summary_stands(tmp_path: Path) -> Non
     text = tmp_path / "text.txt"
     text.write_text("".join(f"{number} is not {number + 1}\n" for number in range(500)))
     changes = ("trainer.max_steps=20", "trainer.val_check_interval=5", "data=text", "threads=1", "trainer=cpu")
-    small = ("model.hidden=8", "data.batch_size=4", "data.sequence_length=8")
-    train_here(tmp_path, *changes, *small, path=text)
+    train_here(tmp_path, *changes, "model.hidden=8", "data.batch_size=4", "data.sequence_length=8", path=text)
     record = read_run(tmp_path)
     points = validation_curve(record)
     assert [point.step for point in points] == [5, 10, 15, 20]

@@ -1,12 +1,14 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.rolling_hash import BASE, HashedText, HashSet, Powers
 
 
-def test_the_hash_of_a_window_is_the_polynomial_of_its_symbols() -> None:
-    ids = np.random.default_rng(0).integers(1 << 16, size=50).astype(np.uint16)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.int64])
+def test_the_hash_of_a_window_is_the_polynomial_of_its_symbols(dtype: type) -> None:
+    ids = np.random.default_rng(0).integers(200, size=50).astype(dtype)
     text = HashedText(ids, Powers(60))
     for n in (1, 2, 7, 50):
         expected = [
@@ -15,12 +17,6 @@ def test_the_hash_of_a_window_is_the_polynomial_of_its_symbols() -> None:
         ]
         assert text.hashes(n).tolist() == expected
     assert len(text.hashes(51)) == len(text.hashes(1000)) == 0
-
-
-def test_the_type_of_the_symbols_changes_nothing() -> None:
-    ids = np.random.default_rng(0).integers(200, size=30)
-    hashes = [HashedText(ids.astype(dtype), Powers(30)).hashes(5).tolist() for dtype in (np.uint8, np.uint32, np.int64)]
-    assert hashes[0] == hashes[1] == hashes[2]
 
 
 numbers = st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 9) | st.integers(2**64 - 9, 2**64 - 1), max_size=50)

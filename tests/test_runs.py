@@ -31,14 +31,9 @@ def test_folder_names_can_be_pasted_into_an_override(overrides: str) -> None:
 
 def test_names_of_jobs() -> None:
     plain = "model.hidden-64_optimizer.lr-0.001"
-    assert runs.job_folder_name(plain, 0) == plain
-    assert runs.job_folder_name("", 7) == "job-7"
-    slash, underscore = runs.job_folder_name("data.path-a/b.txt", 0), runs.job_folder_name("data.path-a_b.txt", 0)
-    assert slash.startswith("data.path-a_b.txt-")
-    assert slash != underscore == "data.path-a_b.txt"
-    long = [runs.job_folder_name("x" * 200 + tail, 0) for tail in "ab"]
-    assert long[0] != long[1]
-    assert all(len(name) < 140 for name in long)
+    assert [runs.job_folder_name(name, 7) for name in (plain, "")] == [plain, "job-7"]
+    assert runs.job_folder_name("data.path-a/b.txt", 0).startswith("data.path-a_b.txt-")
+    assert runs.job_folder_name("x" * 200 + "a", 0) != runs.job_folder_name("x" * 200 + "b", 0)
 
 
 def test_the_best_checkpoint_counts_and_the_last_stands_in(tmp_path: Path) -> None:
@@ -72,10 +67,6 @@ def test_what_run_and_checkpoint_name(tmp_path: Path, monkeypatch: pytest.Monkey
     assert runs.find_checkpoint("latest", None) == runs.find_checkpoint(None, None) == best
     monkeypatch.setattr(runs, "OUTPUTS", tmp_path)
     assert runs.find_checkpoint("run", None) == best  # by its name alone
-    with pytest.raises(RequestError, match="is a file; name it with --checkpoint"):
-        runs.find_checkpoint(str(best), None)
-    with pytest.raises(RequestError, match="no run folder"):
-        runs.find_checkpoint(str(tmp_path / "gone"), None)
 
 
 def test_a_summary_is_json_whatever_the_numbers(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import os
 import threading
 import urllib.error
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
+from unittest import mock
 
 import pytest
 
@@ -26,6 +27,20 @@ def content(path: Any, **options: Any) -> list[bytes]:
 
 def sha256(raw: bytes) -> str:
     return hashlib.sha256(raw).hexdigest()
+
+
+def network(monkeypatch: pytest.MonkeyPatch, answer: Any) -> list[str]:
+    """Let every request get the answer, or raise it; the addresses that were asked for."""
+    asked = []
+
+    def urlopen(address: str, timeout: float) -> Any:
+        asked.append(address)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer(b"to be or not")
+
+    monkeypatch.setattr("urllib.request.urlopen", urlopen)
+    return asked
 
 
 @pytest.fixture
@@ -94,14 +109,13 @@ def test_standard_input_and_pipes_are_read_once(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("nowhere.txt", "there is no text file .*nowhere.txt"),
         ("", "path must name a text"),
         (None, "path must name a text, got None"),
-        ([], "got an empty list"),
         ([True], "path must name a text, got True"),
         (1984, "there is no text file .*1984"),
         ("x" * 300, "File name too long"),
         ("http://localhost:abc/x", "can't be fetched"),
+        ("http://[bad", "can't be fetched"),
     ],
 )
 def test_what_is_no_text_is_refused(path: Any, message: str) -> None:
@@ -113,8 +127,8 @@ def test_a_torn_download_is_not_taken_for_the_whole(monkeypatch: pytest.MonkeyPa
     class Torn(io.BytesIO):
         headers: ClassVar = {"Content-Length": "1000"}
 
-    monkeypatch.setattr("urllib.request.urlopen", lambda address, timeout: Torn(b"a" * 400))
-    with pytest.raises(RequestError, match="can't be fetched .*400 bytes|IncompleteRead"):
+    network(monkeypatch, Torn)
+    with pytest.raises(RequestError, match="can't be fetched .*IncompleteRead"):
         sources("https://example.org/torn.txt")
     assert not list(cache_folder().glob("*_torn.txt"))
 
@@ -127,19 +141,15 @@ def test_odd_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (source,) = sources(os.fsdecode(b"caf\xe9.GZ"))
     assert source.name == "caf\ufffd.GZ"
     assert b"".join(source.chunks()) == b"a name that is no text"
-    with pytest.raises(RequestError, match="can't be fetched"):
-        sources("http://[bad")
 
 
 def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.txt").touch()
-
-    def refuse(*args: object) -> NoReturn:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "open", refuse)  # root may read all files, so the mode would not do
-    with pytest.raises(RequestError, match="a.txt can't be read as a text: Permission denied"):
-        content(tmp_path / "a.txt")
+    denied = PermissionError(13, "Permission denied")  # root may read all files, so the mode would not do
+    monkeypatch.setattr(Path, "open", mock.Mock(side_effect=denied))
+    for sum_asked in (None, "0" * 64):
+        with pytest.raises(RequestError, match="a.txt can't be read as a text: Permission denied"):
+            content(tmp_path / "a.txt", sha256=sum_asked)
 
 
 def test_another_text_than_asked_for_is_refused(tmp_path: Path) -> None:
@@ -153,13 +163,7 @@ def test_another_text_than_asked_for_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_address_is_fetched_once_and_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-
-    def urlopen(address: str, timeout: float) -> io.BytesIO:
-        asked.append(address)
-        return io.BytesIO(b"to be or not")
-
-    monkeypatch.setattr("urllib.request.urlopen", urlopen)
+    asked = network(monkeypatch, io.BytesIO)
     address = "https://example.org/folder/play.txt"
     for _ in range(2):
         (source,) = sources(address, sha256=sha256(b"to be or not"))
@@ -176,10 +180,7 @@ def test_an_address_is_fetched_once_and_checked(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_without_a_network_the_error_says_how_to_do_it_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    def urlopen(address: str, timeout: float) -> NoReturn:
-        raise urllib.error.URLError("no route")
-
-    monkeypatch.setattr("urllib.request.urlopen", urlopen)
+    network(monkeypatch, urllib.error.URLError("no route"))
     with pytest.raises(RequestError, match=r"can't be fetched \(no route\)") as error:
         sources("https://example.org/gone.txt", sha256=sha256(b"by hand"))
     place = Path(str(error.value).split("put it at ")[1].split(",")[0])

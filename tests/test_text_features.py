@@ -1,11 +1,12 @@
 """Features against plain loops over the characters, written from their rules."""
 
+import re
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from charrnn.text_features import FEATURES, code_points, features_of
+from charrnn.text_features import FEATURES, codes_of, features_of
 from charrnn.vocabulary import ByteVocabulary, Vocabulary
 
 TEXT = """\
@@ -31,28 +32,17 @@ def value_of(name: str) -> Callable[[str], float]:
     def paragraph(text: str) -> str:
         return text[text.rfind("\n\n") + 2 :] if "\n\n" in text else text
 
-    def word(text: str) -> float:
-        length = 0
-        while length < len(text) and text[-1 - length].isalpha():
-            length += 1
-        return length
-
     def depth(text: str) -> float:
         opened = 0
         for character in paragraph(text):
-            opened = opened + 1 if character in "([{" else max(0, opened - 1) if character in ")]}" else opened
+            opened = opened + 1 if character in "([{" else max(0, opened - (character in ")]}"))
         return opened
 
     def single(text: str) -> float:
-        inside, whole = False, "\n" + TEXT
-        start = len(text) - len(line(text)) + 1  # where the line begins in `whole`
-        for place in range(start, len(text) + 1):
-            before, character, after = whole[place - 1], whole[place], (whole + "\n")[place + 1]
-            if character == "'" and not before.isalnum() and not after.isspace():
-                inside = True
-            elif character == "'" and not after.isalnum():
-                inside = False
-        return inside
+        start = len(text) - len(line(text))
+        pattern = re.compile(r"(?<![^\W_])'(?!\s)|(')(?![^\W_])")  # opens, or closes
+        marks = [mark[1] is None for mark in pattern.finditer(TEXT, start) if mark.start() < len(text)]
+        return bool(marks) and marks[-1]
 
     def double(text: str) -> float:
         text = paragraph(text)
@@ -60,7 +50,7 @@ def value_of(name: str) -> Callable[[str], float]:
 
     return {
         "position in the line": lambda text: len(line(text)),
-        "position in the word": word,
+        "position in the word": lambda text: len(re.search(r"[^\W\d_]*\Z", text)[0]),
         "lines since a blank one": lambda text: paragraph(text).count("\n"),
         "indentation": lambda text: len(line(text)) - len(line(text).lstrip(" \t")),
         "inside brackets": depth,
@@ -90,4 +80,4 @@ def test_every_byte_of_a_character_counts_as_that_character() -> None:
     raw = "aß€😀\n".encode() + b"\xff\xe2"
     ids = np.frombuffer(raw, np.uint8)
     expected = [ord("a"), *[ord("ß")] * 2, *[ord("€")] * 3, *[ord("😀")] * 4, 10, 0xDCFF, 0xDCE2]
-    assert code_points(ids, ByteVocabulary()).tolist() == expected
+    assert codes_of(ids, ByteVocabulary()).tolist() == expected

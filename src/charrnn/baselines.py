@@ -5,6 +5,7 @@ V symbols.
 
 import lzma
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,22 +38,14 @@ def ngram_nats(train: Ids, text: Ids, symbols: int, order: int) -> list[float]:
     p_n(c | h) = (count(h c) + kinds(h) p_{n-1}(c | h')) / (count(h) + kinds(h)), where kinds(h) is how many different
     symbols follow h in `train`, h' is h without its oldest symbol, and p_0 = 1 / V. Source: Witten and Bell 1991.
     """
-    text = text.astype(np.int64)
     p: NDArray[np.float64] = np.full(len(text), 1 / symbols)
     nats = []
-    history_train = np.zeros(len(train), np.int64)  # symbols before each, as one number
-    history_text = np.zeros(len(text), np.int64)
     for n in range(order):
-        if n > 0:
-            history_train = _longer(history_train, train, n, symbols)
-            history_text = _longer(history_text, text, n, symbols)
         # The first n symbols have no whole history: they keep the shorter one's prediction.
-        histories, followed = history_train[n:], train[n:].astype(np.int64)
-        pairs, pair_counts = np.unique(histories * symbols + followed, return_counts=True)
-        contexts, kinds = np.unique(pairs // symbols, return_counts=True)
-        before = np.cumsum(kinds) - kinds  # where each context's pairs begin
-        totals = np.add.reduceat(pair_counts, before) if len(pairs) else pair_counts
-        asked = history_text[n:]
+        asked = _histories(text, n, symbols)
+        pairs, pair_counts = np.unique(_histories(train, n, symbols) * symbols + train[n:], return_counts=True)
+        contexts, places, kinds = np.unique(pairs // symbols, return_inverse=True, return_counts=True)
+        totals = np.bincount(places, pair_counts)
         count = _found(pairs, pair_counts, asked * symbols + text[n:])
         kind, total = _found(contexts, kinds, asked), _found(contexts, totals, asked)
         known = total > 0
@@ -61,17 +54,13 @@ def ngram_nats(train: Ids, text: Ids, symbols: int, order: int) -> list[float]:
     return nats
 
 
-def _longer(history: NDArray[np.int64], ids: Ids, n: int, symbols: int) -> NDArray[np.int64]:
-    """The last n symbols before each position as one number; meaningless for the first n positions."""
-    older = np.zeros_like(history)
-    older[n:] = ids[: len(ids) - n]
-    return history + older * np.int64(symbols ** (n - 1))
+def _histories(ids: Ids, n: int, symbols: int) -> NDArray[np.int64]:
+    """The n symbols before each one from the n-th on, as one number."""
+    count = max(0, len(ids) - n)
+    return sum((ids[k : k + count] * np.int64(symbols**k) for k in range(n)), np.zeros(count, np.int64))
 
 
-def _found(keys: NDArray[np.int64], values: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The value of each wanted key, 0 where it is not among the sorted keys."""
-    if not len(keys):
-        return np.zeros(len(wanted), np.int64)
-    places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    found: NDArray[np.int64] = np.where(keys[places] == wanted, values[places], 0)
-    return found
+def _found(keys: NDArray[np.int64], values: NDArray[Any], wanted: NDArray[np.int64]) -> NDArray[Any]:
+    """The value of each wanted key, 0 where it is not among the sorted keys, which are not negative."""
+    places = np.searchsorted(keys, wanted)
+    return np.where(np.append(keys, -1)[places] == wanted, np.append(values, 0)[places], 0)

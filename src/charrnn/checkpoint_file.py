@@ -26,10 +26,9 @@ def read(path: Path) -> dict[str, Any]:
     """The checkpoint at `path`, its tensors on the CPU. Raises `RequestError` for anything that is not one of ours."""
     import torch
 
-    if path.is_dir():
-        raise RequestError(f"{path} is a folder; name a checkpoint file, such as {path / 'checkpoints' / 'last.ckpt'}")
     if not path.is_file():
-        raise RequestError(f"there is no checkpoint file {path}; name a .ckpt file of a run's checkpoints folder")
+        what = f"{path} is a folder" if path.is_dir() else f"there is no checkpoint file {path}"
+        raise RequestError(f"{what}; name a checkpoint file: a .ckpt file of a run's checkpoints folder")
     try:
         _check_archive(path)
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -65,6 +64,5 @@ def _check_archive(path: Path) -> None:
             raise zipfile.BadZipFile("its parts are compressed")
         if sum(member.file_size for member in members) > path.stat().st_size:
             raise zipfile.BadZipFile("its parts overlap")
-        broken = archive.testzip()
-        if broken is not None:
+        if broken := archive.testzip():
             raise zipfile.BadZipFile(f"{broken} is damaged")

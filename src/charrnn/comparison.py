@@ -50,36 +50,30 @@ def differing(records: Sequence[Record]) -> list[str]:
     order = {key: place for record in reversed(known) for place, key in enumerate(record.settings)}
     keys = [key for key in values if len(values[key]) > 1]
     for key in sorted(values.keys() - keys, key=order.__getitem__):
-        without = {_signature(record, keys) for record in known if key not in record.settings}
-        if without & {_signature(record, keys) for record in known if key in record.settings}:
+        without = {_signature(record.settings, keys) for record in known if key not in record.settings}
+        if without & {_signature(record.settings, keys) for record in known if key in record.settings}:
             keys.append(key)
     return sorted(keys, key=order.__getitem__)
 
 
-def _signature(record: Record, keys: Iterable[str]) -> tuple[str | None, ...]:
-    settings = record.settings
+def _signature(settings: Row, keys: Iterable[str]) -> tuple[str | None, ...]:
     return tuple(setting_text(settings[key]) if key in settings else None for key in keys)
 
 
 def uncommon(settings: Row, keys: Iterable[str], all_settings: Sequence[Row]) -> list[str]:
     """Those of `keys` whose value here is not that of more than half of all."""
 
-    def value(of: Row, key: str) -> str | None:
-        return setting_text(of[key]) if key in of else None
+    def shared(key: str) -> int:
+        return sum(_signature(other, [key]) == _signature(settings, [key]) for other in all_settings)
 
-    return [
-        key
-        for key in keys
-        if key in settings
-        and 2 * sum(value(of, key) == value(settings, key) for of in all_settings) <= len(all_settings)
-    ]
+    return [key for key in keys if key in settings and 2 * shared(key) <= len(all_settings)]
 
 
 def groups(records: Iterable[Record], keys: Sequence[str]) -> list[list[Record]]:
     """The runs, those together that agree in `keys`; one whose settings can't be read stands alone."""
     found: dict[object, list[Record]] = {}
     for record in records:
-        found.setdefault(_signature(record, keys) if record.settings else record.folder, []).append(record)
+        found.setdefault(_signature(record.settings, keys) if record.settings else record.folder, []).append(record)
     return list(found.values())
 
 

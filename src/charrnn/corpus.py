@@ -5,11 +5,9 @@ import json
 import logging
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from charrnn.encoder import TextEncoder
 from charrnn.errors import RequestError
@@ -57,43 +55,45 @@ def read_corpus(options: TextOptions, train_share: float = 1.0, vocabulary: AnyV
         "vocabulary": None if vocabulary is None else vocabulary.settings,
     }
     prints = [source.fingerprint() for source in sources]
+    lasts = None not in prints
     places = [source.name if mark is None else mark[0] for source, mark in zip(sources, prints, strict=True)]
     key = hashlib.sha256(json.dumps([about, places]).encode()).hexdigest()[:16]
     name = sources[0].name if len(sources) == 1 else f"{sources[0].name} and {len(sources) - 1} more"
     cached = cache_folder() / f"{key}.ids"
-    found = None if None in prints else open_ids(cached)
+    found = open_ids(cached) if lasts else None
     if found is None or found[1]["fingerprints"] != prints:
+        folder = cached.parent if lasts and _can_keep(cached.parent) else None
         try:
-            with _new_file(cached, keep=None not in prints) as target:
-                encoder = TextEncoder(target)
+            with (
+                atomic_write(cached) if folder else tempfile.TemporaryFile() as target,
+                tempfile.TemporaryFile(dir=folder) as codes,
+            ):
+                encoder = TextEncoder(codes)
                 encoder.read(sources, options)
                 if not encoder.length:
                     raise RequestError(f"{name} is empty; name another text")
                 vocabulary = vocabulary or encoder.vocabulary(options, share)
-                note: dict[str, Any] = {"fingerprints": prints, "files": encoder.files, "sha256": encoder.sha256}
-                note |= {"vocabulary": vocabulary.settings, "counts": encoder.finish(vocabulary, name)}
+                note: dict[str, Any] = {"fingerprints": prints, "files": encoder.files}
+                note |= {"sha256": encoder.digest.hexdigest(), "vocabulary": vocabulary.settings}
+                note["counts"] = encoder.write(vocabulary, name, target)
                 found = append_note(target, note, vocabulary.dtype)
         except OSError as error:
             trouble = f"the text can't be kept in {error.filename or cached.parent}: {error.strerror}"
             raise RequestError(f"{trouble}; make room there, or set XDG_CACHE_HOME to another folder") from error
     ids, note = found
     files = [(str(file), int(size)) for file, size in note["files"]]
-    lasts = None not in prints
     return Corpus(name, files, ids, vocabulary_of(note["vocabulary"]), note["counts"], note["sha256"], lasts)
 
 
-@contextmanager
-def _new_file(cached: Path, keep: bool) -> Iterator[BinaryIO]:
-    """The file that the ids go into: in the cache if it can be found again, else one that nobody else sees."""
-    if keep:
-        try:
-            cached.parent.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=cached.parent).close()
-            for torn in cached.parent.glob(".*.tmp"):  # of a process that was killed long ago while it wrote
-                if time.time() - torn.stat().st_mtime > A_DAY:
-                    torn.unlink(missing_ok=True)
-        except OSError as error:
-            log.warning("texts can't be cached in %s: %s", cached.parent, error.strerror)
-            keep = False
-    with atomic_write(cached) if keep else tempfile.NamedTemporaryFile(suffix=".ids") as file:
-        yield cast(BinaryIO, file)
+def _can_keep(folder: Path) -> bool:
+    """Whether texts can be cached in `folder`. Clears away what killed processes left half written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+        for torn in folder.glob(".*.tmp"):
+            if time.time() - torn.stat().st_mtime > A_DAY:
+                torn.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("texts can't be cached in %s: %s", folder, error.strerror)
+        return False
+    return True

@@ -5,7 +5,6 @@ from typing import Any
 
 import lightning
 import numpy as np
-from numpy.typing import NDArray
 
 from charrnn.batches import CharDataset, LaneBatches, ShuffledBatches, StreamBatches
 from charrnn.corpus import read_corpus
@@ -51,7 +50,11 @@ class CharDataModule(lightning.LightningDataModule):
         self.vocabulary = self.corpus.vocabulary
         self.train_ids, self.validation_ids, self.test_ids = split(self.corpus.ids, v, t).values()
         self._check_sizes(v, t)
-        self.counts = self._counts()
+        symbols = len(self.vocabulary)
+        validation, test = (count_symbols(ids, symbols) for ids in (self.validation_ids, self.test_ids))
+        train = np.array(self.corpus.counts) - validation - test  # which may be long: it is not read for that
+        # How often each symbol occurs in each part, [V].
+        self.counts = {"train": train, "validation": validation, "test": test}
         # Enough to cut the same parts again, for scripts/evaluate.py --split.
         self.settings: dict[str, Any] = {
             "text": {**asdict(options), "path": absolute_places(options.path)},
@@ -99,21 +102,13 @@ class CharDataModule(lightning.LightningDataModule):
                 f"data.batch_size={self.batch_size} times data.sequence_length={self.sequence_length} plus one; "
                 + (f"the largest that fits is {' or '.join(fits)}" if fits else "take a longer text")
             )
-        for part, ids, fraction in (
-            ("validation", self.validation_ids, validation_fraction),
-            ("test", self.test_ids, test_fraction),
-        ):
+        asked = (("validation", self.validation_ids, validation_fraction), ("test", self.test_ids, test_fraction))
+        for part, ids, fraction in asked:
             if fraction > 0 and len(ids) < 2:
                 raise RequestError(
                     f"the {part} part has {len(ids)} of {len(self.corpus.ids)} characters and needs at least 2; "
                     f"raise data.{part}_fraction or set it to 0"
                 )
-
-    def _counts(self) -> dict[str, NDArray[np.int64]]:
-        """How often each symbol occurs in each part, [V]; training's by subtraction, since it may be long."""
-        symbols = len(self.vocabulary)
-        validation, test = (count_symbols(ids, symbols) for ids in (self.validation_ids, self.test_ids))
-        return {"train": np.array(self.corpus.counts) - validation - test, "validation": validation, "test": test}
 
     def symbols_per_character(self, part: str) -> float:
         """1 at the level of characters; what a figure per byte is multiplied by to be one per character."""

@@ -4,6 +4,7 @@ import codecs
 import io
 import unicodedata
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Literal, cast
 
 from charrnn.errors import RequestError
@@ -32,10 +33,10 @@ def _characters(source: Source, how: TextOptions) -> Iterator[str]:
     decoder: codecs.IncrementalDecoder = codecs.getincrementaldecoder(how.encoding)(how.errors)
     line_ends = io.IncrementalNewlineDecoder(None, translate=True)
     given, lines, first = 0, 1, True
-    for chunk, last in _with_end(source.chunks()):
+    for chunk in chain(source.chunks(), [b""]):
         given += len(chunk)
         try:
-            text = decoder.decode(chunk, last)
+            text = decoder.decode(chunk, final=not chunk)
         except UnicodeDecodeError as error:
             # The decoder keeps the beginning of a character that a chunk cut in two: its object may reach further back.
             offset = given - len(error.object) + error.start
@@ -49,15 +50,9 @@ def _characters(source: Source, how: TextOptions) -> Iterator[str]:
         if first and text:
             text, first = text.removeprefix(BYTE_ORDER_MARK), False
         if how.newlines == "lf":
-            text = line_ends.decode(text, final=last)
+            text = line_ends.decode(text, final=not chunk)
         if text:
             yield text
-
-
-def _with_end(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
-    for chunk in chunks:
-        yield chunk, False
-    yield b"", True
 
 
 def _normalized(pieces: Iterable[str], form: Literal["NFC", "NFKC"]) -> Iterator[str]:
@@ -102,10 +97,9 @@ def _decodes(source: Source, encoding: str, beginning: bytes) -> bool:
         return False
     if encoding in ("utf-16-le", "utf-16-be") and beginning[encoding == "utf-16-le" :: 2].count(0) < len(beginning) / 4:
         return False
-    decoder = codecs.getincrementaldecoder(encoding)("strict")
     try:
-        for chunk, last in _with_end(source.chunks() if source.file else [beginning]):
-            decoder.decode(chunk, last)
+        for _ in codecs.iterdecode(source.chunks() if source.file else [beginning], encoding):
+            pass
     except (UnicodeError, RequestError):
         return False
     return True

@@ -1,13 +1,11 @@
-"""Characters -> ids, in one pass over a text of any length.
+"""Characters -> ids, in two passes over a text of any length, and nothing loops over single characters.
 
-The characters go to the file in the narrowest form that holds them while they are counted; when all are known they are
-looked up and ids take their place. Nothing loops over single characters, and nothing is mapped while it is written.
+The characters go to a temporary file in the narrowest form that holds them while they are counted; when all are known
+they are looked up, and their ids are written.
 """
 
 import codecs
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -18,74 +16,60 @@ from charrnn.decoding import decoded
 from charrnn.errors import RequestError
 from charrnn.sources import Source
 from charrnn.text_options import TextOptions
-from charrnn.vocabulary import AnyVocabulary, ByteVocabulary, Vocabulary
+from charrnn.vocabulary import AnyVocabulary, ByteVocabulary, Vocabulary, code_points
 
 LISTED = 5  # unknown characters in a message
 
 
 class TextEncoder:
-    """A text on its way into `file`: `read` leaves its codes there, `finish` turns them into ids."""
+    """A text on its way to ids: `read` leaves its codes in `file`, a temporary one, `write` turns them into ids."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._pieces: list[tuple[np.dtype[Any], int]] = []  # types and lengths of what lies in the file
+        self._pieces: list[tuple[np.dtype[Any], int]] = []  # types and lengths of what is in the file
         self._counts = np.zeros(256, np.int64)
         self._bytes = 0
-        self._utf8 = _Utf8Check()
+        self.length = 0  # symbols read
         self.files: list[tuple[str, int]] = []
-        self.sha256 = ""
+        self.digest = hashlib.sha256()
 
     def read(self, sources: list[Source], options: TextOptions) -> None:
-        """Take in the text of `sources`: find the symbols' counts, `files` and `sha256`."""
-        digest = hashlib.sha256()
+        """Take in the text of `sources`: find the symbols' counts, `files` and `digest`."""
         for source in sources:
             if self.files:
-                joint = options.joint
-                self._add(joint.encode() if options.level == "byte" else joint, digest)
+                self._add(options.joint.encode() if options.level == "byte" else options.joint)
             before = self._bytes
-            if options.level == "byte":
-                for raw in source.chunks():
-                    self._utf8.feed(raw)
-                    self._add(raw, digest)
-            else:
-                for text in decoded(source, options):
-                    self._add(text, digest)
-            size = source.size()
-            self.files.append((source.name, self._bytes - before if size is None else size))
-        self.sha256 = digest.hexdigest()
+            for piece in source.chunks() if options.level == "byte" else decoded(source, options):
+                self._add(piece)
+            size = self._bytes - before if source.file is None else source.file.stat().st_size
+            self.files.append((source.name, size))
 
-    def _add(self, piece: str | bytes, digest: Any) -> None:
+    def _add(self, piece: str | bytes) -> None:
         raw = piece if isinstance(piece, bytes) else piece.encode("utf-8", "surrogatepass")
-        digest.update(raw)
+        self.digest.update(raw)
         self._bytes += len(raw)
         if isinstance(piece, bytes) or piece.isascii():
             codes: NDArray[np.integer] = np.frombuffer(raw, np.uint8)
             self._counts[:256] += _count_bytes(raw)
         else:
-            codes = np.frombuffer(piece.encode("utf-32-le", "surrogatepass"), "<u4")
+            codes = code_points(piece)
             codes = codes.astype(np.min_scalar_type(int(codes.max())))
             counts = np.bincount(codes, minlength=len(self._counts))
             counts[: len(self._counts)] += self._counts
             self._counts = counts
         self._file.write(codes.tobytes())
         self._pieces.append((codes.dtype, len(codes)))
-
-    @property
-    def length(self) -> int:
-        """Symbols read."""
-        return sum(length for _, length in self._pieces)
+        self.length += len(codes)
 
     def _each_piece(self) -> Iterator[NDArray[np.integer]]:
-        place = 0
+        self._file.seek(0)
         for dtype, length in self._pieces:
-            self._file.seek(place)
             yield np.frombuffer(self._file.read(length * dtype.itemsize), dtype)
-            place += length * dtype.itemsize
 
     def vocabulary(self, options: TextOptions, share: float) -> AnyVocabulary:
         """All bytes, or the characters of the first `share` of the text that occur often enough."""
         if options.level == "byte":
-            return ByteVocabulary(utf8=self._utf8.holds())
+            return ByteVocabulary(utf8=self._is_utf8())
         counts = self._counts
         if share < 1:
             left = int(share * self.length)
@@ -97,8 +81,16 @@ class TextEncoder:
         folds = options.min_count > 1 or options.vocabulary_from == "train"
         return Vocabulary("".join(map(chr, kept)), unknown=folds)
 
-    def finish(self, vocabulary: AnyVocabulary, name: str) -> list[int]:
-        """Put ids in the place of the codes; return how often each symbol occurs.
+    def _is_utf8(self) -> bool:
+        try:
+            for _ in codecs.iterdecode((codes.tobytes() for codes in self._each_piece()), "utf-8"):
+                pass
+        except UnicodeDecodeError:
+            return False
+        return True
+
+    def write(self, vocabulary: AnyVocabulary, name: str, target: BinaryIO) -> list[int]:
+        """Write the ids into `target`; return how often each symbol occurs.
 
         Raises `RequestError` for characters that the vocabulary lacks.
         """
@@ -115,52 +107,14 @@ class TextEncoder:
             )
         table = np.zeros(len(self._counts), vocabulary.dtype)
         table[occurring] = ids
-        self._make_room(table.itemsize)
-        place = 0
         for codes in self._each_piece():
-            if codes.dtype == np.uint8 and table.dtype == np.uint8:
-                ids_of_piece = codes.tobytes().translate(table[:256].tobytes())
+            if codes.dtype == table.dtype == np.uint8:
+                target.write(codes.tobytes().translate(table[:256].tobytes()))
             else:
-                ids_of_piece = table[codes].tobytes()
-            self._file.seek(place)
-            place += self._file.write(ids_of_piece)
-        self._file.truncate(place)
+                target.write(table[codes].tobytes())
         counts = np.zeros(len(vocabulary), np.int64)
         np.add.at(counts, ids, self._counts[occurring])
         return [int(count) for count in counts]
-
-    def _make_room(self, width: int) -> None:
-        """Widen what is narrower than an id, so that no id is written over a code that was not read yet."""
-        if all(dtype.itemsize >= width for dtype, _ in self._pieces):
-            return
-        with tempfile.TemporaryFile() as old:
-            self._file.seek(0)
-            shutil.copyfileobj(self._file, old)
-            old.seek(0)
-            self._file.seek(0)
-            for place, (dtype, length) in enumerate(self._pieces):
-                codes = np.frombuffer(old.read(length * dtype.itemsize), dtype)
-                wide = np.promote_types(dtype, f"u{width}")
-                self._file.write(codes.astype(wide).tobytes())
-                self._pieces[place] = (wide, length)
-
-
-class _Utf8Check:
-    """Whether bytes that come in pieces are UTF-8."""
-
-    def __init__(self) -> None:
-        self._decoder: codecs.IncrementalDecoder | None = codecs.getincrementaldecoder("utf-8")()
-
-    def feed(self, raw: bytes, *, last: bool = False) -> None:
-        try:
-            if self._decoder is not None:
-                self._decoder.decode(raw, last)
-        except UnicodeDecodeError:
-            self._decoder = None
-
-    def holds(self) -> bool:
-        self.feed(b"", last=True)
-        return self._decoder is not None
 
 
 def _count_bytes(raw: bytes) -> NDArray[np.int64]:

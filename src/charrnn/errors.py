@@ -57,16 +57,10 @@ def require_number(
     name: str, value: object, minimum: float, below: float = math.inf, at_most: float = math.inf
 ) -> float:
     """`value` as a float, if minimum <= value < below and value <= at_most; `RequestError` otherwise."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not minimum <= value < below
-        or not value <= at_most
-    ):
-        limits = {f" and below {below:g}": below, f" and at most {at_most:g}": at_most}
-        upper = "".join(text for text, limit in limits.items() if limit < math.inf)
-        raise RequestError(f"{name} must be a number of at least {minimum:g}{upper}, got {value!r}")
-    return float(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and minimum <= value < below and value <= at_most:
+        return float(value)
+    upper = f" and below {below:g}" * (below < math.inf) + f" and at most {at_most:g}" * (at_most < math.inf)
+    raise RequestError(f"{name} must be a number of at least {minimum:g}{upper}, got {value!r}")
 
 
 def require_choice(name: str, value: object, choices: Sequence[str]) -> str:

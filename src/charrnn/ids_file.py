@@ -55,31 +55,25 @@ def _mapped(file: BinaryIO, note: dict[str, Any]) -> Ids:
 
 
 def _read_note(file: BinaryIO) -> dict[str, Any] | None:
-    size = file.seek(0, 2)
-    if size < TAIL:
-        return None
-    file.seek(size - TAIL)
-    tail = file.read(TAIL)
+    end = file.seek(0, 2) - TAIL  # of the note
+    file.seek(max(0, end))
+    tail = file.read()
     length = int.from_bytes(tail[32:40], "little")
-    if not tail.endswith(MAGIC) or length > min(LONGEST_NOTE, size - TAIL):
+    if not tail.endswith(MAGIC) or not length <= min(LONGEST_NOTE, end):
         return None
-    file.seek(size - TAIL - length)
+    file.seek(end - length)
     raw = file.read(length)
     if hashlib.sha256(raw).digest() != tail[:32]:
         return None
     note: dict[str, Any] = json.loads(raw)
-    return note if note["bytes_of_ids"] == size - TAIL - length else None
+    return note if note["bytes_of_ids"] == end - length else None
 
 
 def _digest(file: BinaryIO, size: int) -> str:
     """SHA-256 of the first `size` bytes, or of samples spread evenly over them."""
     digest = hashlib.sha256()
-    if size <= CHECKED_WHOLE:
-        file.seek(0)
-        for start in range(0, size, SAMPLE):
-            digest.update(file.read(min(SAMPLE, size - start)))
-    else:
-        for place in range(SAMPLES):
-            file.seek((size - SAMPLE) * place // (SAMPLES - 1))
-            digest.update(file.read(SAMPLE))
+    spread = np.linspace(0, size - SAMPLE, SAMPLES, dtype=int).tolist()
+    for place in range(0, size, SAMPLE) if size <= CHECKED_WHOLE else spread:
+        file.seek(place)
+        digest.update(file.read(min(SAMPLE, size - place)))
     return digest.hexdigest()

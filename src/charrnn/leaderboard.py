@@ -23,7 +23,7 @@ from charrnn.comparison import (
 from charrnn.errors import one_line
 from charrnn.files import write_text
 from charrnn.records import read_job, runs_below
-from charrnn.runs import json_text
+from charrnn.runs import LEADERBOARD, json_text
 from charrnn.tables import NOTHING, PLUS_MINUS, aligned, csv_text, markdown
 
 COSTS = tuple(figure for figure in FIGURES if figure not in BITS)
@@ -89,16 +89,11 @@ def as_markdown(rows: Sequence[Row], keys: Sequence[str]) -> str:
 
 def as_csv(rows: Sequence[Row], keys: Sequence[str]) -> str:
     """One table of all rows, every figure with all its digits."""
-    columns = ["run", *keys, "status", *FIGURES, "reason"]
-    if any("n" in row for row in rows):
-        deviations = [bits + DEVIATION for bits in BITS]
-        columns = ["run", *keys, "n", "seeds", "status", *FIGURES, *deviations, "reason"]
-
-    def cell(row: Row, column: str) -> str:
-        known = column in row and (row[column] is not None or column in keys)
-        return setting_text(row[column]) if known else ""
-
-    return csv_text(columns, [[cell(row, column) for column in columns] for row in rows])
+    grouped = any("n" in row for row in rows)
+    counts, deviations = (["n", "seeds"], [bits + DEVIATION for bits in BITS]) if grouped else ([], [])
+    columns = ["run", *keys, *counts, "status", *FIGURES, *deviations, "reason"]
+    known = [{key: value for key, value in row.items() if value is not None or key in keys} for row in rows]
+    return csv_text(columns, [[setting_text(row[key]) if key in row else "" for key in columns] for row in known])
 
 
 def as_json(rows: Sequence[Row]) -> str:
@@ -128,10 +123,9 @@ def write_leaderboard(sweep: Path, width: int) -> tuple[list[Row], str]:
     """
     records = [read_job(folder) for folder in runs_below(sweep)]
     keys = differing(records)
-    typed: dict[str, set[str | None]] = {key: set() for record in records for key in record.settings}
-    for record in filter(lambda record: record.settings, records):
-        for key, values in typed.items():
-            values.add(record.settings.get(key))
+    every = [record.settings for record in records if record.settings]
+    names = dict.fromkeys(key for settings in every for key in settings)
+    typed = {key: {settings.get(key) for settings in every} for key in names}
     swept = [key for key, values in typed.items() if len(values) > 1 and key not in NOT_COMPARED]
     rows = run_rows(records, list(typed), sweep)
     tables, screens = [as_markdown(rows, swept)], [on_screen(rows, swept, width)]
@@ -142,6 +136,6 @@ def write_leaderboard(sweep: Path, width: int) -> tuple[list[Row], str]:
         screens.append(f"{GROUPED}:\n{on_screen(means, keys, width)}")
     if same := [f"{key}={values.pop()}" for key, values in typed.items() if len(values) == 1]:
         tables.append(f"The same in every job: {', '.join(same)}\n")
-    write_text(sweep / "leaderboard.csv", as_csv(rows, list(typed)))
-    write_text(sweep / "leaderboard.md", "\n".join(tables))
+    write_text(sweep / f"{LEADERBOARD}.csv", as_csv(rows, list(typed)))
+    write_text(sweep / f"{LEADERBOARD}.md", "\n".join(tables))
     return rows, "\n".join(screens)

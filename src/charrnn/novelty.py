@@ -1,6 +1,6 @@
 """How much of a text stands word for word in the training text: what was copied, and what is new.
 
-n symbols in a window, K different windows of a text. The windows are found by their hashes, and no hash is believed:
+n symbols in a window. The windows are found by their hashes, and no hash is believed:
 what is found is compared symbol by symbol, so the figures are exact.
 """
 
@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from charrnn.rolling_hash import HashedText, HashSet, Powers
 from charrnn.vocabulary import AnyVocabulary, Ids
@@ -101,33 +100,24 @@ class _SharedWindows:
 
     def __init__(self, text: HashedText, n: int) -> None:
         self._n = n
-        hashes = text.hashes(n)
-        windows = sliding_window_view(text.ids, n) if len(hashes) else np.empty((0, n), text.ids.dtype)
-        _, first, kinds = np.unique(windows, axis=0, return_index=True, return_inverse=True)
-        order = np.argsort(hashes[first])
-        self._windows_Kn, self._hashes_K = windows[first[order]], hashes[first[order]]
-        self._kinds = np.argsort(order)[kinds.reshape(-1)]  # of every window of the text, its place in the two
-        self._found_K = np.zeros(len(first), bool)
-        self._wanted = HashSet(self._hashes_K)
+        self._hashes = text.hashes(n)
+        self._windows = [self._window(text, start) for start in range(len(self._hashes))]
+        self._found: set[bytes] = set()
+        self._wanted = HashSet(self._hashes)
+
+    def _window(self, text: HashedText, start: int) -> bytes:
+        return text.ids[start : start + self._n].astype(np.uint32).tobytes()
 
     @property
     def share(self) -> float | None:
-        return float(self._found_K[self._kinds].mean()) if len(self._kinds) else None
+        return sum(window in self._found for window in self._windows) / len(self._windows) if self._windows else None
 
     def read(self, stretch: HashedText) -> None:
-        hashes = stretch.hashes(self._n)
-        at = self._wanted.positions(hashes)
-        if not len(at):
-            return
-        seen = sliding_window_view(stretch.ids, self._n)[at]
-        # Different windows with the same hash stand side by side, and every one of them is compared.
-        kind = np.searchsorted(self._hashes_K, hashes[at], "left")
-        end = np.searchsorted(self._hashes_K, hashes[at], "right")
-        while len(left := np.flatnonzero(kind < end)):
-            same = left[(seen[left] == self._windows_Kn[kind[left]]).all(axis=1)]
-            self._found_K[kind[same]] = True
-            kind += 1
-        self._wanted = HashSet(self._hashes_K[~self._found_K])
+        at = self._wanted.positions(stretch.hashes(self._n))
+        if len(at):  # also windows that only have the same hash as one of the text
+            self._found.update(self._window(stretch, start) for start in at)
+            left = [window not in self._found for window in self._windows]
+            self._wanted = HashSet(self._hashes[left])
 
 
 def held_out_stretches(validation: Ids, length: int) -> list[Ids]:

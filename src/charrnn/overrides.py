@@ -20,11 +20,8 @@ from charrnn.settings import flattened
 CONF = Path(__file__).resolve().parents[2] / "conf"
 HELP = "python train.py --help lists what there is"
 # What each of Hydra's launchers comes with.
-LAUNCHERS = {
-    "joblib": "hydra-joblib-launcher cloudpickle",
-    "submitit_local": "hydra-submitit-launcher",
-    "submitit_slurm": "hydra-submitit-launcher",
-}
+LAUNCHERS = {"joblib": "hydra-joblib-launcher cloudpickle"}
+LAUNCHERS |= dict.fromkeys(("submitit_local", "submitit_slurm"), "hydra-submitit-launcher")
 
 
 def check_command_line(arguments: list[str]) -> list[str]:
@@ -84,14 +81,18 @@ def request_line(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override)
-    if isinstance(error, MissingConfigException) and _launcher(error.missing_cfg_file) in LAUNCHERS:
-        return _missing_launcher(_launcher(error.missing_cfg_file))
+    launcher = str(getattr(error, "missing_cfg_file", "")).removeprefix("hydra/launcher/")
+    if launcher in LAUNCHERS:
+        return (
+            f"Hydra's launcher {launcher} needs {LAUNCHERS[launcher].split()[0]}, which is not installed; "
+            f"pip install {LAUNCHERS[launcher]}, or leave it out: the jobs then run one after the other"
+        )
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         outer = "hydra/" if error.missing_cfg_file.startswith("hydra/") else ""
         group, _, option = error.missing_cfg_file.removeprefix(outer).partition("/")
         group = outer + group
         own_text = "; a text of your own is data=text data.path=FILE" if group == "data" else ""
-        there = ", ".join(sorted({*_options(group), *error.options}))
+        there = ", ".join(sorted({*(file.stem for file in (CONF / group).glob("*.yaml")), *error.options}))
         return f"{group}={option} is not an option of {group}; it has {there}{own_text}"
     if isinstance(error, ConfigCompositionException):
         key = re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct|delete .*?'([^']+)'", str(error))
@@ -103,21 +104,6 @@ def request_line(error: Exception) -> str | None:
     if isinstance(error, HydraException | OmegaConfBaseException) or _raised_by_hydra(error):
         return one_line(error) or one_line(error.__cause__)
     return None
-
-
-def _launcher(file: str | None) -> str:
-    return str(file).removeprefix("hydra/launcher/")
-
-
-def _missing_launcher(name: str) -> str:
-    return (
-        f"Hydra's launcher {name} needs {LAUNCHERS[name].split()[0]}, which is not installed; "
-        f"pip install {LAUNCHERS[name]}, or leave it out: the jobs then run one after the other"
-    )
-
-
-def _options(group: str) -> list[str]:
-    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
 
 
 def _raised_by_hydra(error: Exception) -> bool:

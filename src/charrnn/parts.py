@@ -15,18 +15,11 @@ from charrnn.vocabulary import AnyVocabulary, Ids
 NAMED = 3  # files of a text in its name
 
 
-def split_sizes(characters: int, validation_fraction: float, test_fraction: float) -> tuple[int, int, int]:
-    """Characters in train, validation and test: contiguous tails, the last part that is asked for takes the rest."""
-    train = int((1 - validation_fraction - test_fraction) * characters)
-    validation = int(validation_fraction * characters)
-    if test_fraction > 0:
-        return train, validation, characters - train - validation
-    return (train, characters - train, 0) if validation_fraction > 0 else (characters, 0, 0)
-
-
 def split(ids: Ids, validation_fraction: float, test_fraction: float) -> dict[str, Ids]:
-    """The ids cut into the parts `train`, `validation` and `test`."""
-    train, validation, _ = split_sizes(len(ids), validation_fraction, test_fraction)
+    """The ids cut into the parts `train`, `validation` and `test`: the last one that is asked for takes the rest."""
+    n = len(ids)
+    train = int((1 - validation_fraction - test_fraction) * n) if validation_fraction + test_fraction > 0 else n
+    validation = int(validation_fraction * n) if test_fraction > 0 else n - train
     return dict(zip(PARTS, np.split(ids, [train, train + validation]), strict=True))
 
 

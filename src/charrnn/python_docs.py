@@ -24,18 +24,17 @@ NOT_DOCUMENTATION = {
     "site-packages", "dist-packages", "test", "tests", "idle_test", "idlelib", "turtledemo", "lib2to3", "distutils",
     "ensurepip", "pydoc_data",
 }  # fmt: skip
+VERSION = sys.version.split()[0].rstrip("+")
 CONTROL = bytes(code for code in range(128) if chr(code) != "\n" and not chr(code).isprintable())
 
 
 def python_docs() -> Path | bytes:
     """The file in the cache that holds the corpus, written on first use; its bytes if nothing can be kept there."""
-    # The name holds the hash of the content, so a damaged file is seen and one write makes the cache whole.
-    version = sys.version.split()[0].rstrip("+")
-    for file in cache_folder().glob(f"python_docs-{version}-*.txt"):
-        if file.stem.rsplit("-", 1)[-1] == _sha256(file.read_bytes())[:16]:
+    for file in cache_folder().glob(f"python_docs-{VERSION}-*.txt"):
+        if file == _file_of(file.read_bytes()):
             return file
     raw = "\n\n".join(dict.fromkeys(_documentation())).encode("ascii")
-    file = cache_folder() / f"python_docs-{version}-{_sha256(raw)[:16]}.txt"
+    file = _file_of(raw)
     try:
         write_text(file, raw.decode("ascii"))
     except OSError as error:
@@ -44,8 +43,9 @@ def python_docs() -> Path | bytes:
     return file
 
 
-def _sha256(raw: bytes) -> str:
-    return hashlib.sha256(raw).hexdigest()
+def _file_of(raw: bytes) -> Path:
+    """The place in the cache, named by the content, so that a damaged file is seen and one write mends the cache."""
+    return cache_folder() / f"python_docs-{VERSION}-{hashlib.sha256(raw).hexdigest()[:16]}.txt"
 
 
 def _documentation() -> Iterator[str]:

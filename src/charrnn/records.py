@@ -15,7 +15,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]  # comes with OmegaCo
 
 from charrnn.errors import RequestError
 from charrnn.files import user_path
-from charrnn.runs import OUTPUTS, read_summary
+from charrnn.runs import CHECKPOINTS, CONFIG, HYDRA_FOLDER, OVERRIDES, SUMMARY, named_folder, read_summary
 from charrnn.settings import flattened
 
 CURVE = "bits_per_char/val"
@@ -57,16 +57,14 @@ def find_runs(places: Iterable[str]) -> list[Path]:
     folders = [Path(os.path.abspath(folder)) for place in places for folder in _folders(place)]  # noqa: PTH100  # no links
     found = {run.resolve(): run for folder in folders for run in runs_below(folder)}
     if not found:
-        raise RequestError(f"there is no run in {', '.join(places)}; a run's folder holds .hydra or summary.json")
+        raise RequestError(f"there is no run in {', '.join(places)}; a run's folder holds {HYDRA_FOLDER} or {SUMMARY}")
     return list(found.values())
 
 
 def _folders(place: str) -> list[Path]:
-    named = user_path(place)
-    for folder in (named, OUTPUTS / named):  # also by its name alone, from anywhere
-        if folder.exists():
-            return [folder]
-    matching = sorted(glob.glob(str(named), recursive=True))  # noqa: PTH207  # Path.glob takes no absolute pattern
+    if found := named_folder(place):
+        return [found]
+    matching = sorted(glob.glob(str(user_path(place)), recursive=True))  # noqa: PTH207  # absolute patterns too
     if not matching:
         raise RequestError(f"there is no folder {place}; name runs, sweeps, or a pattern such as 'outputs/sweep_*'")
     return [Path(folder) for folder in matching]
@@ -75,20 +73,20 @@ def _folders(place: str) -> list[Path]:
 def runs_below(folder: Path) -> Iterator[Path]:
     """Every folder that holds a run: this one and those in it, at any depth, in the order of their names."""
     for root, folders, files in os.walk(folder):
-        if ".hydra" in folders or "summary.json" in files:
+        if HYDRA_FOLDER in folders or SUMMARY in files:
             yield Path(root)
-        folders[:] = sorted(name for name in folders if name != "checkpoints" and not name.startswith("."))
+        folders[:] = sorted(name for name in folders if name != CHECKPOINTS and not name.startswith("."))
 
 
 def read_run(folder: Path) -> Record:
     """The run with all its settings, as they stand in the file: `${seed}` is the same in every run."""
-    settings = _load(folder / ".hydra" / "config.yaml")
+    settings = _load(folder / HYDRA_FOLDER / CONFIG)
     return Record(folder, flattened(settings) if isinstance(settings, dict) else {}, _summary(folder))
 
 
 def read_job(folder: Path) -> Record:
     """The run with the settings that its command named, and no others, as they were typed."""
-    overrides = _load(folder / ".hydra" / "overrides.yaml")
+    overrides = _load(folder / HYDRA_FOLDER / OVERRIDES)
     pairs = [str(override).partition("=") for override in overrides] if isinstance(overrides, list) else []
     return Record(folder, {key: value for key, _, value in pairs}, _summary(folder))
 
@@ -106,7 +104,7 @@ def _summary(folder: Path) -> dict[str, Any]:
     try:
         return read_summary(folder)
     except OSError as error:
-        return {"status": "unreadable", "reason": f"summary.json: {error.strerror}"}
+        return {"status": "unreadable", "reason": f"{SUMMARY}: {error.strerror}"}
 
 
 def validation_curve(record: Record) -> Sequence[Point]:

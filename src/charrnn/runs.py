@@ -28,6 +28,10 @@ log = logging.getLogger(__name__)
 
 # The project is installed in place (pip install -e), so its outputs lie beside its sources.
 OUTPUTS = Path(__file__).resolve().parents[2] / "outputs"
+CHECKPOINTS, BEST, LAST, PREVIOUS = "checkpoints", "best.ckpt", "last.ckpt", "previous.ckpt"
+SUMMARY, LOG, SAMPLES = "summary.json", "train.log", "samples.txt"
+LEADERBOARD = "leaderboard"  # .csv and .md
+HYDRA_FOLDER, CONFIG, OVERRIDES = ".hydra", "config.yaml", "overrides.yaml"
 LONGEST_NAME = 120  # file systems end at 255 bytes, and a path holds more than one name
 
 
@@ -66,17 +70,16 @@ def locked(run: Path, *, wait: bool = False) -> Iterator[None]:
 
 def checkpoint_of(run: Path) -> Path:
     """The run's best checkpoint, or its last one if there is no (whole) best. `RequestError` if there is neither."""
-    for name in ("best.ckpt", "last.ckpt"):
-        path = run / "checkpoints" / name
+    for path in (run / CHECKPOINTS / BEST, run / CHECKPOINTS / LAST):
         if checkpoint_file.is_whole(path):
             return path
-    raise RequestError(f"{run} holds no readable checkpoint (checkpoints/best.ckpt or last.ckpt); name another run")
+    raise RequestError(f"{run} holds no readable checkpoint ({CHECKPOINTS}/{BEST} or {LAST}); name another run")
 
 
 def latest_run(outputs: Path = OUTPUTS) -> Path:
     """The newest run with a readable checkpoint, jobs of sweeps included."""
     newest: dict[Path, float] = {}
-    for file in outputs.rglob("checkpoints/*.ckpt"):
+    for file in outputs.rglob(f"{CHECKPOINTS}/*.ckpt"):
         run = file.parent.parent
         newest[run] = max(newest.get(run, 0.0), file.stat().st_mtime)
     for run in sorted(newest, key=newest.__getitem__, reverse=True):
@@ -94,18 +97,23 @@ def find_checkpoint(run: str | None, checkpoint: str | None) -> Path:
         return user_path(checkpoint)
     if run is None or run == "latest":
         return checkpoint_of(latest_run())
-    named = user_path(run)
-    for folder in (named, OUTPUTS / named):  # also by its name alone, from anywhere
-        if folder.is_dir():
-            return checkpoint_of(folder)
-    if named.is_file():
-        raise RequestError(f"{named} is a file; name it with --checkpoint")
-    raise RequestError(f"there is no run folder {named}; name one, or write --run latest")
+    found = named_folder(run)
+    if found is None:
+        raise RequestError(f"there is no run folder {user_path(run)}; name one, or write --run latest")
+    if found.is_file():
+        raise RequestError(f"{found} is a file; name it with --checkpoint")
+    return checkpoint_of(found)
+
+
+def named_folder(typed: str) -> Path | None:
+    """What is there at the path that a user typed, or in `outputs` under that name; None if there is nothing."""
+    named = user_path(typed)
+    return next((place for place in (named, OUTPUTS / named) if place.exists()), None)
 
 
 def command_to_go_on(run: Path) -> str:
     """The command that began the run, made to go on with it."""
-    file = run / ".hydra" / "overrides.yaml"
+    file = run / HYDRA_FOLDER / OVERRIDES
     overrides = [str(override) for override in OmegaConf.load(file)] if file.exists() else []
     kept = [override for override in overrides if not override.startswith(("resume_from=", "sweep."))]
     return shlex.join(["python", "train.py", *kept, f"hydra.run.dir={run.absolute()}", "resume_from=last"])
@@ -113,18 +121,18 @@ def command_to_go_on(run: Path) -> str:
 
 def write_settings(run: Path, cfg: DictConfig) -> None:
     """What Hydra would write into `.hydra/`, but only of a run that takes place: not of a command that is refused."""
-    texts = {"config.yaml": OmegaConf.to_yaml(cfg)}
+    texts = {CONFIG: OmegaConf.to_yaml(cfg)}
     if HydraConfig.initialized():
         hydra = HydraConfig.get()
         texts["hydra.yaml"] = OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra}))
-        texts["overrides.yaml"] = OmegaConf.to_yaml(hydra.overrides.task)
+        texts[OVERRIDES] = OmegaConf.to_yaml(hydra.overrides.task)
     for name, text in texts.items():
-        write_text(run / ".hydra" / name, text)
+        write_text(run / HYDRA_FOLDER / name, text)
 
 
 def write_summary(run: Path, summary: dict[str, Any]) -> None:
     """Write `summary.json`, atomically."""
-    write_text(run / "summary.json", json_text(summary, indent=2) + "\n")
+    write_text(run / SUMMARY, json_text(summary, indent=2) + "\n")
 
 
 def json_text(values: dict[str, Any], indent: int | None = None) -> str:
@@ -138,9 +146,9 @@ def json_text(values: dict[str, Any], indent: int | None = None) -> str:
 def read_summary(run: Path) -> dict[str, Any]:
     """The run's summary; one with the status `missing` or `unreadable` if there is none to be read."""
     try:
-        summary = json.loads((run / "summary.json").read_text("utf-8"))
+        summary = json.loads((run / SUMMARY).read_text("utf-8"))
     except FileNotFoundError:
-        return {"status": "missing", "reason": "it left no summary.json"}
+        return {"status": "missing", "reason": f"it left no {SUMMARY}"}
     except ValueError:
-        return {"status": "unreadable", "reason": "summary.json is not JSON"}
-    return summary if isinstance(summary, dict) else {"status": "unreadable", "reason": "summary.json is not an object"}
+        return {"status": "unreadable", "reason": f"{SUMMARY} is not JSON"}
+    return summary if isinstance(summary, dict) else {"status": "unreadable", "reason": f"{SUMMARY} is not an object"}

@@ -56,12 +56,7 @@ class Source:
                 f"{self.name} is a broken or cut-off archive ({error}); fetch or pack it again"
             ) from error
         except OSError as error:
-            trouble = error.strerror or str(error)
-            raise RequestError(f"{self.name} can't be read as a text: {trouble}; name another file") from error
-
-    def size(self) -> int | None:
-        """Bytes as they lie on the disk; None for what does not lie there."""
-        return None if self.file is None else self.file.stat().st_size
+            raise _unreadable(self.name, error) from error
 
     def fingerprint(self) -> list[Any] | None:
         """What changes when the file changes: its place, size and time; None for what can be read once only."""
@@ -69,6 +64,10 @@ class Source:
             return None
         state = self.file.stat()
         return [str(self.file), state.st_size, state.st_mtime_ns]
+
+
+def _unreadable(what: object, error: OSError) -> RequestError:
+    return RequestError(f"{what} can't be read as a text: {error.strerror or error}; name another file")
 
 
 def find_sources(path: object, pattern: str, sha256: str | None) -> list[Source]:
@@ -115,7 +114,7 @@ def _sources_at(place: str, pattern: str, sha256: str | None) -> list[Source]:
             return [Source(str(path), lambda: path.open("rb"))]
         files = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207  # absolute ones too
     except OSError as error:
-        raise RequestError(f"{path} can't be read as a text: {error.strerror}; name another file") from error
+        raise _unreadable(path, error) from error
     files = [file for file in files if file.is_file()]
     if files:
         return [_of_file(file) for file in files]
@@ -126,13 +125,10 @@ def _sources_at(place: str, pattern: str, sha256: str | None) -> list[Source]:
 
 def absolute_places(path: object) -> list[str]:
     """The places of `path` as they are found from any folder."""
-
-    def absolute(place: str) -> str:
-        if place in (PYTHON_DOCS, STDIN) or place.startswith(ADDRESSES):
-            return place
-        return str(user_path(place).absolute())
-
-    return [absolute(str(place)) for place in (path if isinstance(path, list | tuple) else [path])]
+    return [
+        place if place in (PYTHON_DOCS, STDIN) or place.startswith(ADDRESSES) else str(user_path(place).absolute())
+        for place in map(str, path if isinstance(path, list | tuple) else [path])
+    ]
 
 
 def _of_file(file: Path, name: str | None = None) -> Source:
@@ -148,9 +144,7 @@ def _files_in(folder: Path, pattern: str) -> list[Path]:
         raise error
 
     walk = os.walk(folder, onerror=refuse)
-    everything = sorted(
-        file for root, _, names in walk for file in (Path(root, name) for name in names) if file.is_file()
-    )
+    everything = sorted(file for root, _, names in walk for file in map(Path(root).joinpath, names) if file.is_file())
     files = [
         file
         for file in everything
@@ -169,7 +163,7 @@ def _check_sum(sources: list[Source], sha256: str) -> None:
     try:
         got = _sha256_of(sources[0].file)
     except OSError as error:
-        raise RequestError(f"{sources[0].file} can't be read as a text: {error.strerror}; name another file") from error
+        raise _unreadable(sources[0].file, error) from error
     if got != sha256.lower():
         raise RequestError(f"{sources[0].file} has another sha256 than asked for: {sha256} wanted, {got} got")
 

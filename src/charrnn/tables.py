@@ -24,7 +24,9 @@ def aligned(headings: Sequence[str], rows: Cells, width: int) -> str:
         if len(parts[-1]) > 1 and len(GAP.join(line[0] for line in (*parts[-1], column))) > width:
             parts.append(columns[:1])
         parts[-1].append(column)
-    return "\n".join(_lines(part) for part in parts)
+    lines = [[GAP.join(line).rstrip() for line in zip(*part, strict=True)] for part in parts]
+    # Headings of one word leave the lines above them empty.
+    return "\n".join("".join(f"{line}\n" for line in part if line) for part in lines)
 
 
 def _column(heading: str, cells: Sequence[str], depth: int) -> list[str]:
@@ -32,9 +34,9 @@ def _column(heading: str, cells: Sequence[str], depth: int) -> list[str]:
     words = heading.split()
     numbers = _are_numbers(cells)
     if numbers:  # one without a deviation stands below those that have one
-        deviations = [cell[len(cell.partition(PLUS_MINUS)[0]) :] for cell in cells]
-        room = max(map(len, deviations))
-        cells = [cell + " " * (room - len(deviation)) for cell, deviation in zip(cells, deviations, strict=True)]
+        deviations = [len(cell) - len(cell.partition(PLUS_MINUS)[0]) for cell in cells]
+        room = max(deviations, default=0)
+        cells = [cell + " " * (room - length) for cell, length in zip(cells, deviations, strict=True)]
     lines = [*[""] * (depth - len(words)), *words, *cells]
     width = max(map(len, lines))
     return [line.rjust(width) if numbers else line.ljust(width) for line in lines]
@@ -44,11 +46,6 @@ def _are_numbers(cells: Sequence[str]) -> bool:
     """Whether every cell that says anything holds a number, or a number and its deviation."""
     number = re.compile(rf"-?[\d,]*\.?\d+(e[-+]?\d+)?({PLUS_MINUS}[\d.]+)?")
     return all(number.fullmatch(cell) for cell in cells if cell not in ("", NOTHING))
-
-
-def _lines(columns: Sequence[Sequence[str]]) -> str:
-    lines = [GAP.join(line).rstrip() for line in zip(*columns, strict=True)]
-    return "".join(f"{line}\n" for line in lines if line)  # headings of one word leave the lines above them empty
 
 
 def markdown(headings: Sequence[str], rows: Cells) -> str:

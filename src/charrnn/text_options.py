@@ -5,11 +5,13 @@ from typing import Any
 
 from charrnn.errors import RequestError, require_choice, require_integer
 
-LEVELS = ("char", "byte")
-ERRORS = ("strict", "replace", "ignore")
-NEWLINES = ("keep", "lf")
-NORMAL_FORMS = ("none", "nfc", "nfkc")
-SCOPES = ("all", "train")
+CHOICES = {
+    "level": ("char", "byte"),
+    "vocabulary_from": ("all", "train"),
+    "errors": ("strict", "replace", "ignore"),
+    "newlines": ("keep", "lf"),
+    "normalize": ("none", "nfc", "nfkc"),
+}
 
 
 @dataclass(frozen=True)
@@ -29,16 +31,17 @@ class TextOptions:
     vocabulary_from: str
 
     def __post_init__(self) -> None:
-        require_choice("level", self.level, LEVELS)
+        for name, choices in CHOICES.items():
+            require_choice(name, getattr(self, name), choices)
         require_integer("min_count", self.min_count)
-        require_choice("vocabulary_from", self.vocabulary_from, SCOPES)
         for name in ("pattern", "separator"):
             if not isinstance(getattr(self, name), str) or (name == "pattern" and not self.pattern):
                 raise RequestError(f"{name} must be a text, got {getattr(self, name)!r}")
-        require_choice("errors", self.errors, ERRORS)
-        require_choice("newlines", self.newlines, NEWLINES)
-        require_choice("normalize", self.normalize, NORMAL_FORMS)
-        _require_encoding(self.encoding)
+        try:
+            "".encode(self.encoding)
+        except (LookupError, TypeError, ValueError):
+            known = "one that Python knows, such as utf-8 or cp1252"
+            raise RequestError(f"encoding must be {known}, got {self.encoding!r}") from None
         if self.level == "byte":
             for name, plain in (("newlines", "keep"), ("normalize", "none"), ("min_count", 1)):
                 if getattr(self, name) != plain:
@@ -56,12 +59,3 @@ def options_of(settings: dict[str, Any]) -> TextOptions:
         return TextOptions(**settings["text"])
     except (KeyError, TypeError):
         raise RequestError("the checkpoint does not say how its text was read; take one that train.py made") from None
-
-
-def _require_encoding(encoding: object) -> None:
-    try:
-        "".encode(encoding)  # type: ignore[arg-type]
-    except (LookupError, TypeError, ValueError):
-        raise RequestError(
-            f"encoding must be one that Python knows, such as utf-8 or cp1252, got {encoding!r}"
-        ) from None

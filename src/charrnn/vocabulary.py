@@ -5,6 +5,7 @@ V symbols. Both vocabularies have the same methods; `vocabulary_of` makes the on
 
 import codecs
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,6 @@ from numpy.typing import NDArray
 from charrnn.errors import RequestError
 
 Ids = NDArray[np.unsignedinteger]
-UNICODE_SIZE = 0x110000
 UNKNOWN = "\ufffd"  # Unicode's own sign for a character that could not be represented
 COUNTED_AT_ONCE = 1 << 22
 
@@ -27,12 +27,9 @@ class Vocabulary:
     level = "char"
 
     def __init__(self, characters: str, *, unknown: bool = False) -> None:
-        codes = _code_points(characters + UNKNOWN * unknown)
-        if not len(codes):
+        self._codes = np.unique(code_points(characters + UNKNOWN * unknown))
+        if not len(self._codes):
             raise RequestError("a vocabulary needs at least one character, got an empty text")
-        seen = np.zeros(UNICODE_SIZE, dtype=bool)
-        seen[codes] = True
-        self._codes = np.flatnonzero(seen).astype(np.uint32)
         self.characters = _text(self._codes)
         self.unknown = self.characters.index(UNKNOWN) if unknown else None
         # One more entry than the largest code point, so that larger ones can be clipped to one that is not there.
@@ -45,9 +42,6 @@ class Vocabulary:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Vocabulary) and self.settings == other.settings
-
-    def __hash__(self) -> int:
-        return hash(self.characters)
 
     def __repr__(self) -> str:
         return f"Vocabulary({self.characters!r}, unknown={self.unknown is not None})"
@@ -68,10 +62,9 @@ class Vocabulary:
 
         Raises `RequestError` with the character, its code point and its position for the first one that is not there.
         """
-        ids = self.look_up(_code_points(text))
-        missing = np.flatnonzero(ids < 0)
-        if len(missing):
-            position = int(missing[0])
+        ids = self.look_up(code_points(text))
+        if (ids < 0).any():
+            position = int((ids < 0).argmax())
             character = text[position]
             raise RequestError(
                 f"character {character!r} (U+{ord(character):04X}) at position {position} is not among the "
@@ -81,8 +74,7 @@ class Vocabulary:
 
     def look_up(self, codes: NDArray[np.integer]) -> NDArray[np.int32]:
         """The ids of code points; -1 for one that is not there."""
-        ids: NDArray[np.int32] = self._ids[np.minimum(codes, len(self._ids) - 1)]
-        return ids
+        return self._ids.take(codes, mode="clip")
 
     def decode(self, ids: object) -> str:
         """The text of `ids` (any sequence or array of integers 0 <= id < len(self)); `IndexError` outside."""
@@ -96,8 +88,7 @@ class Vocabulary:
         """How many characters a text with these counts of symbols [V] has, and how many bytes in UTF-8, if known."""
         if self.unknown is not None and counts[self.unknown]:
             return int(counts.sum()), None
-        sizes = 1 + (self._codes >= 0x80) + (self._codes >= 0x800) + (self._codes >= 0x10000)
-        return int(counts.sum()), int(counts @ sizes)
+        return int(counts.sum()), int(counts @ utf8_sizes(self._codes))
 
 
 def _checked(ids: object, size: int) -> NDArray[np.int64]:
@@ -107,28 +98,22 @@ def _checked(ids: object, size: int) -> NDArray[np.int64]:
     return indices
 
 
+@dataclass(frozen=True, kw_only=True)
 class ByteVocabulary:
     """The 256 values of a byte, which are their own ids: any file, in any encoding or none.
 
     Figures per character are per character of UTF-8, or with `utf8` false, where there are none, per byte.
     """
 
+    utf8: bool = True
+
     level = "byte"
     unknown = None
     dtype = np.dtype(np.uint8)
     starts = np.array([10, *range(32, 127)])  # the beginning of a UTF-8 text is no continuation byte
 
-    def __init__(self, *, utf8: bool = True) -> None:
-        self.utf8 = utf8
-
     def __len__(self) -> int:
         return 256
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ByteVocabulary) and self.settings == other.settings
-
-    def __hash__(self) -> int:
-        return hash(self.utf8)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -178,8 +163,14 @@ def count_symbols(ids: Ids, symbols: int) -> NDArray[np.int64]:
     return counts
 
 
-def _code_points(text: str) -> NDArray[np.uint32]:
+def code_points(text: str) -> NDArray[np.uint32]:
+    """The code points of the characters of `text`."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+
+
+def utf8_sizes(codes: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """How many bytes each of these code points has in UTF-8."""
+    return 1 + np.searchsorted([0x80, 0x800, 0x10000], codes, side="right")
 
 
 def _text(codes: NDArray[np.uint32]) -> str:
