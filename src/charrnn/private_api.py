@@ -1,7 +1,7 @@
 """Names of libraries that this project uses although they are private, undocumented or written to from outside.
 
-tests/test_private_api.py fails with the name and its use when a new version of a library drops one; pyproject.toml limits
-the libraries to versions that have them.
+tests/test_private_api.py fails with the name and its use when a new version of a library drops one. pyproject.toml
+limits the libraries to versions that have them.
 """
 
 # What it is used for, by name. Names below "Trainer" and "TensorBoardLogger" are attributes of their objects.
@@ -15,7 +15,7 @@ PRIVATE_API = {
     "torch.utils.tensorboard.summary.hparams": "the hyperparameters tab (run_logger.py)",
     # Lightning counts batches from the start of the epoch, and cannot be told to validate after a given step.
     "Trainer.val_check_batch": "validation after a step; written to (checkpoints.py)",
-    "Trainer.fit_loop.epoch_loop.val_loop.restarting": "the validation that a resume repeats; written to (checkpoints.py)",
+    "Trainer.fit_loop.epoch_loop.val_loop.restarting": "validation on resume; written to (checkpoints.py)",
     "Trainer.fit_loop.epoch_loop.val_loop.run": "the same (checkpoints.py)",
     "Trainer.validating": "the same; written to (checkpoints.py)",
     "Trainer.training": "the same; written to (checkpoints.py)",
