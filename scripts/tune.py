@@ -17,6 +17,7 @@ import sys
 import threading
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 try:
     from charrnn.errors import EXIT_FAILED, CommandParser, RequestError, Stopped, exit_codes, require_integer
@@ -60,7 +61,7 @@ def main() -> int:
     from charrnn.files import user_path
     from charrnn.runs import OUTPUTS
     from charrnn.search_report import report
-    from charrnn.study import newest
+    from charrnn.study import newest, open_study
     from charrnn.tuning import make_request, prepare, work
 
     new = OUTPUTS / f"tune_{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
@@ -68,10 +69,9 @@ def main() -> int:
     request = make_request(folder, arguments.overrides, arguments.search, arguments.trials, arguments.storage)
     if arguments.worker:
         stop_with_parent()
-    study = prepare(request)
-    if arguments.worker:
-        work(request, study)
+        work(request, open_study(request))
         return 0
+    study = prepare(request)
     begun = len(newest(study))
     print(f"search    {', '.join(request.space)}; in bits per character of the validation split")
     print(f"folder    {folder}" + (f", which has {begun} trials" if begun else ""))
@@ -106,19 +106,14 @@ def work_side_by_side(command: list[str], jobs: int) -> None:
     from charrnn.process import default_threads
     from charrnn.signals import signals_raise_stopped
 
-    environment = {**os.environ, "OMP_NUM_THREADS": str(default_threads(jobs))}
+    # In a group of its own each: Ctrl-C on the terminal reaches this process alone.
+    options: dict[str, Any] = {"stdin": subprocess.PIPE, "process_group": 0}
+    options["env"] = {**os.environ, "OMP_NUM_THREADS": str(default_threads(jobs))}
     workers: list[subprocess.Popen] = []
     try:
         with signals_raise_stopped():
-            for _ in range(jobs):  # in a group of its own: Ctrl-C on the terminal reaches this process alone
-                workers.append(
-                    subprocess.Popen(
-                        [sys.executable, __file__, *command[2:]],
-                        stdin=subprocess.PIPE,
-                        process_group=0,
-                        env=environment,
-                    )
-                )
+            for _ in range(jobs):
+                workers.append(subprocess.Popen([sys.executable, __file__, *command[2:]], **options))
             for worker in workers:
                 worker.wait()
     except Stopped:

@@ -19,7 +19,7 @@ from charrnn.records import read_job
 from charrnn.runs import read_summary
 from conftest import ROOT, command, train_here
 
-optuna = pytest.importorskip("optuna", reason="needs pip install -e '.[tune]'")
+pytest.importorskip("optuna", reason="needs pip install -e '.[tune]'")
 from charrnn import study, tuning
 from charrnn.search_report import report
 from charrnn.study import Request, newest, open_study
@@ -153,13 +153,13 @@ def test_two_processes_are_stopped_together_and_continued_in_a_database_of_ones_
     search = search_file(tmp_path, "{optimizer.lr: {low: 1e-4, high: 0.1, log: true}}", NONE)
     folder = tmp_path / "study"
     typed = [
-        *SMALL, f"data.path={text}", "trainer.max_steps=2000", "trainer.val_check_interval=1000", "--search", search,
+        *SMALL, f"data.path={text}", "trainer.max_steps=400", "trainer.val_check_interval=200", "--search", search,
         "--folder", str(folder), "--trials", "3", "--storage", f"sqlite:///{tmp_path}/own.db", "--jobs", "2",
     ]  # fmt: skip
     search_process = subprocess.Popen(
         [sys.executable, str(ROOT / "scripts" / "tune.py"), *typed], stdout=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 100
     while len(list(folder.glob("trial_*/checkpoints/last.ckpt"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     search_process.send_signal(signal.SIGINT)

@@ -111,12 +111,12 @@ def retry_interrupted(study: optuna.Study, request: Request) -> None:
     with locked(request.folder, wait=True):
         fail_stale_trials(study)
         for trial in newest(study).values():
+            silent = trial.state == TrialState.RUNNING and trial.user_attrs[START] != trial.number
+            if silent and datetime.now() - (trial.datetime_start or datetime.now()) > GRACE:
+                study.tell(trial.number, state=TrialState.FAIL)  # it died before its first heartbeat
+        for trial in newest(study).values():
             if trial.state == TrialState.FAIL and REASON not in trial.user_attrs:
                 retry(study, trial)
-            if trial.state == TrialState.RUNNING and trial.user_attrs[START] != trial.number:
-                assert trial.datetime_start is not None
-                if datetime.now() - trial.datetime_start > GRACE:  # it died before its first heartbeat
-                    study.tell(trial.number, state=TrialState.FAIL)
 
 
 def begin(trial: optuna.Trial, study: optuna.Study, request: Request) -> dict[str, Any] | None:
