@@ -115,9 +115,10 @@ def test_an_interrupted_trial_resumes_from_its_own_checkpoint(
             tuning.work(wanted, tuning.prepare(wanted))
     assert read_summary(wanted.folder / "trial_001")["status"] == "interrupted"
     tuning.work(wanted, tuning.prepare(wanted))
-    for name, step in (("trial_000", 10), ("trial_001", 22)):
+    for name, step in (("trial_000", "10"), ("trial_001", "2[2-4]")):
         assert read_summary(wanted.folder / name)["status"] == "finished"
-        assert f"resuming  after step {step}\n" in (wanted.folder / name / "train.log").read_text()
+        log = (wanted.folder / name / "train.log").read_text()
+        assert re.search(f"resuming  after step {step}\n", log)
     assert [trial.state.name for trial in newest(open_study(wanted)).values()] == ["COMPLETE"] * 2
     assert [*newest(open_study(wanted))["trial_001"].intermediate_values] == [1, 2, 3]
 
