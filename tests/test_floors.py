@@ -64,7 +64,6 @@ def test_imports_point_down_the_floors() -> None:
         ("generation, evaluation, surprisal, parts", "lightning"),
         ("sweep, overrides, runs, process", "torch"),  # --help and a mistyped key must answer at once
         ("tuning, search_report", "torch"),
-        ("tuning, search_report", "optuna"),
     ],
 )
 def test_what_is_not_imported(rooms: str, heavy: str) -> None:

@@ -1,4 +1,4 @@
-"""What a search file may say, and what it may not."""
+"""What a search file may contain, and the values that a trial gets."""
 
 import math
 from pathlib import Path
@@ -9,12 +9,16 @@ from hypothesis import strategies as st
 
 from charrnn.errors import RequestError
 from charrnn.overrides import CONF
-from charrnn.search_space import Choices, Range, read_search
+
+pytest.importorskip("optuna", reason="needs pip install -e '.[tune]'")
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from charrnn.search_space import read_search, rounded, size
 
 WHOLE = {
-    "space": "{optimizer.lr: {low: 1e-3, high: 1e-2, log: true}, model.hidden: {low: 8, high: 32, step: 8}}",
-    "sampler": "{name: tpe, seed: 1, startup: 10}",
-    "pruner": "{name: median, startup: 3, first: 3}",
+    "space": "{optimizer.lr: {low: 1e-3, high: 1e-2, log: true}, model.hidden: {low: 8, high: 32, step: 8}, a: [x, y]}",
+    "sampler": "{_target_: optuna.samplers.TPESampler, seed: 1}",
+    "pruner": "{_target_: optuna.pruners.NopPruner}",
 }
 
 
@@ -25,44 +29,40 @@ def search_file(folder: Path, **changes: str) -> str:
 
 
 def test_a_file_of_ones_own(tmp_path: Path) -> None:
-    search = read_search(search_file(tmp_path, pruner="{name: none}"))
-    assert search.space == {"optimizer.lr": Range(0.001, 0.01, log=True), "model.hidden": Range(8, 32, step=8)}
-    assert search.space["model.hidden"].whole
-    assert search.pruner == {"name": "none"}
+    search = read_search(search_file(tmp_path))
+    assert search["space"] == {
+        "optimizer.lr": FloatDistribution(0.001, 0.01, log=True),
+        "model.hidden": IntDistribution(8, 32, step=8),
+        "a": CategoricalDistribution(["x", "y"]),
+    }
+    assert list(map(size, search["space"].values())) == [math.inf, 4, 2]
+    assert search["pruner"] == {"_target_": "optuna.pruners.NopPruner"}
 
 
 @pytest.mark.parametrize("file", sorted((CONF / "search").glob("*.yaml")))
-def test_the_searches_that_are_there(file: Path) -> None:
-    assert "optimizer.lr" in read_search(file.stem).space
+def test_the_searches_of_the_project(file: Path) -> None:
+    assert "optimizer.lr" in read_search(file.stem)["space"]
 
 
 @pytest.mark.parametrize(
     ("part", "text", "told"),
     [
-        ("space", "{}", "space is missing"),
-        ("spcae", "{a: 1}", "spcae is no part of a search; it has space, sampler, pruner"),
-        ("space", "{a: 5}", r"space: a must be a list \[a, b\] or a range"),
-        ("space", "{a: {low: 1, hihg: 2}}", "a must be a list"),
-        ("space", "{a: {low: 2, high: 1}}", "a: low must be below high, got 2 and 1"),
-        ("space", "{a: {low: x, high: 1}}", "a: low must be a number, got 'x'"),
-        ("space", "{a: {low: 0, high: 1, log: true}}", "a: low must be above 0 for a log scale, got 0"),
-        ("space", "{a: {low: 1, high: 9, log: maybe}}", "a: log must be true or false"),
-        ("space", "{a: {low: 1, high: 9, log: true, step: 2}}", "step must be above 0, and goes with no log scale"),
-        ("space", "{a: [1]}", "a needs two or more different values"),
-        ("space", "{a: [1, 1]}", "a needs two or more different values"),
-        ("space", "{a: [1, [2]]}", "a needs two or more different values, numbers or words"),
+        ("space", "{}", "a search has a space, and a sampler and a pruner, each with its _target_"),
+        ("spcae", "{a: 1}", "a search has a space, and"),
+        ("sampler", "{name: tpe, seed: 1}", "each with its _target_"),
+        ("space", "{a: 5}", r"space: a must be a list of different values \[a, b\], or a range"),
+        ("space", "{a: {low: 1, hihg: 2}}", "a must be .*'hihg'"),
+        ("space", "{a: {low: 2, high: 1}}", r"a must be .*low=2, high=1"),
+        ("space", "{a: {low: x, high: 1}}", "a must be .*not str"),
+        ("space", "{a: {low: 1, high: .inf}}", "a must be .*inf"),
+        ("space", "{a: {low: 0, high: 1, log: true}}", "a must be .*low=0"),
+        ("space", "{a: {low: 1, high: 9, log: maybe}}", "a must be .*'maybe'"),
+        ("space", "{a: {low: 1.0, high: 9, log: true, step: 2}}", "a must be .*`step`.*log"),
+        ("space", "{a: [1]}", "a must be a list of different values"),
+        ("space", "{a: [1, 1]}", "a must be a list of different values"),
+        ("space", "{a: [1, [2]]}", "a must be a list of different values"),
         ("space", "{trainer.max_steps: [10, 20]}", "trainer.max_steps can't be searched"),
         ("space", "[", "it can't be read as YAML"),
-        ("sampler", "{name: bayes, seed: 1}", "sampler.name must be one of tpe, random; got 'bayes'"),
-        ("sampler", "{name: random, seed: -1}", "sampler.seed must be an integer of at least 0, got -1"),
-        ("pruner", "{name: median, first: 3}", "pruner.startup is missing; pruner median has name, startup, first"),
-        ("pruner", "{name: none, first: 3}", "pruner.first is not a setting here; pruner none has name"),
-        (
-            "pruner",
-            "{name: percentile, keep: 100, startup: 1, first: 1}",
-            "pruner.keep is .*, 1 to 99; got 100",
-        ),
-        ("pruner", "{name: halving, first: 1, factor: 1}", "pruner.factor must be an integer of at least 2"),
     ],
 )
 def test_a_wrong_file_is_told_in_one_line(tmp_path: Path, part: str, text: str, told: str) -> None:
@@ -72,7 +72,7 @@ def test_a_wrong_file_is_told_in_one_line(tmp_path: Path, part: str, text: str, 
     assert "\n" not in str(refused.value)
 
 
-def test_a_search_that_is_not_there() -> None:
+def test_a_search_that_does_not_exist() -> None:
     with pytest.raises(
         RequestError, match=r"there is no search elmann; name a file.yaml, or one of elman, gated, size"
     ):
@@ -80,19 +80,13 @@ def test_a_search_that_is_not_there() -> None:
 
 
 @given(st.floats(1e-6, 10.0), st.floats(0.0, 1.0), st.booleans())
-def test_what_is_tried_is_short_near_what_was_drawn_and_in_the_range(low: float, share: float, log: bool) -> None:
-    dimension = Range(low, 3 * low, log)
-    drawn = low * 3**share if log else low + 2 * low * share
-    drawn = min(max(drawn, low), 3 * low)
-    tried = dimension.rounded(drawn)
-    assert dimension.holds(tried)
-    assert math.isclose(tried, drawn, rel_tol=0.01)
+def test_a_value_that_is_tried_is_short_and_near_the_suggested_one(low: float, share: float, log: bool) -> None:
+    dimension = FloatDistribution(low, 3 * low, log)
+    suggested = low * 3**share if log else low + 2 * low * share
+    suggested = min(max(suggested, low), 3 * low)
+    tried = rounded(dimension, suggested)
+    assert low <= tried <= 3 * low
+    assert math.isclose(tried, suggested, rel_tol=0.01)
     assert tried in (low, 3 * low) or len(f"{tried:e}".split("e")[0].rstrip("0")) <= 6
-
-
-def test_what_a_dimension_holds() -> None:
-    grid = Range(0.1, 0.5, step=0.1)
-    assert [grid.holds(value) for value in (0.1, 0.3, 0.25, 0.6, "0.3")] == [True, True, False, False, False]
-    assert grid.rounded(0.1 + 2 * 0.1) == 0.3
-    assert [Range(8, 32, step=8).holds(value) for value in (8, 32, 12, 8.0, True)] == [True, True, False, False, False]
-    assert [Choices(("tanh", None)).holds(value) for value in ("tanh", None, "relu")] == [True, True, False]
+    assert rounded(FloatDistribution(0.1, 0.5, step=0.1), 0.1 + 2 * 0.1) == 0.3
+    assert rounded(IntDistribution(8, 32), 12) == 12

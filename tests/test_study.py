@@ -1,212 +1,199 @@
-"""Who gets which trial, what a study that was stopped goes on with, when a run is pruned: without any training."""
+"""How trials are chosen, counted, pruned and retried: with curves in place of training."""
 
 import math
-import random
-import sys
-from contextlib import ExitStack
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from charrnn.errors import Pruned, RequestError, RunFailed
-from charrnn.optuna_parts import make_pruner
-from charrnn.search_space import Choices, Dimension, Range, Search
-from charrnn.study import Study
-from charrnn.trial import MOST_DEATHS, Request, Trial
+from charrnn.errors import RequestError, RunFailed, Stopped
 
-optuna = pytest.importorskip("optuna", reason="needs pip install optuna")
-SPACE: dict[str, Dimension] = {
-    "optimizer.lr": Range(1e-4, 1e-1, log=True),
-    "model.hidden": Range(8, 64, step=8),
-    "model.activation": Choices(("tanh", "relu")),
+pytest.importorskip("optuna", reason="needs pip install -e '.[tune]'")
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from charrnn import study, tuning
+from charrnn.study import Request, newest, open_study, retry_interrupted
+
+SPACE: dict[str, Any] = {
+    "optimizer.lr": FloatDistribution(1e-4, 1e-1, log=True),
+    "model.hidden": IntDistribution(8, 64, step=8),
+    "model.activation": CategoricalDistribution(["tanh", "relu"]),
 }
-START = {"optimizer.lr": 0.001, "model.hidden": 16, "model.activation": "tanh"}
-MEDIAN = {"name": "median", "startup": 2, "first": 2}
-HALVING = {"name": "halving", "first": 1, "factor": 3}
-STEPS = range(10, 60, 10)
+START = {"optimizer.lr": 0.0012345, "model.hidden": 16, "model.activation": "tanh"}
+SAMPLER = {"_target_": "optuna.samplers.TPESampler", "seed": 1, "n_startup_trials": 4}
+MEDIAN = {"_target_": "optuna.pruners.MedianPruner", "n_startup_trials": 2, "n_warmup_steps": 2}
+
+
+class Killed(BaseException):
+    """As SIGKILL: nobody handles it."""
+
+
+class Runs:
+    """Curves in place of training: they fall to a value of the settings' own, best with lr=0.01 and relu."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[str, tuple[str, ...]]] = []
+        self.raised: dict[tuple[int, int], BaseException] = {}  # by the number of the run and the step
+
+    def __call__(self, overrides: list[str], folder: Path, judge: Any) -> float:
+        number = len(self.begun)
+        self.begun.append((folder.name, tuple(overrides)))
+        settings = dict(override.split("=") for override in overrides)
+        best = 2 + abs(math.log10(float(settings["optimizer.lr"])) + 2) + (settings["model.activation"] == "tanh")
+        for step in range(10, 60, 10):
+            if (number, step) in self.raised:
+                raise self.raised[number, step]
+            judge(step, best + 3 / step)
+        return best
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Runs]:
+    monkeypatch.setattr(study, "HEARTBEAT_SECONDS", 1)
+    monkeypatch.setattr(study, "GRACE", timedelta(seconds=1))
+    runs = Runs()
+    monkeypatch.setattr(tuning, "_run", runs)
+    return runs
 
 
 def request(folder: Path, **changes: Any) -> Request:
-    search = Search(SPACE, {"name": "tpe", "seed": 1, "startup": 4}, MEDIAN)
-    return replace(Request(folder, ("seed=2",), search, START, trials=9, validate_every=10), **changes)
+    return replace(Request(folder, ("seed=2",), START, 9, 10, None, SPACE, SAMPLER, MEDIAN), **changes)
 
 
-def with_pruner(wanted: Request, pruner: dict[str, Any]) -> Request:
-    return replace(wanted, search=replace(wanted.search, pruner=pruner))
+def work(wanted: Request) -> None:
+    tuning.work(wanted, open_study(wanted))
 
 
-def bits(trial: Trial, step: int) -> float:
-    """A curve that falls, to a height of the settings' own: the best are lr=0.01, relu."""
-    away = abs(math.log10(float(trial.settings["optimizer.lr"])) + 2)
-    return 2 + away + (trial.settings["model.activation"] == "tanh") + 3 / step
+def states(wanted: Request) -> list[str]:
+    return [trial.state.name for trial in newest(open_study(wanted)).values()]
 
 
-def do(trial: Trial, until: int = 1000) -> bool:
-    """Do the trial; False if it broke off at step `until`."""
-    trial.begin()
-    try:
-        for step in STEPS:
-            if step >= until:
-                return False
-            trial.judge(step, bits(trial, step))
-        trial.end(bits(trial, 100))
-    except Pruned:
-        trial.end_without_result(poor=True)
-    return True
+def test_the_first_trial_changes_nothing_and_the_poor_ones_are_pruned(
+    runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = request(tmp_path / "study", trials=12)
+    work(wanted)
+    assert [name for name, _ in runs.begun] == [f"trial_{number:03d}" for number in range(12)]
+    assert runs.begun[0][1] == ("seed=2", "optimizer.lr=0.0012345", "model.hidden=16", "model.activation=tanh")
+    assert {*states(wanted)} == {"COMPLETE", "PRUNED"}
+    best = open_study(wanted).best_trial
+    assert best.params["model.activation"] == "relu"
+    assert 0.003 < best.params["optimizer.lr"] < 0.03
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "trial_000  finished with 3.9085                lr=0.0012345 hidden=16 activation=tanh"
+    pruned = next(line for line in lines if " pruned at step 20 with " in line)  # the second validation is the first
+    curve = newest(open_study(wanted))[pruned.split()[0]].intermediate_values
+    assert [*curve] == [1, 2]
+    lr = next(own for own in runs.begun[1][1] if "lr=" in own).partition("=")[2]
+    assert len(lr.replace("0.", "", 1).lstrip("0")) <= 3
 
 
-def state(folder: Path) -> list[tuple[Any, ...]]:
-    study = optuna.load_study(study_name="tune", storage=f"sqlite:///{folder / 'study.db'}")
-    return [(t.number, t.state.name, t.params, t.value, t.intermediate_values) for t in study.trials]
+def test_an_interrupted_trial_is_retried_in_its_folder_and_none_that_ended_is_repeated(
+    runs: Runs, tmp_path: Path
+) -> None:
+    wanted = request(tmp_path / "study", trials=6)
+    runs.raised = {(2, 20): Killed(), (3, 10): Stopped(2), (4, 10): Killed()}
+    for raised in (Killed, Stopped, Killed):
+        with pytest.raises(raised):
+            work(wanted)
+    work(wanted)
+    names = [name for name, _ in runs.begun]
+    assert sorted({*names}) == [f"trial_{number:03d}" for number in range(6)]
+    assert len(names) == 6 + 3
+    assert len({*runs.begun}) == 6  # with the same settings
+    ended = newest(open_study(wanted))
+    assert len(ended) == 6
+    assert {trial.state.name for trial in ended.values()} <= {"COMPLETE", "PRUNED"}
+    assert [*ended["trial_002"].intermediate_values][:2] == [1, 2]
+    work(wanted)
+    assert len(runs.begun) == 9
+    work(replace(wanted, trials=7))
+    assert runs.begun[-1][0] == "trial_006"
 
 
-def finish(wanted: Request) -> None:
-    study = Study(wanted)
-    while True:
-        with ExitStack() as claim:
-            trial = study.take(claim)
-            if trial is None:
-                return
-            assert do(trial)
+def test_a_trial_that_died_before_its_first_heartbeat_is_retried(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = request(tmp_path / "study", trials=1)
+    runs.raised = {(0, 10): Stopped(2)}
+    with pytest.raises(Stopped):
+        work(wanted)
+    found = open_study(wanted)
+    retry_interrupted(found, wanted)
+    with pytest.warns(UserWarning, match="Heartbeat"):
+        found.ask()  # and nothing more
+    work(wanted)
+    assert states(wanted) == ["COMPLETE"]
 
 
-def test_a_trial_has_one_process_at_a_time_and_is_taken_up_when_that_has_died(tmp_path: Path) -> None:
-    one, other = Study(request(tmp_path, trials=3)), Study(request(tmp_path, trials=3))
-    with ExitStack() as claim:
-        first = one.take(claim)
-        assert first is not None
-        assert first.overrides == ["seed=2", "optimizer.lr=0.001", "model.hidden=16", "model.activation=tanh"]
-        with ExitStack() as theirs:
-            second = other.take(theirs)
-            assert second is not None
-            assert (first.number, second.number) == (0, 1)
-            second.end(4.0)
-        first.judge(10, 5.0)
-    with ExitStack() as claim:  # the one that was left behind, with its settings, comes before any new one
-        again = other.take(claim)
-        assert again is not None
-        assert (again.number, again.settings) == (first.number, first.settings)
-        again.end(3.0)
-        third = one.take(claim)
-        assert third is not None
-        assert third.number == 2
-        third.end(2.0)
-        assert one.take(claim) is other.take(claim) is None
-    assert [(number, name) for number, name, *_ in state(tmp_path)] == [
-        (0, "COMPLETE"),
-        (1, "COMPLETE"),
-        (2, "COMPLETE"),
-    ]
+def test_processes_side_by_side_share_the_trials(runs: Runs, tmp_path: Path) -> None:
+    wanted = request(tmp_path / "study", trials=5)
+    open_study(wanted)
+    workers = [threading.Thread(target=work, args=(wanted,)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert sorted(name for name, _ in runs.begun) == [f"trial_{number:03d}" for number in range(5)]
+    assert len({settings for _, settings in runs.begun}) == 5
 
 
-@pytest.mark.parametrize("pruner", [MEDIAN, HALVING])
-def test_a_study_that_is_broken_off_goes_on_as_if_it_had_not_been(tmp_path: Path, pruner: dict[str, Any]) -> None:
-    whole, broken = (with_pruner(request(tmp_path / name), pruner) for name in ("whole", "broken"))
-    finish(whole)
-    draws = random.Random(5)
-    for _ in range(8):
-        with ExitStack() as claim:
-            trial = Study(broken).take(claim)
-            if trial is not None and not do(trial, until=draws.randrange(10, 80)):
-                trial.put_back()
-    finish(broken)
-    assert state(broken.folder) == state(whole.folder)
-    names = [name for _, name, *_ in state(whole.folder)]
-    assert {*names} == {"COMPLETE", "PRUNED"}
-    best = min(state(whole.folder), key=lambda trial: trial[3])
-    assert best[2]["model.activation"] == "relu"
-    assert 0.003 < best[2]["optimizer.lr"] < 0.03
+@pytest.mark.parametrize("target", ["optuna.samplers.TPESampler", "optuna.samplers.RandomSampler"])
+def test_all_settings_of_a_grid_are_tried_once(runs: Runs, tmp_path: Path, target: str) -> None:
+    rates, sizes = CategoricalDistribution([0.1, 0.2]), IntDistribution(1, 3)
+    space = {"optimizer.lr": rates, "model.hidden": sizes, "model.activation": SPACE["model.activation"]}
+    work(request(tmp_path / "study", space=space, trials=12, sampler={"_target_": target, "seed": 1}))
+    assert len(runs.begun) == len({settings for _, settings in runs.begun}) == 12
 
 
-def test_a_run_is_pruned_where_most_were_better_and_not_before(tmp_path: Path) -> None:
-    study = Study(request(tmp_path))
-    with ExitStack() as claim:
-        for height in (2.0, 3.0):
-            trial = study.take(claim)
-            assert trial is not None
-            for step in STEPS:
-                trial.judge(step, height + 1 / step)
-            trial.end(height)
-        bad = study.take(claim)
-        assert bad is not None
-        bad.judge(10, 9.0)
-        with pytest.raises(Pruned, match=r"^at step 20 with 8.0000$"):
-            bad.judge(20, 8.0)
+def test_a_trial_that_fails_is_not_the_search(runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wanted = request(tmp_path / "study", trials=4)
+    runs.raised = {(0, 20): RunFailed("exploded"), (1, 20): MemoryError(), (2, 20): RequestError("no\ntext")}
+    work(wanted)
+    assert states(wanted) == ["PRUNED", "FAIL", "FAIL", "COMPLETE"]  # the settings of the first are to blame
+    told = capsys.readouterr().out
+    assert [reason in told for reason in ("failed: exploded", "failed: MemoryError", "failed: no text")] == [True] * 3
+    work(wanted)
+    assert len(runs.begun) == 4
 
 
-def test_what_a_resumed_run_repeats_is_not_judged_anew(tmp_path: Path) -> None:
-    with ExitStack() as claim:
-        trial = Study(request(tmp_path, trials=1)).take(claim)
-        assert trial is not None
-        trial.judge(10, 5.0)
-        trial.judge(20, 4.0)
-    with ExitStack() as claim:
-        again = Study(request(tmp_path, trials=1)).take(claim)
-        assert again is not None
-        asked = []
-        again._trial.should_prune = lambda: bool(asked.append(1))  # type: ignore[method-assign,func-returns-value]
-        again.judge(10, 5.0)
-        assert not asked
-        again.judge(20, 4.0)  # it may have been judged, and killed before it knew
-        again.judge(30, 3.0)
-        assert len(asked) == 2
-    assert state(tmp_path)[0][4] == {10: 5.0, 20: 4.0, 30: 3.0}
+def test_a_result_that_is_nan_is_no_result(tmp_path: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = request(tmp_path / "study", trials=1)
+    monkeypatch.setattr(tuning, "_run", lambda *arguments: math.nan)
+    work(wanted)
+    assert states(wanted) == ["PRUNED"]
 
 
-def test_settings_that_kill_their_process_are_given_up(tmp_path: Path) -> None:
-    for _ in range(MOST_DEATHS):
-        with ExitStack() as claim:
-            trial = Study(request(tmp_path)).take(claim)
-            assert trial is not None
-            trial.begin()
-            trial.put_back()  # Ctrl-C is no fault of theirs
-            trial.begin()
-    with ExitStack() as claim, pytest.raises(RunFailed, match="its process was killed 3 times after step 0"):
-        trial = Study(request(tmp_path)).take(claim)
-        assert trial is not None
-        trial.begin()
+def test_what_a_study_refuses(runs: Runs, tmp_path: Path) -> None:
+    one = request(tmp_path / "one")
+    open_study(one)
+    for changed, told in (
+        (replace(one, overrides=("seed=3",)), r"was begun with the settings \['seed=2'\]; continue with the same"),
+        (replace(one, space={"model.hidden": SPACE["model.hidden"]}), "was begun with the space"),
+        (request(tmp_path), "holds no study and is not empty"),
+        (replace(request(tmp_path), storage=f"sqlite:///{tmp_path}/other.db"), "holds no study and is not empty"),
+        (request(tmp_path / "a?b"), "SQLite takes no ?"),
+        (replace(one, storage="nonsense"), "the study can't be opened: Could not parse"),
+        (replace(one, sampler={"_target_": "optuna.samplers.Nothing"}), "the study can't be opened: .*Nothing"),
+        (replace(one, pruner=SAMPLER), "must be ones of Optuna"),
+    ):
+        with pytest.raises(RequestError, match=told) as refused:
+            open_study(changed)
+        assert "\n" not in str(refused.value)
 
 
-def test_a_space_that_is_used_up_ends_the_study(tmp_path: Path) -> None:
-    two: dict[str, Dimension] = {"model.activation": SPACE["model.activation"], "optimizer.lr": Choices((0.1, 0.2))}
-    search = replace(request(tmp_path).search, space=two)
-    finish(request(tmp_path, search=search, start={"model.activation": "tanh", "optimizer.lr": 0.3}))
-    tried = [(settings["model.activation"], settings["optimizer.lr"]) for _, _, settings, *_ in state(tmp_path)]
-    assert sorted(tried) == [("relu", 0.1), ("relu", 0.2), ("tanh", 0.1), ("tanh", 0.2)]
-
-
-def test_what_a_study_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Study(request(tmp_path / "one"))
-    with pytest.raises(RequestError, match="was begun with the settings seed=2; go on with the same"):
-        Study(request(tmp_path / "one", overrides=("seed=3",)))
-    with pytest.raises(RequestError, match="holds no study, and is not empty"):
-        Study(request(tmp_path))
-    monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(RequestError, match="needs optuna, which is not installed; pip install optuna"):
-        Study(request(tmp_path / "two"))
-
-
-@pytest.mark.parametrize(
-    ("pruner", "pruned"),
-    [
-        ({"name": "median", "startup": 2, "first": 1}, [False, False, True, True]),
-        ({"name": "percentile", "keep": 25, "startup": 2, "first": 1}, [False, True, True, True]),
-        ({"name": "percentile", "keep": 75, "startup": 2, "first": 1}, [False, False, False, True]),
-        ({"name": "none"}, [False] * 4),
-    ],
-)
-def test_what_share_of_the_trials_goes_on(pruner: dict[str, Any], pruned: list[bool]) -> None:
-    study = optuna.create_study(pruner=make_pruner(pruner, 10))
-    for result in (2.0, 3.0, 4.0, 5.0):
-        done = study.ask()
-        done.report(result, 5)
-        done.report(result, 20)
-        study.tell(done, result)
-    for result, expected in zip((1.9, 2.9, 3.9, 4.9), pruned, strict=True):
-        trial = study.ask()
-        trial.report(result, 5)
-        assert not trial.should_prune()  # before the first validation that counts
-        trial.report(result, 20)
-        assert trial.should_prune() == expected
+def test_the_retries_of_settings_that_kill_their_process_have_an_end(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study, "RETRIES", 1)
+    wanted = request(tmp_path / "study", trials=2)
+    runs.raised = {(0, 10): Stopped(2), (1, 10): Stopped(2)}
+    for _ in range(2):
+        with pytest.raises(Stopped):
+            work(wanted)
+    work(wanted)
+    assert states(wanted) == ["FAIL", "COMPLETE"]

@@ -1,4 +1,4 @@
-"""What a search came to: its leaderboard, how the best result fell, what pruning saved, the command to use."""
+"""The result of a search: leaderboard, counts, best value so far, best folder and the command that trains it again."""
 
 import shlex
 from collections.abc import Sequence
@@ -13,14 +13,9 @@ ENDED = ("finished", "pruned", "failed")
 BITS = "val_bits_per_char"
 
 
-def read_trials(folder: Path) -> list[Record]:
-    """The runs of a search in the order of their numbers."""
-    return sorted(map(read_job, folder.glob("trial_*")), key=lambda record: int(record.folder.name.rpartition("_")[2]))
-
-
 def report(folder: Path, keys: Sequence[str], width: int) -> str:
-    """Write the leaderboard of a search over `keys`; return what to show of it."""
-    trials = read_trials(folder)
+    """Write the leaderboard of a search over `keys`, and return the text for the screen."""
+    trials = [read_job(trial) for trial in sorted(folder.glob("trial_*"), key=lambda trial: int(trial.name[6:]))]
     if not trials:
         return ""
     rows, _ = write_leaderboard(folder, width)
@@ -29,44 +24,32 @@ def report(folder: Path, keys: Sequence[str], width: int) -> str:
     lines.append(on_screen(ranked[:SHOWN], keys, width))
     lines.append(f"trials    {_counts(trials)}")
     if ranked:
-        lines.append(f"course    {_course(trials)}")
+        lines.append(f"progress  {_best_so_far(trials)}")
         best = next(trial for trial in trials if trial.folder.name == ranked[0]["run"])
+        pairs = [f"{key}={value}" if value else key for key, value in best.settings.items()]
         lines.append(f"best      {best.folder}, {ranked[0][BITS]:.4f} bits per character")
-        lines.append(f"again     {command(best)}")
+        lines.append(f"rerun     {shlex.join(['python', 'train.py', *pairs])}")
     return "\n".join(lines)
 
 
-def under_way(trials: Sequence[Record]) -> list[Record]:
-    """Those that a process is at work on, or has left behind."""
-    return [trial for trial in trials if trial.summary["status"] not in ENDED]
-
-
-def command(trial: Record) -> str:
-    """What trains this trial anew."""
-    pairs = trial.settings.items()
-    return shlex.join(["python", "train.py", *(f"{key}={value}" if value else key for key, value in pairs)])
-
-
 def _counts(trials: Sequence[Record]) -> str:
-    """How many ended how, and the share of the steps that were really made."""
-    statuses = [str(trial.summary["status"]) for trial in trials]
+    """Count the trials by how they ended, and the share of the steps that they made."""
+    statuses = [trial.summary["status"] for trial in trials]
     counts = [f"{statuses.count(status)} {status}" for status in ENDED if status in statuses]
-    counts += [f"{len(under_way(trials))} not at an end"] if under_way(trials) else []
-    made = [trial.number("steps") or 0 for trial in trials]
-    whole = max((steps for trial, steps in zip(trials, made, strict=True) if trial.complete), default=0)
-    share = (
-        f"; {100 * sum(made) / (whole * len(trials)):.0f} % of the steps of {len(trials)} whole runs" if whole else ""
-    )
+    unfinished = sum(status not in ENDED for status in statuses)
+    counts += [f"{unfinished} interrupted or running"] if unfinished else []
+    steps = [trial.number("steps") or 0 for trial in trials]
+    whole = len(trials) * max((own for trial, own in zip(trials, steps, strict=True) if trial.complete), default=0)
+    share = f"; {100 * sum(steps) / whole:.0f} % of the steps of {len(trials)} whole runs" if whole else ""
     return f"{len(trials)}: {', '.join(counts)}{share}"
 
 
-def _course(trials: Sequence[Record]) -> str:
-    """The best result after how many trials, where it changed."""
-    falls: list[str] = []
-    best = float("inf")
-    for number, trial in enumerate(trials, 1):
-        bits = trial.number(BITS) if trial.complete else None
-        if bits is not None and bits < best:
-            best = bits
-            falls.append(f"{bits:.4f} after {number}")
-    return ", ".join(falls)
+def _best_so_far(trials: Sequence[Record]) -> str:
+    """List the best results in the order of the trials, each with the number of trials up to it."""
+    results = [(trial.number(BITS) if trial.complete else None) or float("inf") for trial in trials]
+    bests = [
+        (bits, number)
+        for number, bits in enumerate(results, 1)
+        if bits < min(results[: number - 1], default=float("inf"))
+    ]
+    return ", ".join(f"{bits:.4f} after {number}" for bits, number in bests)

@@ -1,165 +1,88 @@
-"""What a search tries: a file of conf/search, or one like it, read and checked. Needs no Optuna."""
+"""Search spaces: read and check a file of conf/search, and the values that a trial may have."""
 
 import math
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from optuna import Trial
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from yaml import YAMLError  # type: ignore[import-untyped]  # comes with OmegaConf
 
-from charrnn.errors import RequestError, one_line, require_choice, require_flag, require_integer, require_number
+from charrnn.errors import RequestError, one_line
 from charrnn.files import user_path
 from charrnn.overrides import CONF
 
-Scalar = str | int | float | bool | None
+Dimension = CategoricalDistribution | FloatDistribution | IntDistribution
 PARTS = ("space", "sampler", "pruner")
-SAMPLERS = {"tpe": ("seed", "startup"), "random": ("seed",)}
-PRUNERS = {
-    "median": ("startup", "first"),
-    "percentile": ("keep", "startup", "first"),
-    "halving": ("first", "factor"),
-    "none": (),
-}
-MINIMUM = {"seed": 0, "startup": 0, "factor": 2}  # of the others 1
-# Runs of different lengths can't be compared at the same step, nor runs on different texts; the others are the search's
-# own.
+# Runs of different lengths can't be compared at the same step, nor runs on different texts. The search sets the others.
 NOT_SEARCHED = (
     "trainer.max_steps", "trainer.max_epochs", "trainer.val_check_interval", "data", "data.path",
     "data.validation_fraction", "data.test_fraction", "experiment", "resume_from", "dry_run", "threads", "sweep.resume",
 )  # fmt: skip
-DIGITS = 3  # that a value is tried with: more would only be longer to paste
-EXACT = 9  # and those of a value on a grid
+DIGITS = 3  # significant digits of a value that is tried: short enough to paste
+GRID_DIGITS = 9  # the same for a value on a grid
 
 
-@dataclass(frozen=True)
-class Range:
-    """Numbers from `low` to `high`, both included; integers if both are; on a log scale, or in steps, if asked."""
-
-    low: float
-    high: float
-    log: bool = False
-    step: float | None = None
-
-    @property
-    def whole(self) -> bool:
-        return all(isinstance(number, int) for number in (self.low, self.high, self.step or 1))
-
-    def rounded(self, value: float) -> float:
-        """The value that is tried in its place, of few digits."""
-        if self.whole:
-            return int(value)
-        scale = value if self.log else self.step or self.high - self.low
-        digits = (EXACT if self.step else DIGITS) - 1 - math.floor(math.log10(scale))
-        return min(max(round(value, digits), self.low), self.high)
-
-    def holds(self, value: Any) -> bool:
-        """Whether a trial may have this value."""
-        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
-            return False
-        steps = (value - self.low) / self.step if self.step else 0.0
-        return self.low <= value <= self.high and math.isclose(steps, round(steps), abs_tol=1e-6)
-
-
-@dataclass(frozen=True)
-class Choices:
-    """Some values, the options of a group among them."""
-
-    values: tuple[Scalar, ...]
-
-    def rounded(self, value: Scalar) -> Scalar:
-        """The value itself."""
-        return value
-
-    def holds(self, value: Any) -> bool:
-        """Whether a trial may have this value."""
-        return value in self.values
-
-
-Dimension = Range | Choices
-
-
-@dataclass(frozen=True)
-class Search:
-    """Which settings are tried (`space`, by their keys), how they are drawn, and when a run is given up."""
-
-    space: dict[str, Dimension]
-    sampler: dict[str, Any]
-    pruner: dict[str, Any]
-
-
-def read_search(name: str) -> Search:
-    """The search of a file, or of conf/search by its name. Raises `RequestError` for what it may not say."""
+def read_search(name: str) -> dict[str, Any]:
+    """Read a YAML file, or one of conf/search by its name; its `space` in Optuna's terms. Raises `RequestError`."""
     place = user_path(name)
-    own = place.suffix in (".yaml", ".yml")
-    file = place if own else CONF / "search" / f"{name}.yaml"
+    file = place if place.suffix in (".yaml", ".yml") else CONF / "search" / f"{name}.yaml"
     if not file.is_file():
-        there = ", ".join(sorted(path.stem for path in (CONF / "search").glob("*.yaml")))
-        raise RequestError(f"there is no search {name}; name a file.yaml, or one of {there}")
+        known = ", ".join(sorted(path.stem for path in (CONF / "search").glob("*.yaml")))
+        raise RequestError(f"there is no search {name}; name a file.yaml, or one of {known}")
     try:
-        return _search(_loaded(file))
-    except RequestError as error:
-        raise RequestError(f"{file.name if own else name}: {error}") from None
-
-
-def _loaded(file: Path) -> dict[str, Any]:
-    try:
-        loaded = OmegaConf.to_container(OmegaConf.load(file), resolve=True)
+        search: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=True)
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        raise RequestError(f"it can't be read as YAML: {one_line(error)}") from error
-    return {str(key): value for key, value in loaded.items()} if isinstance(loaded, dict) else {}
-
-
-def _search(loaded: dict[str, Any]) -> Search:
-    for part in PARTS:
-        if not isinstance(loaded.get(part), dict) or not loaded[part]:
-            raise RequestError(f"a search has {', '.join(PARTS)}, each with settings below it; {part} is missing")
-    for key in loaded.keys() - PARTS:
-        raise RequestError(f"{key} is no part of a search; it has {', '.join(PARTS)}")
-    space = {str(key): _dimension(str(key), wanted) for key, wanted in loaded["space"].items()}
-    sampler, pruner = _named("sampler", loaded, SAMPLERS), _named("pruner", loaded, PRUNERS)
-    return Search(space, sampler, pruner)
-
-
-def _named(part: str, loaded: dict[str, Any], known: dict[str, tuple[str, ...]]) -> dict[str, Any]:
-    """The settings of the sampler or pruner, all of those that it has and no others."""
-    settings = {str(key): value for key, value in loaded[part].items()}
-    name = require_choice(f"{part}.name", settings.get("name"), tuple(known))
-    has = ", ".join(("name", *known[name]))
-    for key in sorted({*settings} ^ {"name", *known[name]}):
-        trouble = "is not a setting here" if key in settings else "is missing"
-        raise RequestError(f"{part}.{key} {trouble}; {part} {name} has {has}")
-    for key in known[name]:
-        require_integer(f"{part}.{key}", settings[key], minimum=MINIMUM.get(key, 1))
-    if settings.get("keep", 1) > 99:
-        raise RequestError(f"{part}.keep is a share of the trials in percent, 1 to 99; got {settings['keep']}")
-    return settings
+        raise RequestError(f"{file.name}: it can't be read as YAML: {one_line(error)}") from error
+    whole = (
+        isinstance(search, dict) and search.keys() == {*PARTS} and all(isinstance(search[part], dict) for part in PARTS)
+    )
+    if not whole or not search["space"] or not all("_target_" in search[part] for part in PARTS[1:]):
+        raise RequestError(f"{file.name}: a search has a space, and a sampler and a pruner, each with its _target_")
+    try:
+        return {**search, "space": {str(key): _dimension(str(key), own) for key, own in search["space"].items()}}
+    except RequestError as error:
+        raise RequestError(f"{file.name}: space: {error}") from error
 
 
 def _dimension(key: str, wanted: Any) -> Dimension:
     if key in NOT_SEARCHED or key.startswith("hydra"):
-        raise RequestError(f"space: {key} can't be searched: trials are compared at the same steps on the same text")
-    if isinstance(wanted, list):
-        return _choices(key, wanted)
-    if not isinstance(wanted, dict) or not {"low", "high"} <= wanted.keys() <= {"low", "high", "log", "step"}:
-        raise RequestError(f"space: {key} must be a list [a, b] or a range {{low: 1, high: 9}}; got {wanted!r}")
-    for end in ("low", "high"):
-        if isinstance(wanted[end], bool) or not isinstance(wanted[end], int | float) or not math.isfinite(wanted[end]):
-            raise RequestError(f"space: {key}: {end} must be a number, got {wanted[end]!r}")
-    log = require_flag(f"space: {key}: log", wanted.get("log", False))
-    if wanted["low"] >= wanted["high"]:
-        raise RequestError(f"space: {key}: low must be below high, got {wanted['low']} and {wanted['high']}")
-    if log and wanted["low"] <= 0:
-        raise RequestError(f"space: {key}: low must be above 0 for a log scale, got {wanted['low']}")
-    step = wanted.get("step")
-    if step is not None and (log or require_number(f"space: {key}: step", step, 0.0) == 0):
-        raise RequestError(f"space: {key}: step must be above 0, and goes with no log scale; got {step}")
-    return Range(wanted["low"], wanted["high"], log, step)
+        raise RequestError(f"{key} can't be searched: trials are compared at the same steps on the same text")
+    try:
+        if isinstance(wanted, list) and len({(type(value), value) for value in wanted}) == len(wanted) > 1:
+            return CategoricalDistribution(wanted)
+        if not isinstance(wanted, dict) or not isinstance(wanted.get("log", False), bool):
+            raise TypeError
+        numbers = [number for name, number in wanted.items() if name != "log"]
+        if not all(map(math.isfinite, numbers)):
+            raise TypeError
+        return (IntDistribution if all(isinstance(number, int) for number in numbers) else FloatDistribution)(**wanted)
+    except (TypeError, ValueError) as error:
+        why = f" ({one_line(error)})" if str(error) else ""
+        expected = "a list of different values [a, b], or a range {low: 1, high: 9}, with log: true or step: 2"
+        raise RequestError(f"{key} must be {expected}; got {wanted!r}{why}") from error
 
 
-def _choices(key: str, values: list[Any]) -> Choices:
-    scalars = {(type(value), value) for value in values if not isinstance(value, list | dict)}
-    if len(values) < 2 or len(scalars) < len(values):
-        raise RequestError(f"space: {key} needs two or more different values, numbers or words; got {values!r}")
-    return Choices(tuple(values))
+def suggest(trial: Trial, key: str, dimension: Dimension) -> Any:
+    """Let the study's sampler choose a value."""
+    if isinstance(dimension, CategoricalDistribution):
+        return trial.suggest_categorical(key, dimension.choices)
+    ask: Any = trial.suggest_int if isinstance(dimension, IntDistribution) else trial.suggest_float
+    return ask(key, dimension.low, dimension.high, step=dimension.step, log=dimension.log)
+
+
+def rounded(dimension: Dimension, value: Any) -> Any:
+    """Round a suggested number to few digits, so that the setting can be pasted."""
+    if not isinstance(dimension, FloatDistribution):
+        return value
+    scale = value if dimension.log else dimension.step or dimension.high - dimension.low or 1.0
+    digits = (GRID_DIGITS if dimension.step else DIGITS) - 1 - math.floor(math.log10(scale))
+    return min(max(round(value, digits), dimension.low), dimension.high)
+
+
+def size(dimension: Dimension) -> float:
+    """Count the values of a dimension; infinite for a continuous range."""
+    if isinstance(dimension, CategoricalDistribution):
+        return len(dimension.choices)
+    return round((dimension.high - dimension.low) / dimension.step) + 1 if dimension.step else math.inf

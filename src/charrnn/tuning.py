@@ -1,125 +1,165 @@
-"""The story of a search: what is asked for, and trials one after the other until there are none left."""
+"""A search from its request to its last trial; each trial is an ordinary run that may be pruned."""
 
+import logging
+import math
 import tempfile
+import time
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.errors import OverrideParseException
+import optuna
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import configure_log
+from omegaconf import DictConfig, OmegaConf, open_dict
+from optuna.distributions import CategoricalDistribution
+from optuna.trial import TrialState
 
 from charrnn.comparison import setting_text
-from charrnn.errors import (
-    Pruned,
-    RequestError,
-    RunFailed,
-    Stopped,
-    one_line,
-    require_integer,
-)
+from charrnn.errors import Pruned, RequestError, RunFailed, Stopped, one_line, require_integer
 from charrnn.leaderboard import short_names
-from charrnn.optuna_parts import require_optuna
-from charrnn.runs import read_summary, write_summary
-from charrnn.search_space import Choices, Dimension, read_search
+from charrnn.overrides import CONF, request_line
+from charrnn.runs import locked, read_summary, write_summary
+from charrnn.search_space import read_search, size
 from charrnn.signals import signals_noted
-from charrnn.study import Study
-from charrnn.trial import Request, Trial
-from charrnn.trial_run import check_run, composed, present_value, run_trial
+from charrnn.study import FOLDER, REASON, Request, begin, newest, open_study, retry_interrupted
+from charrnn.sweep import register_resolvers
 
-WIDTH = 34  # of what most trials come to, on the screen
-OWN = ("resume_from", "dry_run", "sweep.resume")  # what a search says itself
+if TYPE_CHECKING:
+    from charrnn.ending import Judge
+
+log = logging.getLogger(__name__)
+
+OUTCOME_WIDTH = 34  # characters on the screen
+PATIENCE_SECONDS = 10  # before a process says that it is waiting for another
+SET_BY_SEARCH = ("resume_from", "dry_run", "sweep.resume")
 
 
-def make_request(folder: Path, overrides: Sequence[str], name: str, trials: int) -> Request:
-    """What is asked for, its settings known and its values readable. A setting that is fixed is not searched."""
-    parsed = _parsed(overrides)
-    for override in parsed:
-        if override.is_sweep_override():
-            raise RequestError(
-                f"{override.key_or_group} takes one value here, that of all trials; what is to be tried stands in the "
-                "file of --search"
-            )
-    cfg = composed(overrides)
-    fixed = {override.key_or_group for override in parsed}
+def make_request(folder: Path, overrides: Sequence[str], name: str, trials: int, storage: str | None = None) -> Request:
+    """Check what a search is asked for. A setting that the command fixes is not searched. Raises `RequestError`."""
+    cfg, search = composed(overrides), read_search(name)
+    fixed = {override.partition("=")[0].lstrip("+~") for override in overrides}
     for key in sorted(fixed):
-        if key in OWN or key.startswith("hydra"):
+        if key in SET_BY_SEARCH or key.startswith("hydra"):
             raise RequestError(f"{key} is set by the search itself; leave it out, and name the place with --folder")
-    search = read_search(name)
-    search = replace(search, space={key: search.space[key] for key in search.space if key not in fixed})
-    if not search.space:
+    space = {key: dimension for key, dimension in search.pop("space").items() if key not in fixed}
+    if not space:
         raise RequestError(f"{name}: every setting of its space is fixed by the command; leave one of them open")
     try:
-        _try_to_compose(overrides, search.space)
+        for key, dimension in space.items():
+            for value in dimension.choices if isinstance(dimension, CategoricalDistribution) else [dimension.low]:
+                composed([*overrides, f"{key}={setting_text(value)}"])
     except RequestError as error:
         raise RequestError(f"{name}: {error}") from error
     if cfg.trainer.devices != 1:
         raise RequestError(f"a search trains each trial on one device, got trainer.devices={cfg.trainer.devices}")
-    start = {key: present_value(cfg, key) for key in search.space}
+    if not cfg.data.get("validation_fraction"):
+        raise RequestError("a search compares runs on the validation part; set data.validation_fraction above 0")
     every = require_integer("trainer.val_check_interval", cfg.trainer.val_check_interval)
-    return Request(folder, tuple(overrides), search, start, trials, every)
+    groups = cfg.hydra.runtime.choices
+    start = {key: groups[key] if key in groups else OmegaConf.select(cfg, key) for key in space}
+    most = math.prod(map(size, space.values()))
+    parts = {**search, "space": space}
+    return Request(folder, tuple(overrides), start, int(min(trials, most)), every, storage, **parts)
 
 
-def _parsed(overrides: Sequence[str]) -> list[Override]:
+def composed(overrides: Sequence[str]) -> DictConfig:
+    """Compose the configuration that train.py would have, with `hydra` in it. Raises `RequestError`."""
+    register_resolvers()
     try:
-        return OverridesParser.create().parse_overrides(list(overrides))
-    except OverrideParseException:
-        return []  # `composed` says how it is written
+        with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+            return compose("config", overrides=list(overrides), return_hydra_config=True)
+    except Exception as error:
+        line = request_line(error)
+        if line is None:
+            raise
+        raise RequestError(line.replace("add -m to the command", "name them in a file for --search")) from error
 
 
-def _try_to_compose(overrides: Sequence[str], space: dict[str, Dimension]) -> None:
-    """Compose so many configurations that every choice and every end of a range is in one."""
-    values = {
-        key: dimension.values if isinstance(dimension, Choices) else (dimension.low, dimension.high)
-        for key, dimension in space.items()
-    }
-    for place in range(max(map(len, values.values()))):
-        composed([*overrides, *(f"{key}={setting_text(own[place % len(own)])}" for key, own in values.items())])
-
-
-def prepare(request: Request) -> None:
-    """Make the study, or find that it may go on. Raises `RequestError`, before there is any, for what can't be run."""
-    require_optuna()
-    if not (request.folder / "study.db").exists():
+def prepare(request: Request) -> optuna.Study:
+    """Open the study of the search. Raises `RequestError`, before there is any, for a run that can't be built."""
+    if not any(request.folder.glob("trial_*")):
         with tempfile.TemporaryDirectory() as folder:
-            check_run(request.overrides, Path(folder))
-    Study(request)
+            _run([*request.overrides, "dry_run=true"], Path(folder), None)
+    return open_study(request)
 
 
-def work(request: Request) -> bool:
-    """Do one trial after the other, a line for each, until none is left. Raises `Stopped` after a signal."""
-    study, names = Study(request), short_names(list(request.search.space))
-    with signals_noted() as received:  # the database is not to be disturbed; a run listens for itself
+def work(request: Request, study: optuna.Study) -> None:
+    """Run trials until the study has as many as asked for, and print a line for each. Raises `Stopped` on a signal."""
+    waited = 0
+    with signals_noted() as received:  # a signal must not disturb the database; a run handles signals itself
         while not received:
-            with ExitStack() as claim:
-                trial = study.take(claim)
-                if trial is None:
-                    return True
-                settings = " ".join(f"{names[key]}={value}" for key, value in trial.settings.items())
-                print(f"{trial.folder.name}  {_outcome(trial):{WIDTH}}  {settings}", flush=True)
+            retry_interrupted(study, request)
+            states = [trial.state for trial in newest(study).values()]
+            if TrialState.WAITING in states or len(states) < request.trials:
+                study.optimize(partial(run_trial, study, request), n_trials=1)
+            elif TrialState.RUNNING not in states:
+                return
+            else:
+                waited += 1
+                if waited == PATIENCE_SECONDS:
+                    print("waiting    for a trial of another process, or of one that died a moment ago", flush=True)
+                time.sleep(1)
     raise Stopped(received[0])
 
 
-def _outcome(trial: Trial) -> str:
-    """Run the trial, or go on with it, and tell the study what came of it."""
+def run_trial(study: optuna.Study, request: Request, trial: optuna.Trial) -> float:
+    """Run the trial, or resume it, and return its validation bits per character: NaN, a failure, if it has none."""
+    settings = begin(trial, study, request)
+    if settings is None:
+        return math.nan
+    names, texts = short_names(list(settings)), {key: setting_text(value) for key, value in settings.items()}
+    folder, told = request.folder / trial.user_attrs[FOLDER], " ".join(f"{names[key]}={texts[key]}" for key in texts)
+    before = study.trials[trial.number].intermediate_values
+
+    def judge(step: int, bits_per_char: float) -> None:
+        validation = step // request.validate_every
+        if validation not in before:  # a resumed run repeats some
+            trial.report(bits_per_char, validation)
+        if trial.should_prune():
+            raise Pruned(f"at step {step:,} with {bits_per_char:.4f}")
+
     try:
-        trial.begin()
-        before = read_summary(trial.folder)
-        if before["status"] == "pruned":  # and killed before the study knew
-            raise Pruned(before["reason"])
-        bits_per_char = run_trial(trial.overrides, trial.folder, trial.judge)
+        with locked(folder, wait=True):  # a process that was taken for dead may still run it
+            pass
+        bits_per_char = _run([*request.overrides, *(f"{key}={text}" for key, text in texts.items())], folder, judge)
+        if not math.isfinite(bits_per_char):
+            raise RunFailed("the validation loss is NaN or infinite")
+        print(f"{folder.name}  {f'finished with {bits_per_char:.4f}':{OUTCOME_WIDTH}}  {told}", flush=True)
+        return bits_per_char
     except Stopped:
-        trial.put_back()
+        study.tell(trial, state=TrialState.FAIL)  # without a reason: it is retried
         raise
     except Pruned as pruned:
-        trial.end_without_result(poor=True)
-        return f"pruned {pruned}"
+        print(f"{folder.name}  {f'pruned {pruned}':{OUTCOME_WIDTH}}  {told}", flush=True)
+        raise optuna.TrialPruned from pruned
     except Exception as error:  # one trial is not the search
-        line = one_line(error) or type(error).__name__
-        trial.end_without_result(poor=isinstance(error, RunFailed))
-        if read_summary(trial.folder)["status"] != "failed":
-            write_summary(trial.folder, {**read_summary(trial.folder), "status": "failed", "reason": line})
-        return f"failed: {line}"
-    trial.end(bits_per_char)
-    return f"finished with {bits_per_char:.4f}"
+        reason = one_line(error) or type(error).__name__
+        print(f"{folder.name}  {f'failed: {reason}':{OUTCOME_WIDTH}}  {told}", flush=True)
+        if not isinstance(error, RequestError | RunFailed):
+            log.exception("the trial failed")
+        if read_summary(folder)["status"] != "failed":
+            write_summary(folder, {**read_summary(folder), "status": "failed", "reason": reason})
+        if isinstance(error, RunFailed):  # the sampler learns that the settings are poor
+            raise optuna.TrialPruned from error
+        trial.set_user_attr(REASON, reason)
+        return math.nan
+
+
+def _run(overrides: Sequence[str], folder: Path, judge: "Judge | None") -> float:
+    """Run in `folder` what train.py would, or resume it, with the log in a file only."""
+    from charrnn.experiment import run
+
+    cfg = composed([*overrides, "hydra.job_logging.root.handlers=[file]"])
+    with open_dict(cfg):
+        cfg.hydra.run.dir = cfg.hydra.runtime.output_dir = str(folder)
+        HydraConfig.instance().set_config(cfg)  # the run writes it down
+        configure_log(cfg.hydra.job_logging)
+        cfg.resume_from = "last"
+        del cfg["hydra"]
+    try:
+        return run(cfg, folder, judge)
+    finally:
+        HydraConfig.instance().cfg = None
