@@ -48,6 +48,10 @@ def text_options(path: Any, **changes: Any) -> TextOptions:
     return TextOptions(path=path if isinstance(path, list | None) else str(path), **{**TEXT, **changes})
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", type=int, default=50, help="how often tests/test_torture.py kills a run (default: 50)")
+
+
 @pytest.fixture(autouse=True)
 def _same_process_for_every_test() -> None:
     torch.manual_seed(0)

@@ -229,7 +229,6 @@ SCRIPTS = [
     ("evaluate", ("--checkpoint", "malicious.ckpt"), "malicious.ckpt is not a readable checkpoint"),
     ("benchmark", (), "required: subcommand"),
     ("benchmark", ("recurrence", "--grid", "64,64"), "--grid takes sizes like 64,64,256, got 64,64"),
-    ("torture", ("--kills", "few"), "invalid int value: 'few'"),
 ]
 
 

@@ -57,12 +57,6 @@ def test_data(tmp_path: Path) -> None:
     assert 0 < record["reading"]["share"] < 1
 
 
-def test_a_run_killed_for_real(tmp_path: Path) -> None:
-    done = command("scripts/torture.py", "--kills", "1", "--steps", "120", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("1 kills in 1 runs; every run ended as the undisturbed one, bit for bit\n")
-
-
 def test_wrong_requests(tmp_path: Path) -> None:
     done = command("scripts/benchmark.py", "recurrence", "--grid", "64,64")
     assert done.returncode == 2

@@ -1,9 +1,10 @@
 """A run that is killed anywhere and goes on gives what the undisturbed run gives, bit for bit."""
 
 import errno
+import itertools
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from charrnn import callbacks, checkpoint_file, experiment, module
+from charrnn import batches, callbacks, checkpoint_file, experiment, module
 from charrnn.checkpoints import readable_checkpoints
 from charrnn.errors import RequestError
 from charrnn.runs import locked, read_summary
@@ -139,13 +140,27 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
 
 
 @pytest.mark.parametrize("undisturbed", ["dropout", "accumulation"], indirect=True)
-def test_an_error_within_a_step_loses_nothing(undisturbed: Any, text: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["step", "callback", "loader"])
+def test_after_an_error_the_last_regular_checkpoint_remains(
+    undisturbed: Any, text: Path, tmp_path: Path, place: str
+) -> None:
     overrides, whole = undisturbed
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError, match="by the test"):
-        kill_at(27, module.CharRNNModule, "backward", patch, RuntimeError)
+    read = batches.StreamBatches.__iter__
+
+    def breaking(loader: batches.StreamBatches) -> Iterator[batches.Batch]:
+        yield from itertools.islice(read(loader), 20)
+        raise OSError("broken by the test")
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(OSError, match="by the test"):
+        if place == "loader":
+            patch.setattr(batches.StreamBatches, "__iter__", breaking)
+        else:
+            owner = {"step": (module.CharRNNModule, "backward"), "callback": (callbacks.Curves, "on_train_batch_end")}
+            kill_at(27, *owner[place], patch, OSError)
         train(tmp_path, text, *overrides)
     assert read_summary(tmp_path)["status"] == "failed"
-    assert checkpoint_file.read(tmp_path / "checkpoints" / "last.ckpt")["global_step"] == 27
+    saved = checkpoint_file.read(tmp_path / "checkpoints" / "last.ckpt")["global_step"]
+    assert saved >= {"loader": 5}.get(place, 24)  # 20 batches are at least 6 steps
     go_on(tmp_path, text, *overrides)
     assert_equal(outcome(tmp_path), whole)
 
