@@ -2,6 +2,7 @@
 
 import tomllib
 from importlib import metadata
+from itertools import chain
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -21,7 +22,7 @@ PINS = {
 
 def needed() -> list[Requirement]:
     """What pyproject.toml names, and what the installed packages need in turn, with the extras that are asked for."""
-    found, waiting = [], [Requirement(line) for line in (*PROJECT["dependencies"], *sum(EXTRAS.values(), []))]
+    found, waiting = [], [Requirement(line) for line in (*PROJECT["dependencies"], *chain(*EXTRAS.values()))]
     seen = set[str]()
     while waiting:
         requirement = waiting.pop()
