@@ -5,14 +5,9 @@ The commands run within this process, since each start of Python takes seconds; 
 
 import contextlib
 import gzip
-import io
-import logging
 import os
 import re
-import runpy
 import shutil
-import sys
-import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,39 +18,12 @@ import torch
 
 from charrnn import checkpoint_file
 from charrnn.runs import locked, read_summary
-from conftest import ROOT, command
+from conftest import call, command
 
 TINY = (
     "data=text", "data.path=text.txt", "model.hidden=4", "data.batch_size=2", "data.sequence_length=3", "threads=1",
     "trainer.accelerator=cpu", "trainer.max_steps=2", "trainer.log_every_n_steps=1",
 )  # fmt: skip
-
-
-sys.path.insert(0, str(ROOT / "scripts"))  # as Python does for the script that it runs
-
-
-def call(script: str, *arguments: str) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of a script with these arguments, in this process."""
-    root = logging.getLogger()
-    before = (root.level, list(root.handlers), sys.argv)
-    out, err = io.StringIO(), io.StringIO()
-    out.reconfigure = err.reconfigure = lambda **_: None  # type: ignore[attr-defined]
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            sys.argv = [script, *arguments]
-            try:
-                runpy.run_path(str(ROOT / script), run_name="__main__")
-                code: Any = 0
-            except SystemExit as stop:
-                code = stop.code
-    finally:
-        for handler in set(root.handlers) - set(before[1]):
-            handler.close()
-        root.setLevel(before[0])
-        root.handlers[:] = before[1]
-        sys.argv = before[2]
-    return int(code or 0), out.getvalue(), err.getvalue()
 
 
 class Malicious:
@@ -265,10 +233,6 @@ def test_a_folder_that_is_in_use_or_holds_another_run(place: Path, monkeypatch: 
         again = call("train.py", *TINY, f"hydra.run.dir={place}/run", "resume_from=last")
     refused(*again, "another run is at work in", "train.py")
     assert [file.read_bytes() for file in files] == before
-
-
-def test_there_are_enough_of_them() -> None:
-    assert len(COMMAND_LINES) + len(SETTINGS) + len(SCRIPTS) >= 60
 
 
 @pytest.mark.parametrize("overrides", [("model.hiden=1",), ("model.hidden=abc", "hydra.run.dir=run")])

@@ -5,22 +5,16 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from lightning.pytorch.loggers import TensorBoardLogger
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from charrnn import building, checks
 from charrnn.errors import RequestError
 from charrnn.ranks import Ranks, find_ranks
-from conftest import ROOT
+from conftest import ROOT, composed
 
 GROUPS = ("model", "data", "optimizer", "scheduler", "trainer", "callbacks")
 OPTIONS = [(group, file.stem) for group in GROUPS for file in sorted((ROOT / "conf" / group).glob("*.yaml"))]
-
-
-def composed(*overrides: str) -> DictConfig:
-    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
-        return compose("config", overrides=list(overrides))
 
 
 def test_every_group_has_its_folder() -> None:

@@ -9,11 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 
 import charrnn
-from charrnn.overrides import CONF
-from conftest import ROOT, command
+from conftest import ROOT, call, composed
 
 DOCS = ROOT / "docs"
 FILE = DOCS / "inside-the-rnn.md"
@@ -66,10 +64,8 @@ def test_its_exercises_use_settings_and_options_that_exist() -> None:
     assert len(COMMANDS) == 5
     for script, *arguments in COMMANDS:
         if script == "train.py":
-            overrides = [argument.split(",")[0] for argument in arguments if argument != "-m"]
-            with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-                compose("config", overrides=overrides)
+            composed(*(argument.split(",")[0] for argument in arguments if argument != "-m"))
         else:
-            explained = command(script, "--help").stdout
+            explained = call(script, "--help").stdout
             for option in filter(re.compile("--").match, arguments):
                 assert re.search(rf"{option}\b", explained), option

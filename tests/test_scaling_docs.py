@@ -8,10 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 
-from charrnn.overrides import CONF
-from conftest import ROOT
+from conftest import ROOT, composed
 
 DOCS = (ROOT / "docs" / "scaling.md").read_text("utf-8")
 (BATCH_FILE,) = re.findall(r"^```bash\n(.*?)^```$", DOCS, re.DOTALL | re.MULTILINE)
@@ -39,6 +37,4 @@ def test_a_job_whose_time_is_over_is_queued_again(code: int, tmp_path: Path) -> 
 
 
 def test_what_it_trains_can_be_trained() -> None:
-    overrides = shlex.split(BATCH_FILE.split("train.py")[1].splitlines()[0])
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        compose("config", overrides=overrides)
+    composed(*shlex.split(BATCH_FILE.split("train.py")[1].splitlines()[0]))
