@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from selenium import webdriver
 
 from charrnn import experiment
@@ -36,16 +36,9 @@ OPTIONS: dict[str, Any] = {
     "input_std": 0.5,
 }
 TEXT: dict[str, Any] = {
-    "pattern": "*.txt",
-    "sha256": None,
-    "separator": "\n",
-    "level": "char",
-    "encoding": "utf-8",
-    "errors": "strict",
-    "newlines": "keep",
-    "normalize": "none",
-    "min_count": 1,
-    "vocabulary_from": "all",
+    str(key): value
+    for key, value in OmegaConf.load(CONF / "data" / "text.yaml").items_ex(resolve=False)
+    if key in TextOptions.__annotations__ and key != "path"
 }
 
 
