@@ -1,16 +1,22 @@
 """Shared by the tests: a small real text, small networks, and train.py as a user calls it."""
 
+import contextlib
+import io
+import logging
 import os
+import runpy
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
 from selenium import webdriver
 
 from charrnn import checkpoint_file, experiment
@@ -31,22 +37,19 @@ OPTIONS: dict[str, Any] = {
     "input_std": 0.5,
 }
 TEXT: dict[str, Any] = {
-    "pattern": "*.txt",
-    "sha256": None,
-    "separator": "\n",
-    "level": "char",
-    "encoding": "utf-8",
-    "errors": "strict",
-    "newlines": "keep",
-    "normalize": "none",
-    "min_count": 1,
-    "vocabulary_from": "all",
+    str(key): value
+    for key, value in OmegaConf.load(CONF / "data" / "text.yaml").items_ex(resolve=False)
+    if key in TextOptions.__annotations__ and key != "path"
 }
 
 
 def text_options(path: Any, **changes: Any) -> TextOptions:
     """How to read `path`, as conf/data/text.yaml has it."""
     return TextOptions(path=path if isinstance(path, list | None) else str(path), **{**TEXT, **changes})
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", type=int, default=50, help="how often tests/test_torture.py kills a run (default: 50)")
 
 
 @pytest.fixture(autouse=True)
@@ -134,17 +137,52 @@ def browser() -> Iterator[webdriver.Chrome]:
         yield opened
 
 
+def composed(*overrides: str) -> DictConfig:
+    """The configuration that train.py has with these overrides."""
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        return compose("config", overrides=list(overrides))
+
+
 def train_here(folder: Path, *overrides: str, path: Any = None) -> dict[str, Any]:
     """Run `experiment.run` in this process, into `folder`, and return its summary; `path` is the text."""
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        cfg = compose("config", overrides=["callbacks=none", *overrides, "data.path=''"])  # pictures take time
+    cfg = composed("callbacks=none", *overrides, "data.path=''")  # plots take time
     cfg.data.path = path if isinstance(path, list) else str(path)
     experiment.run(cfg, folder)
     return read_summary(folder)
 
 
+class Called(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def call(script: str, *arguments: object) -> Called:
+    """Run a script of the project in this process, which saves the seconds that a start of Python takes."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    out, err = io.StringIO(), io.StringIO()
+    out.reconfigure = err.reconfigure = lambda **_: None  # type: ignore[attr-defined]
+    code: Any = 0
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        patch.setattr(sys, "argv", [script, *map(str, arguments)])
+        patch.syspath_prepend(str(ROOT / "scripts"))  # as Python does for the script that it runs
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                runpy.run_path(str(ROOT / script), run_name="__main__")
+        except SystemExit as stop:
+            code = stop.code
+        finally:
+            for handler in set(root.handlers) - set(handlers):
+                handler.close()
+            root.setLevel(level)
+            root.handlers[:] = handlers
+    return Called(int(code or 0), out.getvalue(), err.getvalue())
+
+
 def command(script: str, *arguments: object, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a script of the project as a user does."""
+    """Run a script of the project as a user does, in a process of its own."""
     variables = {key: value for key, value in os.environ.items() if key not in ("HYDRA_FULL_ERROR", "PYTHONPATH")}
     return subprocess.run(
         [sys.executable, str(ROOT / script), *map(str, arguments)],

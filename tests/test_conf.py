@@ -1,26 +1,21 @@
-"""Every option of every group composes, and what it describes can be built."""
+"""Every option of every group composes, what it describes can be built, and every recipe trains."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from lightning.pytorch.loggers import TensorBoardLogger
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from charrnn import building, checks
 from charrnn.errors import RequestError
-from charrnn.ranks import Ranks, find_ranks
-from conftest import ROOT
+from charrnn.ranks import find_ranks
+from conftest import ROOT, composed, train_here
 
 GROUPS = ("model", "data", "optimizer", "scheduler", "trainer", "callbacks")
+RECIPES = sorted(file.stem for file in (ROOT / "conf" / "experiment").glob("*.yaml"))
 OPTIONS = [(group, file.stem) for group in GROUPS for file in sorted((ROOT / "conf" / group).glob("*.yaml"))]
-
-
-def composed(*overrides: str) -> DictConfig:
-    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
-        return compose("config", overrides=list(overrides))
 
 
 def test_every_group_has_its_folder() -> None:
@@ -84,57 +79,6 @@ def test_the_shakespeare_option_is_the_text_and_the_split_that_everyone_quotes()
 
 
 @pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (["trainer.gradient_clip_val=0"], "would stop all learning; write null"),
-        (["trainer.gradient_clip_val=-1"], "gradient_clip_val must be a number of at least 0"),
-        (["trainer.precision=16"], "trainer.precision must be one of 32-true"),
-        (["trainer.gradient_clip_algorithm=foo"], "must be one of norm, value"),
-        (["trainer.deterministic=maybe"], "trainer.deterministic must be true, false or warn"),
-    ],
-)
-def test_what_the_trainer_must_not_do(overrides: list[str], message: str, text_file: Path, tmp_path: Path) -> None:
-    cfg = composed(f"data.path={text_file}", *overrides)
-    with pytest.raises(RequestError, match=message):
-        building.build_trainer(cfg, building.build(cfg, "data"), TensorBoardLogger(tmp_path), [], Ranks())
-
-
-def test_validations_come_after_whole_steps(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="val_check_interval must be a positive integer"):
-        building.build_checkpoints(composed("trainer.val_check_interval=0.5"), tmp_path, 10)
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (["optimizer.lr=fast"], "optimizer.lr must be a number"),
-        (["optimizer.weight_decay=much"], "optimizer.weight_decay must be a number, got 'much'"),
-        (["optimizer.fused=maybe"], "optimizer.fused must be auto, true, false or null"),
-        (["optimizer.lr=-1"], "optimizer.lr must be a number of at least 0"),
-        (["scheduler=step", "scheduler.step_size=0"], "can't step with these settings"),
-        (["scheduler=step", "scheduler.gamma=abc"], "scheduler.gamma must be a number, got 'abc'"),
-        (["scheduler=plateau", "scheduler.patience=abc"], "scheduler.patience must be a number"),
-        (["scheduler=plateau", "data.validation_fraction=0"], "set data.validation_fraction above 0"),
-        (["+scheduler.foo=1"], "scheduler.foo is not a setting here"),
-        (["+optimizer.foo=1"], "optimizer.foo is not a setting here"),
-    ],
-)
-def test_what_optimizer_and_schedule_must_not_be(overrides: list[str], message: str) -> None:
-    cfg = composed(*overrides)
-    network = building.build(cfg, "model", vocabulary_size=7)
-    with pytest.raises(RequestError, match=message):
-        building.build_scheduler(cfg, 100)(building.build_optimizer(cfg, network)(list(network.parameters())))
-
-
-@pytest.mark.parametrize("activation", ["tanh", "relu"])
-def test_the_recurrent_start_is_chosen_in_the_configuration(activation: str) -> None:
-    cfg = composed(f"model.activation={activation}", "model.hidden=8")
-    (cell,) = building.build(cfg, "model", vocabulary_size=7).cells
-    is_identity = torch.allclose(cell.hidden_to_hidden, cfg.model.recurrent_gain * torch.eye(8))
-    assert is_identity == (activation == "relu")
-
-
-@pytest.mark.parametrize(
     ("max_steps", "max_epochs", "accumulate", "steps"),
     [(10, -1, 1, 10), (-1, 3, 1, 21), (None, 3, 1, 21), (10, 3, 1, 10), (100, 3, 1, 21), (-1, 3, 2, 12)],
 )
@@ -149,21 +93,6 @@ def test_a_run_without_an_end_is_refused(max_steps: Any, max_epochs: Any) -> Non
         checks.run_length(max_steps, max_epochs, 7, OmegaConf.create({"accumulate_grad_batches": 1}))
 
 
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (["+trainer.logger=false"], "trainer.logger is set by the run itself"),
-        (["+trainer.limit_train_batches=3"], "trainer.limit_train_batches is set by the run itself"),
-        (["+foo=1"], "foo is not a setting"),
-        (["data=text"], "data.path has no value; add data.path=VALUE"),
-        (["~scheduler"], "scheduler is missing"),
-    ],
-)
-def test_keys_that_must_not_be_there_or_must(overrides: list[str], message: str) -> None:
-    with pytest.raises(RequestError, match=message):
-        checks.check_keys(composed(*overrides))
-
-
 def test_a_fault_of_the_program_is_no_wrong_request(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*arguments: Any, **keywords: Any) -> None:
         raise KeyError("gone")
@@ -171,3 +100,19 @@ def test_a_fault_of_the_program_is_no_wrong_request(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("charrnn.network.CharRNN.__init__", broken)
     with pytest.raises(KeyError, match="gone"):
         building.build(composed(), "model", vocabulary_size=7)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_trains(name: str, text_file: Path, tmp_path: Path) -> None:
+    overrides = (
+        "data.sha256=null", "data.sequence_length=8", "data.validation_fraction=0.01", "data.test_fraction=0.01",
+        "trainer.max_steps=2", "trainer.accelerator=cpu", "threads=1",
+    )  # fmt: skip
+    assert train_here(tmp_path, f"experiment={name}", *overrides, path=text_file)["steps"] == 2
+
+
+def test_every_recipe_says_what_to_expect() -> None:
+    for name in RECIPES:
+        lines = (ROOT / "conf" / "experiment" / f"{name}.yaml").read_text("utf-8").splitlines()
+        assert lines[0] == "# @package _global_"
+        assert lines[1].startswith("# "), name

@@ -129,15 +129,3 @@ def test_the_logged_figures(make_network: Make, text_file: Path, tmp_path: Path,
     assert module.latest["bits_per_char/train"] == pytest.approx(sum(losses.values[5:]) / 5 / math.log(2), rel=1e-5)
     assert 0 < module.latest["optimizer/gradient_norm"] < 100
     assert module.latest["optimizer/learning_rate"] == pytest.approx(0.01 * 0.5**2)
-
-
-def test_checkpoints_hold_plain_values_only(make_network: Make, text_file: Path, tmp_path: Path) -> None:
-    data = make_data(text_file)
-    module = make_module(make_network(len(data.vocabulary)), data, about={"data": data.settings})
-    trainer = make_trainer(tmp_path, max_steps=2)
-    trainer.fit(module, datamodule=data)
-    trainer.save_checkpoint(tmp_path / "a.ckpt")
-    saved = torch.load(tmp_path / "a.ckpt", weights_only=True)
-    assert saved["charrnn"]["vocabulary"] == data.vocabulary.settings
-    assert saved["charrnn"]["data"]["corpus_sha256"] == data.corpus.sha256
-    assert saved["global_step"] == 2

@@ -12,13 +12,9 @@ from charrnn import callbacks, canvas, checkpoint_file, module
 from charrnn.errors import RequestError
 from charrnn.watching import watcher
 from conftest import train_here
-from test_exactness import Killed, go_on, kill_at
+from test_exactness import SMALL, go_on, killed
 
-RUN = (
-    "data=text", "model.hidden=6", "data.batch_size=3", "data.sequence_length=7", "trainer.accelerator=cpu",
-    "trainer.max_steps=36", "threads=1", "data.validation_fraction=0.1", "trainer.val_check_interval=12",
-    "trainer.log_every_n_steps=4", "checkpoint_every=10", "resume_from=last", "callbacks=all",
-)  # fmt: skip
+RUN = (*SMALL, "trainer.max_steps=36", "resume_from=last", "callbacks=all")
 
 
 @pytest.fixture(scope="module")
@@ -105,9 +101,7 @@ def test_a_killed_run_writes_everything_once(
     undisturbed: Any, text: Path, tmp_path: Path, owner: Any, hook: str, step: int
 ) -> None:
     overrides, folder = undisturbed
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        kill_at(step, owner, hook, patch)
-        train_here(tmp_path, *RUN, *overrides, path=text)
+    killed(tmp_path, text, owner, hook, step, *RUN, *overrides)
     go_on(tmp_path, text, *RUN, *overrides)
     assert written(tmp_path) == written(folder)
 
