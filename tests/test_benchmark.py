@@ -1,6 +1,8 @@
 """The benchmarks run, at toy sizes, so that they cannot rot; what they measure here says nothing."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
