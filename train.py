@@ -37,29 +37,31 @@ def job(cfg: DictConfig) -> float:
     """One run, or one job of a sweep, where an error must not end the jobs after it."""
     from charrnn.experiment import run  # torch and lightning take seconds: only when there is something to train
 
-    if not sweep.in_sweep():
-        return run(cfg)
-    bits_per_char, status = float("nan"), "failed"
-    sweep.resume_requeued_job(cfg)
+    in_sweep, bits_per_char, status = sweep.in_sweep(), float("nan"), "failed"
+    if in_sweep:
+        sweep.resume_requeued_job(cfg)
     with sweep.requeued_by_submitit():
         try:
             bits_per_char, status = run(cfg), "finished"
         except Exception as error:
-            report_failed_job(error)
-        sweep.end_job(status)
+            report_error(error, in_sweep)
+        if in_sweep:
+            sweep.end_job(status)
     return bits_per_char
 
 
-def report_failed_job(error: Exception) -> None:
-    """Print one line for a job that failed; a fault of the program goes to its log with the traceback."""
+def report_error(error: Exception, in_sweep: bool) -> None:
+    """Print one line for a run that failed; a fault of the program keeps its traceback, in a sweep in the job's log."""
     from charrnn.experiment import log
 
     global exit_code
     line = str(error) if isinstance(error, RunFailed) else request_line(error)
+    if line is None and not in_sweep:
+        raise error
     if line is None:
         log.exception("the job failed")
     print_error("train.py", line or f"{type(error).__name__}: {error}")
-    exit_code = EXIT_FAILED
+    exit_code = EXIT_FAILED if in_sweep or isinstance(error, RunFailed) else EXIT_REQUEST
 
 
 def main() -> int:
@@ -79,9 +81,6 @@ def main() -> int:
         return 130
     except BrokenPipeError:
         return 141
-    except RunFailed as error:
-        print_error("train.py", error)
-        return EXIT_FAILED
     except sweep.SweepRefused as error:
         refused = True
         print_error("train.py", error)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from selenium import webdriver
 
@@ -25,6 +26,7 @@ from charrnn.network import CharRNN
 from charrnn.overrides import CONF
 from charrnn.runs import read_summary
 from charrnn.sources import PYTHON_DOCS
+from charrnn.sweep import SweepCallback
 from charrnn.text_options import TextOptions
 from charrnn.vocabulary import AnyVocabulary
 
@@ -178,6 +180,7 @@ def call(script: str, *arguments: object) -> Called:
                 handler.close()
             root.setLevel(level)
             root.handlers[:] = handlers
+            HydraConfig.instance().cfg = SweepCallback.folder = None  # what a process of its own would not leave
     return Called(int(code or 0), out.getvalue(), err.getvalue())
 
 
