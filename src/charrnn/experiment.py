@@ -67,18 +67,14 @@ def run(cfg: DictConfig, folder: Path | None = None, judge: Judge | None = None)
             if cfg.dry_run and before is not None:
                 summary = before
             return bits_per_char
-        except Stopped as stop:
-            summary.update(status="interrupted", reason=str(stop))
-            report_stop(summary, folder)
-            raise
-        except Pruned as pruned:
-            summary.update(status="pruned", reason=str(pruned))
-            raise
-        except RequestError as error:
-            summary = before or {**summary, "status": "failed", "reason": one_line(error)}
-            raise
         except BaseException as error:
-            summary.update(status="failed", reason=one_line(error) or type(error).__name__)
+            if isinstance(error, RequestError) and before is not None:
+                summary = before
+            else:
+                status = {Stopped: "interrupted", Pruned: "pruned"}.get(type(error), "failed")
+                summary.update(status=status, reason=one_line(error) or type(error).__name__)
+            if isinstance(error, Stopped):
+                report_stop(summary, folder)
             raise
         finally:
             if read_summary(folder) != summary:
@@ -170,11 +166,10 @@ def _restore(network: CharRNN, checkpoint: Path) -> int:
 
 
 def _measure(network: CharRNN, data: CharDataModule, summary: dict[str, Any]) -> None:
-    """Score the validation and the test part, each read once with the state carried."""
-    if len(data.validation_ids):
-        validation = in_text(score_carried(network, data.validation_ids), data.vocabulary, data.validation_ids)
-        summary["val_nats_per_char"] = validation.nats_per_char
-        summary["val_bits_per_char"] = validation.bits_per_char
-    if len(data.test_ids):
-        test = in_text(score_carried(network, data.test_ids), data.vocabulary, data.test_ids)
-        summary["test_bits_per_char"] = test.bits_per_char
+    """Score the validation and the test split, each read once with the state carried."""
+    for split, ids in (("val", data.validation_ids), ("test", data.test_ids)):
+        if len(ids):
+            score = in_text(score_carried(network, ids), data.vocabulary, ids)
+            summary[f"{split}_bits_per_char"] = score.bits_per_char
+            if split == "val":
+                summary["val_nats_per_char"] = score.nats_per_char

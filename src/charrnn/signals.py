@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -63,11 +63,11 @@ def signals_noted() -> Iterator[list[int]]:
 
 
 @contextmanager
-def _handled(handler: _Noting | signal.Handlers, signals: Sequence[int] = STOPPING) -> Iterator[None]:
+def _handled(handler: _Noting) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # Python lets no other thread handle signals
         yield
         return
-    before = {signum: signal.signal(signum, handler) for signum in signals if not is_passed_by(signum)}
+    before = {signum: signal.signal(signum, handler) for signum in STOPPING if not is_passed_by(signum)}
     try:
         yield
     finally:

@@ -13,14 +13,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 from torch import distributed
 
-from charrnn.building import (
-    build,
-    build_callbacks,
-    build_checkpoints,
-    build_module,
-    build_recovery,
-    build_trainer,
-)
+from charrnn.building import build, build_callbacks, build_checkpoints, build_module, build_recovery, build_trainer
 from charrnn.callbacks import Curves
 from charrnn.checkpoints import Checkpoints
 from charrnn.checks import run_length
