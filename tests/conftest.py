@@ -8,6 +8,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -192,3 +193,19 @@ def command(script: str, *arguments: object, cwd: Path = ROOT, **environment: st
         cwd=cwd, env={**variables, **environment}, capture_output=True, text=True, encoding="utf-8", timeout=120,
         check=False,
     )  # fmt: skip
+
+
+def start(script: str, *arguments: object) -> "subprocess.Popen[str]":
+    """Start a script of the project in the background, in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / script), *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def wait_for(condition: Callable[[], Any]) -> None:
+    """Wait until the condition holds, at most 100 seconds."""
+    deadline = time.monotonic() + 100
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert condition()

@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ from charrnn.checkpoint_file import read
 from charrnn.overrides import CONF
 from charrnn.runs import read_summary
 from charrnn.sweep import register_resolvers
-from conftest import ROOT, command, train_here
-from test_sweep import SMALL, output, wait_for
+from conftest import command, start, train_here, wait_for
+from test_sweep import SMALL, output
 
 submitit = pytest.importorskip("submitit", reason="needs pip install -e '.[cluster]'")
 LONG = (*SMALL, "threads=1", "trainer.max_steps=2000", "checkpoint_every=50")
@@ -59,13 +58,9 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def start(folder: Path, launcher: str, text: Path, *overrides: str) -> subprocess.Popen[str]:
-    """`train.py -m` with this launcher."""
-    command = [sys.executable, str(ROOT / "train.py"), "-m", f"hydra/launcher={launcher}", *LONG, *overrides]
-    return subprocess.Popen(
-        [*command, f"data.path={text}", f"hydra.sweep.dir={folder}"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+def start_sweep(folder: Path, launcher: str, text: Path, *overrides: str) -> "subprocess.Popen[str]":
+    where = (f"data.path={text}", f"hydra.sweep.dir={folder}")
+    return start("train.py", "-m", f"hydra/launcher={launcher}", *LONG, *overrides, *where)
 
 
 def assert_as_undisturbed(run: Path, text: Path, *overrides: str) -> None:
@@ -80,7 +75,7 @@ def assert_as_undisturbed(run: Path, text: Path, *overrides: str) -> None:
 def test_on_this_machine(text_file: Path, tmp_path: Path) -> None:
     """One job is told that its time is over, is requeued and resumes; one is killed, which ends the command."""
     told, killed = tmp_path / "model.hidden-8", tmp_path / "model.hidden-9"
-    with start(tmp_path, "submitit_local", text_file, "model.hidden=8,9") as process:
+    with start_sweep(tmp_path, "submitit_local", text_file, "model.hidden=8,9") as process:
         for job, signum in ((told, signal.SIGUSR2), (killed, signal.SIGKILL)):
             wait_for((job / "checkpoints" / "previous.ckpt").exists)
             config = read(job / "checkpoints" / "last.ckpt")["charrnn"]["config"]
@@ -114,7 +109,7 @@ def test_through_slurm(text_file: Path, tmp_path: Path, slurm: Path) -> None:
     """One job fails; the other is told that its time is over, Slurm queues it again, and it resumes."""
     folder = tmp_path / "a sweep"
     told, wrong = folder / "model.hidden-8", folder / "model.hidden--1"
-    with start(folder, "slurm_cpu", text_file, "model.hidden=8,-1") as process:
+    with start_sweep(folder, "slurm_cpu", text_file, "model.hidden=8,-1") as process:
         wait_for((told / "checkpoints" / "previous.ckpt").exists)
         os.kill(int((slurm / "process.77_0").read_text()), signal.SIGUSR2)
         _, stderr = process.communicate(timeout=100)

@@ -3,11 +3,7 @@
 import os
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,7 +11,7 @@ from charrnn.checkpoint_file import read
 from charrnn.process import default_threads
 from charrnn.runs import read_summary
 from charrnn.sweep import launcher_line
-from conftest import ROOT, command, train_here
+from conftest import command, start, train_here, wait_for
 
 pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs pip install -e '.[sweep]'")
 SMALL = (
@@ -23,13 +19,6 @@ SMALL = (
     "data.test_fraction=0", "trainer.accelerator=cpu", "scheduler=constant", "callbacks=none",
 )  # fmt: skip
 SIDE_BY_SIDE = ("-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
-
-
-def wait_for(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 100
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert condition()
 
 
 def output(*command: str) -> str:
@@ -72,9 +61,7 @@ def test_an_interrupted_sweep_resumes(text_file: Path, tmp_path: Path, signum: i
     """A job is killed, which ends the sweep; or Ctrl-C does. No process is left, and the same command does the rest."""
     training = (*SMALL, "threads=1", "trainer.max_steps=600", "checkpoint_every=50")
     sweep = [*SIDE_BY_SIDE, *training, f"data.path={text_file}", f"hydra.sweep.dir={tmp_path}", "seed=1,2,3"]
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *sweep], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = start("train.py", *sweep)
     begun = [tmp_path / f"seed-{seed}" for seed in (1, 2)]
     wait_for(lambda: all((job / "checkpoints" / "previous.ckpt").exists() for job in begun))
     children = output("pgrep", "-P", str(process.pid)).split()

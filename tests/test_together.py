@@ -21,7 +21,7 @@ from torch import distributed
 from charrnn import checkpoint_file, module
 from charrnn.errors import RequestError
 from charrnn.runs import read_summary
-from conftest import ROOT, command, train_here
+from conftest import ROOT, command, start, train_here
 from test_exactness import assert_equal, go_on, kill_at, outcome, train
 
 STARTER = multiprocessing.get_context("forkserver")
@@ -164,10 +164,7 @@ def test_as_a_user_types_it(text: Path, tmp_path: Path) -> None:
     """Lightning starts the second rank; Ctrl-C reaches both, as on a terminal, and the same command does the rest."""
     small = ("data=text", f"data.path={text}", "model.hidden=4", "data.batch_size=4", "callbacks=none", "threads=1")
     run = (*small, "trainer=ddp", "trainer.accelerator=cpu", f"hydra.run.dir={tmp_path}/run", "resume_from=last")
-    process = subprocess.Popen(
-        [sys.executable, ROOT / "train.py", *run, "trainer.max_steps=1000000", "scheduler=constant"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+    process = start("train.py", *run, "trainer.max_steps=1000000", "scheduler=constant")
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("step "):

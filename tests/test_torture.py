@@ -6,14 +6,13 @@ pytest -m torture --kills 50
 import itertools
 import random
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conftest import ROOT, train_here
+from conftest import start, train_here
 from test_exactness import assert_equal, outcome
 
 RUN = (
@@ -22,11 +21,6 @@ RUN = (
     "trainer.val_check_interval=90", "trainer.log_every_n_steps=10", "checkpoint_every=5", "resume_from=last",
 )  # fmt: skip
 IN_THE_START = 0.1  # share of the kills before the training has begun
-
-
-def start(folder: Path, *settings: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, str(ROOT / "train.py"), *settings, f"hydra.run.dir={folder}"]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def is_killed(process: "subprocess.Popen[str]", folder: Path, wait: float, draws: random.Random) -> bool:
@@ -57,16 +51,17 @@ def torture(kills: int, steps: int, text: Path, folder: Path, *overrides: str) -
             return
         order, run = ("stream", "shuffle")[number % 2], folder / f"run-{number}"
         settings = (*RUN, *overrides, f"trainer.max_steps={steps}", f"data.order={order}")
+        command = (*settings, f"data.path={text}", f"hydra.run.dir={run}")
         if order not in undisturbed:
             seconds = train_here(folder / order, *settings, path=text)["train_seconds"]
             undisturbed[order] = (outcome(folder / order), seconds)
         whole, seconds = undisturbed[order]
         while kills:
-            if not is_killed(start(run, *settings, f"data.path={text}"), run, seconds / 4, draws):
+            if not is_killed(start("train.py", *command), run, seconds / 4, draws):
                 break
             kills -= 1
         else:
-            process = start(run, *settings, f"data.path={text}")
+            process = start("train.py", *command)
             _, stderr = process.communicate(timeout=600)
             assert process.returncode == 0, stderr
         assert_equal(outcome(run), whole)

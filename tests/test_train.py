@@ -8,7 +8,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from charrnn.checkpoint_file import read
 from charrnn.network import load_network
 from charrnn.runs import read_summary
-from conftest import ROOT, Called, call, command, train_here
+from conftest import ROOT, Called, call, command, start, train_here, wait_for
 
 SMALL = (
     "data=text", "model.hidden=32", "data.batch_size=8", "data.sequence_length=16", "data.validation_fraction=0.1",
@@ -235,13 +234,8 @@ def test_a_sweep_names_its_jobs_and_survives_one_that_fails(text_file: Path, tmp
 def test_a_signal_saves_the_run_and_ends_it(text_file: Path, tmp_path: Path, signum: int, code: int) -> None:
     where = (f"data.path={text_file}", f"hydra.run.dir={tmp_path}")
     arguments = (*SMALL, *where, "callbacks=none", "trainer.val_check_interval=10")
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *arguments, "trainer.max_steps=1000000"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "samples.txt").exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
+    process = start("train.py", *arguments, "trainer.max_steps=1000000")
+    wait_for((tmp_path / "samples.txt").exists)
     process.send_signal(signum)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == code
