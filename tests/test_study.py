@@ -1,199 +1,135 @@
-"""How trials are chosen, counted, pruned and retried: with curves in place of training."""
+"""What a search file and a command may ask for, the values that a trial gets, and what a study refuses."""
 
 import math
-import threading
-from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from charrnn.errors import RequestError, RunFailed, Stopped
+from charrnn.errors import RequestError
+from charrnn.overrides import CONF
 
 pytest.importorskip("optuna", reason="needs pip install -e '.[tune]'")
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.pruners import NopPruner
+from optuna.samplers import RandomSampler
 
-from charrnn import study, tuning
-from charrnn.study import Request, newest, open_study, retry_interrupted
+from charrnn.study import Request, make_request, open_study, read_search, rounded, size
+from charrnn.tuning import prepare
 
-SPACE: dict[str, Any] = {
-    "optimizer.lr": FloatDistribution(1e-4, 1e-1, log=True),
-    "model.hidden": IntDistribution(8, 64, step=8),
-    "model.activation": CategoricalDistribution(["tanh", "relu"]),
+WHOLE = {
+    "space": "{optimizer.lr: {low: 1e-3, high: 1e-2, log: true}, model.hidden: {low: 8, high: 32, step: 8}, a: [x, y]}",
+    "sampler": "{_target_: optuna.samplers.TPESampler, seed: 1}",
+    "pruner": "{_target_: optuna.pruners.NopPruner}",
 }
-START = {"optimizer.lr": 0.0012345, "model.hidden": 16, "model.activation": "tanh"}
-SAMPLER = {"_target_": "optuna.samplers.TPESampler", "seed": 1, "n_startup_trials": 4}
-MEDIAN = {"_target_": "optuna.pruners.MedianPruner", "n_startup_trials": 2, "n_warmup_steps": 2}
+RATES = "{optimizer.lr: [0.1, 0.2]}"
 
 
-class Killed(BaseException):
-    """As SIGKILL: nobody handles it."""
+def search_file(folder: Path, **changes: str) -> str:
+    file = folder / "my.yaml"
+    file.write_text("".join(f"{part}: {text}\n" for part, text in {**WHOLE, **changes}.items()))
+    return str(file)
 
 
-class Runs:
-    """Curves in place of training: they fall to a value of the settings' own, best with lr=0.01 and relu."""
-
-    def __init__(self) -> None:
-        self.begun: list[tuple[str, tuple[str, ...]]] = []
-        self.raised: dict[tuple[int, int], BaseException] = {}  # by the number of the run and the step
-
-    def __call__(self, overrides: list[str], folder: Path, judge: Any) -> float:
-        number = len(self.begun)
-        self.begun.append((folder.name, tuple(overrides)))
-        settings = dict(override.split("=") for override in overrides)
-        best = 2 + abs(math.log10(float(settings["optimizer.lr"])) + 2) + (settings["model.activation"] == "tanh")
-        for step in range(10, 60, 10):
-            if (number, step) in self.raised:
-                raise self.raised[number, step]
-            judge(step, best + 3 / step)
-        return best
+def test_a_file_of_ones_own(tmp_path: Path) -> None:
+    space, parts = read_search(search_file(tmp_path))
+    assert space == {
+        "optimizer.lr": FloatDistribution(0.001, 0.01, log=True),
+        "model.hidden": IntDistribution(8, 32, step=8),
+        "a": CategoricalDistribution(["x", "y"]),
+    }
+    assert list(map(size, space.values())) == [math.inf, 4, 2]
+    assert isinstance(parts["pruner"], NopPruner)
 
 
-@pytest.fixture
-def runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Runs]:
-    monkeypatch.setattr(study, "HEARTBEAT_SECONDS", 1)
-    monkeypatch.setattr(study, "GRACE", timedelta(seconds=1))
-    runs = Runs()
-    monkeypatch.setattr(tuning, "_run", runs)
-    return runs
+@pytest.mark.parametrize("file", sorted((CONF / "search").glob("*.yaml")))
+def test_the_searches_of_the_project(file: Path) -> None:
+    assert "optimizer.lr" in read_search(file.stem)[0]
 
 
-def request(folder: Path, **changes: Any) -> Request:
-    return replace(Request(folder, ("seed=2",), START, 9, 10, None, SPACE, SAMPLER, MEDIAN), **changes)
+@pytest.mark.parametrize(
+    ("part", "text", "told"),
+    [
+        ("space", "{}", "a search has a space, and a sampler and a pruner of Optuna, each with its _target_"),
+        ("space", "[a, b]", "a search has a space, and"),
+        ("spcae", "{a: 1}", "a search has a space, and"),
+        ("sampler", "{name: tpe, seed: 1}", "each with its _target_"),
+        ("sampler", "{_target_: optuna.samplers.Nothing}", "Nothing"),
+        ("pruner", "{_target_: optuna.samplers.TPESampler}", "a pruner of Optuna"),
+        ("space", "{a: 5}", r"space: a must be different values \[a, b\], or a range .*; got 5"),
+        ("space", "{a: {low: 1, hihg: 2}}", "a must be .*'hihg'"),
+        ("space", "{a: {low: 2, high: 1}}", "a must be .*'low': 2"),
+        ("space", "{a: {low: x, high: 1}}", "a must be .*'x'"),
+        ("space", "{a: {low: 1, high: .inf}}", "a must be .*inf"),
+        ("space", "{a: {low: 0, high: 1, log: true}}", "a must be .*log: true if low is above 0"),
+        ("space", "{a: {low: 1, high: 9, log: maybe}}", "a must be .*'maybe'"),
+        ("space", "{a: {low: 1.0, high: 9, log: true, step: 2}}", "a must be .*or step: 2"),
+        ("space", "{a: [1]}", "a must be different values"),
+        ("space", "{a: [1, 1]}", "a must be different values"),
+        ("space", "{a: [1, [2]]}", "a must be different values"),
+        ("space", "{trainer.max_steps: [10, 20]}", "trainer.max_steps can't be searched"),
+        ("space", "[", "while parsing"),
+    ],
+)
+def test_a_wrong_file_is_told_in_one_line(tmp_path: Path, part: str, text: str, told: str) -> None:
+    with pytest.raises(RequestError, match=told) as refused:
+        read_search(search_file(tmp_path, **{part: text}))
+    assert str(refused.value).startswith("my.yaml: ")
+    assert "\n" not in str(refused.value)
 
 
-def work(wanted: Request) -> None:
-    tuning.work(wanted, open_study(wanted))
+@given(st.floats(1e-6, 10.0), st.floats(0.0, 1.0), st.booleans())
+def test_a_value_that_is_tried_is_short_and_near_the_suggested_one(low: float, share: float, log: bool) -> None:
+    suggested = low * 3**share if log else low + 2 * low * share
+    suggested = min(max(suggested, low), 3 * low)
+    tried = rounded(FloatDistribution(low, 3 * low, log), suggested)
+    assert low <= tried <= 3 * low
+    assert math.isclose(tried, suggested, rel_tol=0.01)
+    assert tried in (low, 3 * low) or len(f"{tried:e}".split("e")[0].rstrip("0")) <= 6
+    assert rounded(FloatDistribution(0.1, 0.5, step=0.1), 0.1 + 2 * 0.1) == 0.3
+    assert rounded(IntDistribution(8, 32), 12) == 12
 
 
-def states(wanted: Request) -> list[str]:
-    return [trial.state.name for trial in newest(open_study(wanted)).values()]
+@pytest.mark.parametrize(
+    ("space", "override", "told"),
+    [
+        ("{model.hiden: [1, 2]}", "seed=1", "my.yaml: there is no setting model.hiden; did you mean model.hidden"),
+        ("{optimizer: [adamw, adamm]}", "seed=1", "my.yaml: optimizer=adamm is not an option of optimizer"),
+        (RATES, "optimizer.lr=0.1", "every setting of its space is fixed by the command"),
+        (RATES, "seed=1,2", "seed takes one value; to try several, one run each, name them in a file for --search"),
+        (RATES, "resume_from=last", "resume_from is set by the search itself"),
+        (RATES, "hydra.run.dir=a", "hydra.run.dir is set by the search itself"),
+        (RATES, "trainer.devices=2", "one device, got trainer.devices=2"),
+        (RATES, "data.validation_fraction=0", "set data.validation_fraction above 0"),
+        (RATES, "model.dropout=2", "model.dropout must be a number"),
+        (RATES, "trainer.val_check_interval=0.5", "trainer.val_check_interval must be a positive integer, got 0.5"),
+    ],
+)
+def test_wrong_requests(tmp_path: Path, space: str, override: str, told: str) -> None:
+    with pytest.raises(RequestError, match=told):
+        prepare(make_request(tmp_path / "study", [override], search_file(tmp_path, space=space), 2))
+    assert not (tmp_path / "study").exists()
+    with pytest.raises(RequestError, match="there is no search elmann; name a file.yaml, or one of elman, gated, size"):
+        make_request(tmp_path, [], "elmann", 2)
 
 
-def test_the_first_trial_changes_nothing_and_the_poor_ones_are_pruned(
-    runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    wanted = request(tmp_path / "study", trials=12)
-    work(wanted)
-    assert [name for name, _ in runs.begun] == [f"trial_{number:03d}" for number in range(12)]
-    assert runs.begun[0][1] == ("seed=2", "optimizer.lr=0.0012345", "model.hidden=16", "model.activation=tanh")
-    assert {*states(wanted)} == {"COMPLETE", "PRUNED"}
-    best = open_study(wanted).best_trial
-    assert best.params["model.activation"] == "relu"
-    assert 0.003 < best.params["optimizer.lr"] < 0.03
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "trial_000  finished with 3.9085                lr=0.0012345 hidden=16 activation=tanh"
-    pruned = next(line for line in lines if " pruned at step 20 with " in line)  # the second validation is the first
-    curve = newest(open_study(wanted))[pruned.split()[0]].intermediate_values
-    assert [*curve] == [1, 2]
-    lr = next(own for own in runs.begun[1][1] if "lr=" in own).partition("=")[2]
-    assert len(lr.replace("0.", "", 1).lstrip("0")) <= 3
-
-
-def test_an_interrupted_trial_is_retried_in_its_folder_and_none_that_ended_is_repeated(
-    runs: Runs, tmp_path: Path
-) -> None:
-    wanted = request(tmp_path / "study", trials=6)
-    runs.raised = {(2, 20): Killed(), (3, 10): Stopped(2), (4, 10): Killed()}
-    for raised in (Killed, Stopped, Killed):
-        with pytest.raises(raised):
-            work(wanted)
-    work(wanted)
-    names = [name for name, _ in runs.begun]
-    assert sorted({*names}) == [f"trial_{number:03d}" for number in range(6)]
-    assert len(names) == 6 + 3
-    assert len({*runs.begun}) == 6  # with the same settings
-    ended = newest(open_study(wanted))
-    assert len(ended) == 6
-    assert {trial.state.name for trial in ended.values()} <= {"COMPLETE", "PRUNED"}
-    assert [*ended["trial_002"].intermediate_values][:2] == [1, 2]
-    work(wanted)
-    assert len(runs.begun) == 9
-    work(replace(wanted, trials=7))
-    assert runs.begun[-1][0] == "trial_006"
-
-
-def test_a_trial_that_died_before_its_first_heartbeat_is_retried(
-    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    wanted = request(tmp_path / "study", trials=1)
-    runs.raised = {(0, 10): Stopped(2)}
-    with pytest.raises(Stopped):
-        work(wanted)
-    found = open_study(wanted)
-    retry_interrupted(found, wanted)
-    with pytest.warns(UserWarning, match="Heartbeat"):
-        found.ask()  # and nothing more
-    work(wanted)
-    assert states(wanted) == ["COMPLETE"]
-
-
-def test_processes_side_by_side_share_the_trials(runs: Runs, tmp_path: Path) -> None:
-    wanted = request(tmp_path / "study", trials=5)
-    open_study(wanted)
-    workers = [threading.Thread(target=work, args=(wanted,)) for _ in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert sorted(name for name, _ in runs.begun) == [f"trial_{number:03d}" for number in range(5)]
-    assert len({settings for _, settings in runs.begun}) == 5
-
-
-@pytest.mark.parametrize("target", ["optuna.samplers.TPESampler", "optuna.samplers.RandomSampler"])
-def test_all_settings_of_a_grid_are_tried_once(runs: Runs, tmp_path: Path, target: str) -> None:
-    rates, sizes = CategoricalDistribution([0.1, 0.2]), IntDistribution(1, 3)
-    space = {"optimizer.lr": rates, "model.hidden": sizes, "model.activation": SPACE["model.activation"]}
-    work(request(tmp_path / "study", space=space, trials=12, sampler={"_target_": target, "seed": 1}))
-    assert len(runs.begun) == len({settings for _, settings in runs.begun}) == 12
-
-
-def test_a_trial_that_fails_is_not_the_search(runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    wanted = request(tmp_path / "study", trials=4)
-    runs.raised = {(0, 20): RunFailed("exploded"), (1, 20): MemoryError(), (2, 20): RequestError("no\ntext")}
-    work(wanted)
-    assert states(wanted) == ["PRUNED", "FAIL", "FAIL", "COMPLETE"]  # the settings of the first are to blame
-    told = capsys.readouterr().out
-    assert [reason in told for reason in ("failed: exploded", "failed: MemoryError", "failed: no text")] == [True] * 3
-    work(wanted)
-    assert len(runs.begun) == 4
-
-
-def test_a_result_that_is_nan_is_no_result(tmp_path: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = request(tmp_path / "study", trials=1)
-    monkeypatch.setattr(tuning, "_run", lambda *arguments: math.nan)
-    work(wanted)
-    assert states(wanted) == ["PRUNED"]
-
-
-def test_what_a_study_refuses(runs: Runs, tmp_path: Path) -> None:
-    one = request(tmp_path / "one")
+def test_what_a_study_refuses(tmp_path: Path) -> None:
+    space: dict[str, Any] = {"a": IntDistribution(1, 9), "b": IntDistribution(1, 9)}
+    parts = {"sampler": RandomSampler(), "pruner": NopPruner()}
+    one = Request(tmp_path / "one é", ("seed=2",), {"a": 1, "b": 2}, 9, 10, None, space, parts)
     open_study(one)
+    assert (one.folder / "study.db").exists()
     for changed, told in (
-        (replace(one, overrides=("seed=3",)), r"was begun with the settings \['seed=2'\]; continue with the same"),
-        (replace(one, space={"model.hidden": SPACE["model.hidden"]}), "was begun with the space"),
-        (request(tmp_path), "holds no study and is not empty"),
-        (replace(request(tmp_path), storage=f"sqlite:///{tmp_path}/other.db"), "holds no study and is not empty"),
-        (request(tmp_path / "a?b"), "SQLite takes no ?"),
+        (replace(one, overrides=("seed=3",)), r"was begun with .*'seed=2'.*; continue with the same, or choose"),
+        (replace(one, space={"a": space["a"]}), "was begun with .*'b': "),
+        (replace(one, folder=tmp_path), "holds no study and is not empty"),
+        (replace(one, folder=tmp_path, storage=f"sqlite:///{tmp_path}/other.db"), "holds no study and is not empty"),
+        (replace(one, folder=tmp_path / "a?b"), "SQLite takes none of ?"),
         (replace(one, storage="nonsense"), "the study can't be opened: Could not parse"),
-        (replace(one, sampler={"_target_": "optuna.samplers.Nothing"}), "the study can't be opened: .*Nothing"),
-        (replace(one, pruner=SAMPLER), "must be ones of Optuna"),
     ):
         with pytest.raises(RequestError, match=told) as refused:
             open_study(changed)
         assert "\n" not in str(refused.value)
-
-
-def test_the_retries_of_settings_that_kill_their_process_have_an_end(
-    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(study, "RETRIES", 1)
-    wanted = request(tmp_path / "study", trials=2)
-    runs.raised = {(0, 10): Stopped(2), (1, 10): Stopped(2)}
-    for _ in range(2):
-        with pytest.raises(Stopped):
-            work(wanted)
-    work(wanted)
-    assert states(wanted) == ["FAIL", "COMPLETE"]
