@@ -21,14 +21,12 @@ from importlib.util import find_spec
 import entry
 from charrnn.errors import EXIT_FAILED, CommandParser, RequestError, require_integer
 
-WIDTH = 120  # where there is no terminal
-
 
 def read_arguments() -> argparse.Namespace:
     parser = CommandParser(description="Search for good settings, with trials that may end early.")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings of all trials, as for train.py")
     parser.add_argument("--trials", type=int, default=30, help="number of trials, earlier ones included (default: 30)")
-    parser.add_argument("--search", default="elman", help="a file of conf/search/, or FILE.yaml (default: elman)")
+    parser.add_argument("--search", default="elman", metavar="NAME", help="conf/search/NAME.yaml or a file (elman)")
     parser.add_argument("--folder", metavar="DIR", help="folder of the search, new or to be continued")
     parser.add_argument("--storage", metavar="URL", help="database of the study (default: SQLite in DIR/study.db)")
     parser.add_argument("--jobs", type=int, default=1, help="trials side by side, sharing the CPU cores (default: 1)")
@@ -73,7 +71,7 @@ def main() -> int:
             work_side_by_side([*command[1:], "--worker"], arguments.jobs)
         continued = len(study.get_trials(states=ENDED)) < request.trials
     finally:
-        width = shutil.get_terminal_size((WIDTH, 0)).columns
+        width = shutil.get_terminal_size((120, 0)).columns
         print(f"\n{report(folder, list(request.space), width)}")
         if continued:
             print(f"continue  {shlex.join(['python', *command])}")

@@ -9,7 +9,6 @@ from charrnn.comparison import complete
 from charrnn.leaderboard import on_screen, write_leaderboard
 from charrnn.records import read_job
 
-SHOWN = 10  # best trials on the screen; the files have all
 BITS = "val_bits_per_char"
 
 
@@ -28,7 +27,7 @@ def report(folder: Path, keys: Sequence[str], width: int) -> str:
     whole = len(trials) * max((trial.number("steps") or 0 for trial in trials if trial.complete), default=0)
     share = f"; {100 * steps / whole:.0f} % of the steps of {len(trials)} whole runs" if whole else ""
     lines = [f"leaderboard {folder / 'leaderboard.csv'} and .md, best first, in bits per character:"]
-    lines += [on_screen(ranked[:SHOWN], keys, width), f"trials    {len(trials)}: {told}{share}"]
+    lines += [on_screen(ranked[:10], keys, width), f"trials    {len(trials)}: {told}{share}"]
     if ranked:
         results = [(trial.number(BITS) if trial.complete else None) or math.inf for trial in trials]
         better = [n for n in range(len(trials)) if results[n] < min(results[:n], default=math.inf)]

@@ -33,7 +33,6 @@ NOT_SEARCHED = (
     *SET_BY_SEARCH, "trainer.max_steps", "trainer.max_epochs", "trainer.val_check_interval", "data", "data.path",
     "data.validation_fraction", "data.test_fraction", "experiment", "threads",
 )  # fmt: skip
-DIGITS, GRID_DIGITS = 3, 9  # significant digits of a value that is tried, from a range and from a grid
 HEARTBEAT, GRACE = 5, 30  # seconds; a process that is silent for longer is taken for dead
 
 
@@ -110,8 +109,7 @@ def read_search(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     except (OSError, ValueError, YAMLError, OmegaConfBaseException, InstantiationException) as error:
         raise RequestError(f"{file.name}: {one_line(error)}") from error
     except (AttributeError, KeyError, TypeError) as error:
-        expected = "a search has a space, and a sampler and a pruner of Optuna, each with its _target_"
-        raise RequestError(f"{file.name}: {expected}") from error
+        raise RequestError(f"{file.name}: it needs a space, a sampler and a pruner of Optuna, with _target_") from error
     return space, parts
 
 
@@ -134,7 +132,7 @@ def rounded(own: BaseDistribution, value: Any) -> Any:
     if not isinstance(own, FloatDistribution):
         return value
     scale = value if own.log else own.step or own.high - own.low or 1.0
-    digits = (GRID_DIGITS if own.step else DIGITS) - 1 - math.floor(math.log10(scale))
+    digits = (9 if own.step else 3) - 1 - math.floor(math.log10(scale))  # a grid is kept, 0.1 + 0.2 becomes 0.3
     return min(max(round(value, digits), own.low), own.high)
 
 

@@ -25,7 +25,6 @@ from charrnn.signals import signals_noted
 from charrnn.study import Request, composed, open_study, size
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
-OUTCOME_WIDTH = 34  # characters on the screen
 RETRIES = 10  # of one trial: settings that kill their process must not hold up the search for ever
 
 
@@ -100,7 +99,7 @@ def run_trial(study: optuna.Study, request: Request, trial: optuna.Trial) -> flo
         trial.set_user_attr("reason", reason)
         outcome = f"failed: {reason}"
     told = " ".join(f"{names[key]}={text}" for key, text in settings.items())
-    print(f"{folder.name}  {outcome:{OUTCOME_WIDTH}}  {told}", flush=True)
+    print(f"{folder.name}  {outcome:34}  {told}", flush=True)
     if not outcome.startswith("finished"):  # a failed trial has ended too, and tells the sampler that it was poor
         raise optuna.TrialPruned
     return bits_per_char
