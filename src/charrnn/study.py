@@ -163,7 +163,7 @@ def open_study(request: Request) -> optuna.Study:
             if (before := study.user_attrs.get("request", now)) != now:
                 raise RequestError(f"{folder} was begun with {before}; continue with the same, or {advice}")
             study.set_user_attr("request", now)
-            if found:
+            if found or study.trials:
                 study.sampler.reseed_rng()  # the seed would give what the study has already
             else:
                 with suppress(ValueError):  # a value at the start is not in the space
