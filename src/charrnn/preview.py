@@ -17,7 +17,6 @@ from charrnn.checks import PRECISIONS
 from charrnn.data import CharDataModule
 from charrnn.errors import PARTS
 from charrnn.network import CharRNN
-from charrnn.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +63,7 @@ def _report_symbols(data: CharDataModule) -> None:
         log.info("note      %s; data.min_count=5 folds the rare ones, data.level=byte has 256", many)
     if vocabulary.unknown is not None:
         log.info("unknown   %s characters became the unknown symbol", f"{counts[vocabulary.unknown]:,}")
-    if isinstance(vocabulary, Vocabulary) and "\r" in vocabulary.characters:
+    if vocabulary.level == "char" and "\r" in vocabulary.characters:
         log.info("note      the text has carriage returns (Windows line ends); data.newlines=lf makes them plain")
     for part in PARTS[1:]:
         new = (data.counts["train"] == 0) & (data.counts[part] > 0)
