@@ -18,7 +18,7 @@ from charrnn.sources import Source
 from charrnn.text_options import TextOptions
 from charrnn.vocabulary import AnyVocabulary, ByteVocabulary, Vocabulary, code_points
 
-LISTED = 5  # unknown characters in a message
+LISTED = 5  # most frequent unknown characters in a message
 
 
 class TextEncoder:
@@ -97,12 +97,11 @@ class TextEncoder:
         ids = vocabulary.look_up(occurring)
         missing = occurring[ids < 0]
         if len(missing):
-            often = sorted(missing, key=lambda code: -self._counts[code])
-            shown = ", ".join(f"{chr(c)!r} (U+{c:04X}, {self._counts[c]:,} x)" for c in often[:LISTED])
-            more = f" and {len(missing) - LISTED} more" if len(missing) > LISTED else ""
+            often = sorted(missing, key=lambda code: -self._counts[code])[:LISTED]
+            shown = ", ".join(f"{chr(c)!r} (U+{c:04X}, {self._counts[c]:,} x)" for c in often)
             raise RequestError(
-                f"{name} has characters that are not among the {len(vocabulary)} of the vocabulary: {shown}{more}; "
-                "leave them out, or train on a text that has them"
+                f"{name} has {len(missing)} characters that are not among the {len(vocabulary)} of the vocabulary: "
+                f"{shown}; leave them out, or train on a text that has them"
             )
         table = np.zeros(len(self._counts), vocabulary.dtype)
         table[occurring] = ids

@@ -78,11 +78,8 @@ def checkpoint_of(run: Path) -> Path:
 
 def latest_run(outputs: Path = OUTPUTS) -> Path:
     """The newest run with a readable checkpoint, jobs of sweeps included."""
-    newest: dict[Path, float] = {}
-    for file in outputs.rglob(f"{CHECKPOINTS}/*.ckpt"):
-        run = file.parent.parent
-        newest[run] = max(newest.get(run, 0.0), file.stat().st_mtime)
-    for run in sorted(newest, key=newest.__getitem__, reverse=True):
+    files = sorted(outputs.rglob(f"{CHECKPOINTS}/*.ckpt"), key=lambda file: file.stat().st_mtime, reverse=True)
+    for run in dict.fromkeys(file.parent.parent for file in files):
         try:
             checkpoint_of(run)
         except RequestError:
