@@ -49,9 +49,8 @@ def test_seeds_are_grouped_to_mean_and_deviation() -> None:
         for n, value in enumerate(values)
     ]
     rows = group_rows(runs, ["optimizer.lr"], Path("/runs"))
-    assert [row["run"] for row in rows] == ["b/0", "a/1", "c/0"]  # by the mean; the group's best run
-    assert [row["n"] for row in rows] == [1, 3, 2]
-    assert [row["seeds"] for row in rows] == ["0", "0 1 2", "0 1"]
+    found = [(row["run"], row["n"], row["seeds"]) for row in rows]  # by the mean; the group's best run
+    assert found == [("b/0", 1, "0"), ("a/1", 3, "0 1 2"), ("c/0", 2, "0 1")]
     for row, name in zip(rows, "bac", strict=True):
         assert row["val_bits_per_char"] == pytest.approx(np.mean(bits[name]))
         if len(bits[name]) > 1:
@@ -110,20 +109,13 @@ def sweep(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_script_shows_groups_and_reasons(sweep: Path) -> None:
+def test_the_script_shows_groups_and_writes_what_programs_read(sweep: Path, tmp_path: Path) -> None:
     done = command("scripts/compare.py", sweep, COLUMNS="80")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0] == f"4 runs in {sweep}, best first, in bits per character"
-    assert [line.split() for line in lines[3:6]] == [
-        ["#", "validation", "n", "hidden", "run"],
-        ["1", "2.0000", "1", "16", "16-1"],
-        ["2", "2.1500", "±", "0.0707", "2", "8", "8-1"],
-    ]
+    assert lines[5].split() == ["2", "2.1500", "±", "0.0707", "2", "8", "8-1"]
     assert lines[-1] == "  32-1 (hidden=32): failed, it broke"
-
-
-def test_the_script_writes_what_programs_read(sweep: Path, tmp_path: Path) -> None:
     done = call("scripts/compare.py", sweep, "--format", "json")
     assert [row.get("n") for row in json.loads(done.stdout)] == [1, 2, None]
     done = call("scripts/compare.py", sweep, "--format", "csv", "--no-groups", "--out", tmp_path / "t.csv")

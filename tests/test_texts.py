@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from charrnn import checkpoint_file, experiment
+from charrnn.network import load_network
 from charrnn.parts import read_part
-from charrnn.vocabulary import vocabulary_of
 from conftest import train_here
 
 SMALL = (
@@ -61,8 +61,8 @@ def test_bytes_that_are_no_text_are_counted_as_bytes(tmp_path: Path) -> None:
     raw = np.random.default_rng(0).integers(256, size=2000).astype(np.uint8).tobytes()
     summary = train(tmp_path / "run", text_file(tmp_path, raw), "data.level=byte", "data.validation_fraction=0.5")
     assert summary["val_bits_per_char"] == pytest.approx(8, abs=0.5)
-    settings = checkpoint_file.read(tmp_path / "run" / "checkpoints" / "best.ckpt")["charrnn"]
-    part = read_part(settings["data"], vocabulary_of(settings["vocabulary"]), "validation")
+    _, vocabulary, about = load_network(Path(summary["checkpoint"]))
+    part = read_part(about["data"], vocabulary, "validation")
     assert part.tobytes() == raw[1000:]
 
 
@@ -84,12 +84,8 @@ def test_a_dry_run_trains_nothing_and_draws_nothing_from_the_generators(
     assert torch.equal(*states)
     assert not (tmp_path / "run" / "checkpoints").exists()
     for expected in (
-        "text      a.txt: 420 characters, 18 symbols; train 336, validation 84, test 0",
-        "frequent  ' ' 60 'o' 40",
-        "compare   unigram ",
-        "data.newlines=lf makes them plain",
-        "an epoch has 56 batches",
-        "ms a step",
+        "text      a.txt: 420 characters, 18 symbols; train 336, validation 84, test 0", "frequent  ' ' 60 'o' 40",
+        "compare   unigram ", "data.newlines=lf makes them plain", "an epoch has 56 batches", "ms a step",
         "dry run   nothing was trained",
-    ):
+    ):  # fmt: skip
         assert expected in caplog.text
