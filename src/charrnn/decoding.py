@@ -17,14 +17,10 @@ SHOWN_BYTES = 8
 
 
 def decoded(source: Source, how: TextOptions) -> Iterator[str]:
-    """The characters of `source`; a byte-order mark at its start is not part of the text.
-
-    Raises `RequestError` with file, offset, line and bytes, and with what would decode them.
-    """
+    """The characters of `source`, without a byte-order mark. `RequestError` names the encoding that would fit."""
     pieces = _characters(source, how)
-    if how.normalize == "none":
-        return pieces
-    return _normalized(pieces, cast(Literal["NFC", "NFKC"], how.normalize.upper()))
+    form = cast(Literal["NFC", "NFKC"], how.normalize.upper())
+    return pieces if how.normalize == "none" else _normalized(pieces, form)
 
 
 def _characters(source: Source, how: TextOptions) -> Iterator[str]:

@@ -89,10 +89,7 @@ class TextEncoder:
         return True
 
     def write(self, vocabulary: AnyVocabulary, name: str, target: BinaryIO) -> list[int]:
-        """Write the ids into `target`; return how often each symbol occurs.
-
-        Raises `RequestError` for characters that the vocabulary lacks.
-        """
+        """Write the ids into `target`; return how often each symbol occurs. `RequestError` if one is missing."""
         occurring = np.flatnonzero(self._counts)
         ids = vocabulary.look_up(occurring)
         missing = occurring[ids < 0]

@@ -29,10 +29,8 @@ def report_text(data: CharDataModule) -> dict[str, float]:
     """Say what the text is made of; return the reference figures of its validation part, if it has one."""
     corpus, vocabulary = data.corpus, data.vocabulary
     if len(corpus.files) > 1:
-        for name, size in corpus.files[:LISTED]:
-            log.info("file      %s: %s bytes", name, f"{size:,}")
-        if len(corpus.files) > LISTED:
-            log.info("files     and %d more", len(corpus.files) - LISTED)
+        listed = [f"{name} ({size:,} bytes)" for name, size in corpus.files[:LISTED]]
+        log.info("files     %d: %s", len(corpus.files), ", ".join(listed) + ", ..." * (len(corpus.files) > LISTED))
     parts = ", ".join(f"{part} {int(data.counts[part].sum()):,}" for part in PARTS)
     unit = "bytes" if vocabulary.level == "byte" else "characters"
     kinds = int(np.count_nonzero(corpus.counts))

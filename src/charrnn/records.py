@@ -49,10 +49,7 @@ class Point(NamedTuple):
 
 
 def find_runs(places: Iterable[str]) -> list[Path]:
-    """The folders of all runs in these folders, or in those that match these patterns, each once.
-
-    Files are passed over: the shell makes them of `outputs/sweep/*`. Raises `RequestError` where nothing is found.
-    """
+    """The folders of all runs in these folders or patterns, each once; files in `outputs/sweep/*` are passed over."""
     places = list(places)
     folders = [Path(os.path.abspath(folder)) for place in places for folder in _folders(place)]  # noqa: PTH100  # no links
     found = {run.resolve(): run for folder in folders for run in runs_below(folder)}

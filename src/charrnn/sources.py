@@ -148,10 +148,7 @@ def _files_in(folder: Path, pattern: str) -> list[Path]:
 def _check_sum(sources: list[Source], sha256: str) -> None:
     if len(sources) > 1 or sources[0].file is None:
         raise RequestError(f"sha256 goes with one file or address, got {', '.join(s.name for s in sources)}")
-    try:
-        got = _sha256_of(sources[0].file)
-    except OSError as error:
-        raise _unreadable(sources[0].file, error) from error
+    got = _sha256_of(sources[0].file)
     if got != sha256.lower():
         raise RequestError(f"{sources[0].file} has another sha256 than asked for: {sha256} wanted, {got} got")
 
@@ -183,5 +180,8 @@ def _fetched(address: str, sha256: str | None) -> Path:
 
 
 def _sha256_of(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(file, error) from error

@@ -54,18 +54,13 @@ class Vocabulary:
         return ids if self.unknown is None or len(self) == 1 else np.delete(ids, self.unknown)
 
     def encode(self, text: str) -> Ids:
-        """The ids of `text`, one per character, in the smallest unsigned type that holds them all.
-
-        Raises `RequestError` with the character, its code point and its position for the first one that is not there.
-        """
+        """The ids of `text`, one per character; `RequestError` names the first character that is not there."""
         ids = self.look_up(code_points(text))
         if (ids < 0).any():
             position = int((ids < 0).argmax())
-            character = text[position]
-            raise RequestError(
-                f"character {character!r} (U+{ord(character):04X}) at position {position} is not among the "
-                f"{len(self)} characters of the vocabulary; leave it out, or train on a text that has it"
-            )
+            character = f"character {text[position]!r} (U+{ord(text[position]):04X}) at position {position}"
+            advice = "leave it out, or train on a text that has it"
+            raise RequestError(f"{character} is not in the vocabulary of {len(self)} characters; {advice}")
         return ids.astype(self.dtype)
 
     def look_up(self, codes: NDArray[np.integer]) -> NDArray[np.int32]:
