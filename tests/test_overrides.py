@@ -9,9 +9,7 @@ from charrnn.overrides import check_command_line, request_line
     ("typed", "read"),
     [
         (["a=1", "-m", "b=1,2"], ["a=1", "b=1,2", "-m"]),
-        (["-m", "a=1,2"], ["a=1,2", "-m"]),
         (["a=1", "--config-name", "other", "b=2"], ["a=1", "b=2", "--config-name", "other"]),
-        (["a=1", "--info"], ["a=1", "--info"]),
         (["a=1", "~b", "+c=[1,2]"], ["a=1", "~b", "+c=[1,2]"]),
         ([], []),
     ],
