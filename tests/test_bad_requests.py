@@ -4,14 +4,10 @@ The commands run within this process, since each start of Python takes seconds; 
 """
 
 import contextlib
-import gzip
-import os
 import re
 import shutil
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -19,16 +15,12 @@ import torch
 from charrnn import checkpoint_file
 from charrnn.runs import locked, read_summary
 from conftest import call, command
+from test_checkpoint_file import Malicious
 
 TINY = (
     "data=text", "data.path=text.txt", "model.hidden=4", "data.batch_size=2", "data.sequence_length=3", "threads=1",
     "trainer.accelerator=cpu", "trainer.max_steps=2", "trainer.log_every_n_steps=1",
 )  # fmt: skip
-
-
-class Malicious:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, ("executed",)
 
 
 @pytest.fixture(scope="module")
@@ -40,26 +32,13 @@ def place(docs: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "empty.txt").touch()
     (folder / "short.txt").write_text("abc")
     (folder / "greek.txt").write_text("αβγ" * 20)
-    (folder / "broken.txt.gz").write_bytes(gzip.compress(b"a" * 999)[:-9])
     (folder / "folder").mkdir()
     with contextlib.chdir(folder):
         assert call("train.py", *TINY, f"hydra.run.dir={folder}/run")[0] == 0
     good = folder / "run" / "checkpoints" / "best.ckpt"
-    raw = good.read_bytes()
-    (folder / "torn.ckpt").write_bytes(raw[: len(raw) // 2])
-    with zipfile.ZipFile(good) as archive:  # a byte of the largest tensor, not one of those that only fill
-        tensor = archive.read(max(archive.infolist(), key=lambda member: member.file_size))
-    place = raw.index(tensor) + len(tensor) // 2
-    (folder / "changed.ckpt").write_bytes(raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :])
-    (folder / "text.ckpt").write_text("no checkpoint")
     checkpoint = checkpoint_file.read(good)
     torch.save({**checkpoint, "more": Malicious()}, folder / "malicious.ckpt")
-    torch.save({"state_dict": {}}, folder / "foreign.ckpt")
-    torch.save({**checkpoint, "charrnn": {**checkpoint["charrnn"], "format": 99}}, folder / "future.ckpt")
     torch.save({**checkpoint, "charrnn": {**checkpoint["charrnn"], "vocabulary": 7}}, folder / "odd.ckpt")
-    with zipfile.ZipFile(folder / "bomb.ckpt", "w", zipfile.ZIP_DEFLATED) as bomb:
-        for name in ("archive/data.pkl", "archive/data/0", "archive/version"):
-            bomb.writestr(name, b"0" * 10_000_000)
     return folder
 
 
@@ -85,12 +64,8 @@ def refused(code: int, stdout: str, stderr: str, message: str, script: str) -> N
 COMMAND_LINES = [
     (("model.hiden=1",), r"no setting model.hiden; did you mean model.hidden\?"),
     (("model=elmo",), "model=elmo is not an option of model; it has elman"),
-    (("trainer=tpu",), "trainer=tpu is not an option of trainer; it has auto, cpu, ddp, gpu, mps"),
-    (("optimizer=adamm",), "optimizer=adamm is not an option of optimizer; it has adagrad, adam, adamw"),
     (("data=../a/b.txt",), "data=../a/b.txt is not an option of data; .*data=text data.path=FILE"),
-    (("experiment=worst",), "experiment=worst is not an option of experiment; it has gru_vs_rnn, overfit"),
     (("foo=1",), "no setting foo"),
-    (("recovery.tries=2",), "no setting recovery.tries"),
     (("model=null",), "Config group override must be a string"),
     (("model.hidden",), "written key=value, got 'model.hidden'"),
     (("--hidden=3",), "unrecognized arguments: --hidden=3"),
@@ -108,11 +83,8 @@ COMMAND_LINES = [
 # Refused by the job: the folder's summary says why.
 SETTINGS = [
     (("seed=x",), "seed must be an integer of at least 0, got 'x'"),
-    (("seed=4294967296",), "seed must be below 2**32, got 4294967296"),
-    (("threads=0",), "threads must be a positive integer, got 0"),
     (("+foo=1",), "foo is not a setting"),
     (("~optimizer",), "optimizer is missing"),
-    (("~scheduler",), "scheduler is missing"),
     (("dry_run=perhaps",), "dry_run must be true or false, got 'perhaps'"),
     (("sweep.resume=perhaps",), "sweep.resume must be true or false, got 'perhaps'"),
     (("+sweep.order=1",), "sweep.order is not a setting here; sweep has resume"),
@@ -134,14 +106,9 @@ SETTINGS = [
     (("data.path=???",), "data.path has no value"),
     (("data.path=/nowhere.txt",), "there is no text file /nowhere.txt"),
     (("data.path=empty.txt",), "empty.txt is empty; name another text"),
-    (("data.path=short.txt",), "too few for data.batch_size=2 times data.sequence_length=3"),
     (("data.path=latin.txt",), "latin.txt is not utf-8: bytes e9 at offset 3"),
-    (("data.path=broken.txt.gz",), "broken.txt.gz is a broken or cut-off archive"),
     (("data.path=folder",), "no file in folder matches data.pattern"),
-    (("data.path=[]",), "got an empty list"),
-    (("data.path='no*.txt'",), "no file matches .*; check the pattern"),
-    (("data.sha256=abc",), "has another sha256 than asked for: abc wanted"),
-    (("data.encoding=klingon",), "data.encoding must be one that Python knows"),
+    (("data.path=[]",), "path must name a text, got []"),
     (("data.level=word",), "data.level must be one of char, byte; got 'word'"),
     (("data.order=random",), "data.order must be one of stream, shuffle; got 'random'"),
     (("data.validation_fraction=0.9", "data.test_fraction=0.2"), "must stay below 1, got 0.9 + 0.2"),
@@ -151,11 +118,8 @@ SETTINGS = [
     (("optimizer.weight_decay=much",), "optimizer.weight_decay must be a number, got 'much'"),
     (("optimizer.fused=maybe",), "optimizer.fused must be auto, true, false or null"),
     (("+optimizer.foo=1",), "optimizer.foo is not a setting here"),
-    (("+scheduler.foo=1",), "scheduler.foo is not a setting here"),
     (("scheduler=step", "scheduler.step_size=0"), "can't step with these settings"),
     (("scheduler=step", "scheduler.gamma=abc"), "scheduler.gamma must be a number, got 'abc'"),
-    (("scheduler=plateau", "scheduler.patience=abc"), "scheduler.patience must be a number"),
-    (("scheduler.warmup_steps=-1",), "scheduler"),
     (("scheduler=plateau", "data.validation_fraction=0"), "scheduler=plateau looks at the validation part"),
     (("trainer.max_steps=-1",), "a run needs an end: set trainer.max_steps"),
     (("trainer.max_steps=many",), "trainer.max_steps must be a positive integer, got 'many'"),
@@ -172,19 +136,10 @@ SETTINGS = [
     (("trainer.gradient_clip_algorithm=foo",), "must be one of norm, value"),
     (("trainer.deterministic=maybe",), "trainer.deterministic must be true, false or warn"),
     (("trainer.val_check_interval=0.5",), "val_check_interval must be a positive integer"),
-    (("+trainer.limit_train_batches=3",), "trainer.limit_train_batches is set by the run itself"),
     (("+trainer.logger=true",), "trainer.logger is set by the run itself"),
     (("resume_from=gone.ckpt",), "there is no checkpoint file gone.ckpt"),
-    (("resume_from=folder",), "folder is a folder; name a checkpoint file"),
-    (("resume_from=torn.ckpt",), "torn.ckpt is not a readable checkpoint"),
-    (("resume_from=changed.ckpt",), "changed.ckpt is not a readable checkpoint"),
-    (("resume_from=text.ckpt",), "text.ckpt is not a readable checkpoint"),
     (("resume_from=malicious.ckpt",), "malicious.ckpt is not a readable checkpoint"),
-    (("resume_from=bomb.ckpt",), "bomb.ckpt is not a readable checkpoint"),
-    (("resume_from=foreign.ckpt",), "foreign.ckpt is not a checkpoint of this project"),
-    (("resume_from=future.ckpt",), "has checkpoint format 99, this version reads 2; update charrnn"),
     (("resume_from=run/checkpoints/last.ckpt",), "is at step 2 and this run ends at 2; raise trainer.max_steps"),
-    (("init_from=gone.ckpt",), "there is no checkpoint file gone.ckpt"),
     (("init_from=malicious.ckpt",), "malicious.ckpt is not a readable checkpoint"),
     (("init_from=run/checkpoints/best.ckpt", "model.hidden=5"), "holds another network; build the same one with"),
     (("init_from=run/checkpoints/best.ckpt", "data.path=greek.txt"), "has another vocabulary than this text"),
@@ -193,22 +148,16 @@ SCRIPTS = [
     ("generate", ("--run", "nowhere"), "there is no run folder nowhere; name one, or write --run latest"),
     ("generate", ("--run", "text.txt"), "text.txt is a file; name it with --checkpoint"),
     ("generate", ("--run", "folder"), "folder holds no readable checkpoint"),
-    ("generate", ("--checkpoint", "bomb.ckpt"), "bomb.ckpt is not a readable checkpoint"),
     ("generate", ("--checkpoint", "odd.ckpt"), "does not fit together"),
     ("generate", ("--run", "run", "--prompt", "naïve"), r"not trained on: 'ï' \(U\+00EF\); leave them out"),
-    ("generate", ("--run", "run", "--temperature", "nan"), "temperature must be a number of at least 0"),
-    ("generate", ("--run", "run", "--length", "-5"), "length must be an integer of at least 0, got -5"),
     ("generate", ("--run", "run", "--seed", "-1"), "seed must be an integer of at least 0, got -1"),
     ("generate", ("--beams",), "unrecognized arguments: --beams"),
-    ("evaluate", ("--run", "run", "--text", "/nowhere.txt"), "there is no text file /nowhere.txt"),
     ("evaluate", ("--run", "run", "--text", "short.txt", "--window", "5"), "--window goes with --protocol windows"),
-    ("evaluate", ("--run", "run", "--text", "greek.txt"), "has characters that are not among the"),
-    ("evaluate", ("--run", "run", "--text", "latin.txt"), "latin.txt is not utf-8"),
-    ("evaluate", ("--run", "run", "--text", "empty.txt"), "empty.txt is empty"),
-    ("evaluate", ("--run", "run", "--text", "short.txt", "--protocol", "windows"), "a window of 64 needs a text of 65"),
+    ("evaluate", ("--run", "run", "--text", "greek.txt"), "has 3 characters that are not among the"),
     ("evaluate", ("--run", "run", "--dynamic", "0.1", "--protocol", "windows"), "--dynamic goes with --protocol carri"),
-    ("evaluate", ("--run", "run", "--split", "some"), "invalid choice: 'some'"),
     ("evaluate", ("--checkpoint", "malicious.ckpt"), "malicious.ckpt is not a readable checkpoint"),
+    ("compare", ("nowhere",), "there is no folder nowhere"),
+    ("compare", ("--x", "steps"), "--x goes with --curves"),
     ("benchmark", (), "required: subcommand"),
     ("benchmark", ("recurrence", "--grid", "64,64"), "--grid takes sizes like 64,64,256, got 64,64"),
 ]
@@ -249,7 +198,6 @@ def test_a_folder_that_is_in_use_or_holds_another_run(here: Path) -> None:
     refused(*call("train.py", *longer, "data.min_count=3"), "has another vocabulary", "train.py")
 
 
-@pytest.mark.parametrize("overrides", [("model.hiden=1",), ("model.hidden=abc", "hydra.run.dir=run")])
-def test_as_a_process(overrides: tuple[str, ...], tmp_path: Path) -> None:
-    done = command("train.py", *overrides, cwd=tmp_path)
-    refused(done.returncode, done.stdout, done.stderr, "model.hid", "train.py")
+def test_as_a_process(tmp_path: Path) -> None:
+    done = command("train.py", "model.hidden=abc", "hydra.run.dir=run", cwd=tmp_path)
+    refused(done.returncode, done.stdout, done.stderr, "model.hidden must be a positive integer", "train.py")

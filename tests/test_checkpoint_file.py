@@ -18,13 +18,6 @@ def good() -> dict[str, Any]:
     return {"state_dict": {"w": torch.ones(2)}, "charrnn": {"format": checkpoint_file.FORMAT}}
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "a.ckpt"
-    checkpoint_file.write(good(), path)
-    assert torch.equal(checkpoint_file.read(path)["state_dict"]["w"], torch.ones(2))
-    assert checkpoint_file.is_whole(path)
-
-
 class Malicious:
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, ("executed",)
@@ -42,9 +35,11 @@ def refused(path: Path, message: str = "not a readable checkpoint") -> None:
         checkpoint_file.read(path)
 
 
-def test_every_cut_of_a_file_is_noticed(tmp_path: Path) -> None:
+def test_what_is_written_is_read_and_every_cut_noticed(tmp_path: Path) -> None:
     path = tmp_path / "a.ckpt"
     checkpoint_file.write(good(), path)
+    assert torch.equal(checkpoint_file.read(path)["state_dict"]["w"], torch.ones(2))
+    assert checkpoint_file.is_whole(path)
     whole = path.read_bytes()
     for tenth in range(10):
         path.write_bytes(whole[: len(whole) * tenth // 10])
@@ -57,7 +52,9 @@ def test_every_cut_of_a_file_is_noticed(tmp_path: Path) -> None:
     ("checkpoint", "message"),
     [
         ([1, 2], "not a checkpoint of this project"),
+        ({"state_dict": {}}, "not a checkpoint of this project"),
         ({"state_dict": {}, "charrnn": {"format": 1}}, "format 1, this version reads 2; take a checkpoint of this"),
+        ({"state_dict": {}, "charrnn": {"format": 99}}, "format 99, this version reads 2; update charrnn"),
     ],
 )
 def test_foreign_files_are_refused(tmp_path: Path, checkpoint: Any, message: str) -> None:

@@ -40,11 +40,8 @@ def test_one_text_is_the_same_plain_packed_and_piped(tmp_path: Path) -> None:
         assert text_of(read) == RAW.decode()
         assert read.sha256 == hashlib.sha256(RAW).hexdigest()
         assert read.counts == count_symbols(read.ids, len(read.vocabulary)).tolist()
-    assert [read.files for read in found] == [
-        [("a.txt", len(RAW))],
-        [("a.txt.gz", packed.stat().st_size)],
-        [("stdin", len(RAW))],
-    ]
+    sizes = [("a.txt", len(RAW)), ("a.txt.gz", packed.stat().st_size), ("stdin", len(RAW))]
+    assert [read.files for read in found] == [[size] for size in sizes]
 
 
 @given(st.text(st.characters(codec="utf-8")))
@@ -75,20 +72,11 @@ def test_files_are_joined_by_the_separator(tmp_path: Path) -> None:
     assert read_corpus(text_options(tmp_path)).name == "a.txt and 1 more"
 
 
-def test_rare_symbols_become_one() -> None:
+def test_rare_symbols_and_those_that_training_lacks_become_one(tmp_path: Path) -> None:
     read = from_stdin(b"aabbbc", min_count=2)
     assert text_of(read) == "aabbb\ufffd"
     assert read.counts == [2, 3, 1]
-    read = from_stdin(b"aabbbb", min_count=2)
-    assert len(read.vocabulary) == 3  # the unknown symbol is there, so that other texts can be read
-
-
-def test_a_mark_alone_is_no_text() -> None:
-    with pytest.raises(RequestError, match="stdin is empty; name another text"):
-        from_stdin(b"\xef\xbb\xbf")
-
-
-def test_a_vocabulary_of_the_training_part_alone(tmp_path: Path) -> None:
+    assert len(from_stdin(b"aabbbb", min_count=2).vocabulary) == 3  # so that other texts can be read
     file = tmp_path / "a.txt"
     file.write_text("abababab語cd")
     read = read_corpus(text_options(file, vocabulary_from="train"), train_share=0.8)
@@ -97,6 +85,8 @@ def test_a_vocabulary_of_the_training_part_alone(tmp_path: Path) -> None:
 
 
 def test_a_text_read_with_a_given_vocabulary() -> None:
+    with pytest.raises(RequestError, match="stdin is empty; name another text"):
+        from_stdin(b"\xef\xbb\xbf")  # a mark alone
     raw = "cabé語語".encode()
     with pytest.raises(RequestError, match=r"not among the 3 .*'語' \(U\+8A9E, 2 x\), 'é' \(U\+00E9, 1 x\)"):
         from_stdin(raw, vocabulary=Vocabulary("abc"))

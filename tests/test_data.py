@@ -11,14 +11,9 @@ from charrnn.parts import read_part, split
 from conftest import TEXT
 
 SETTINGS: dict[str, Any] = {
-    **TEXT,
-    "sequence_length": 4,
-    "batch_size": 3,
-    "order": "stream",
-    "validation_fraction": 0.1,
-    "test_fraction": 0.1,
-    "seed": 1,
-}
+    **TEXT, "sequence_length": 4, "batch_size": 3, "order": "stream", "seed": 1,
+    "validation_fraction": 0.1, "test_fraction": 0.1,
+}  # fmt: skip
 
 
 def make_data(tmp_path: Path, text: str, **changes: Any) -> CharDataModule:
@@ -81,14 +76,7 @@ def test_a_text_too_small_names_what_fits_and_that_does_fit(tmp_path: Path, orde
     make("abc", 1, 2)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"batch_size": 0}, "batch_size must be a positive integer, got 0"),
-        ({"sequence_length": "long"}, "sequence_length must be a positive integer"),
-        ({"validation_fraction": 1.5}, "validation_fraction must be a number"),
-    ],
-)
-def test_settings_out_of_range_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(RequestError, match=message):
+@pytest.mark.parametrize("changes", [{"batch_size": 0}, {"sequence_length": "long"}, {"validation_fraction": 1.5}])
+def test_settings_out_of_range_are_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    with pytest.raises(RequestError, match=f"{next(iter(changes))} must be a "):
         make_data(tmp_path, "ab" * 100, **changes)

@@ -1,6 +1,5 @@
 import math
 import sys
-from typing import Any
 
 import pytest
 
@@ -20,29 +19,20 @@ def test_a_script_ends_with_its_code(
     with pytest.raises(SystemExit) as stop, exit_codes("tool"):
         raise raised
     assert (stop.value.code, capsys.readouterr().err) == (code, said)
-
-
-def test_an_unknown_fault_keeps_its_traceback() -> None:
-    with pytest.raises(ZeroDivisionError), exit_codes("tool"):
+    with pytest.raises(ZeroDivisionError), exit_codes("tool"):  # an unknown fault keeps its traceback
         raise ZeroDivisionError
 
 
-@pytest.mark.parametrize("value", [0, -1, 1.0, "3", None, True, math.nan])
-def test_what_is_no_positive_integer(value: Any) -> None:
-    with pytest.raises(RequestError, match="n must be a positive integer, got"):
-        errors.require_integer("n", value)
-
-
-@pytest.mark.parametrize("value", [-0.1, 1.0, "0.5", None, False, math.nan])
-def test_what_is_no_number_in_range(value: Any) -> None:
-    with pytest.raises(RequestError, match="x must be a number of at least 0 and below 1, got"):
-        errors.require_number("x", value, 0.0, below=1.0)
-
-
-def test_what_is_in_range_comes_back() -> None:
+def test_what_is_in_range_comes_back_and_all_else_is_refused() -> None:
     assert errors.require_integer("n", 0, minimum=0) == 0
     assert errors.require_number("x", 0, 0.0) == 0.0
     assert errors.require_choice("c", "a", ("a", "b")) == "a"
+    for value in (0, -1, 1.0, "3", None, True, math.nan):
+        with pytest.raises(RequestError, match="n must be a positive integer, got"):
+            errors.require_integer("n", value)
+    for value in (-0.1, 1.0, "0.5", None, False, math.nan):
+        with pytest.raises(RequestError, match="x must be a number of at least 0 and below 1, got"):
+            errors.require_number("x", value, 0.0, below=1.0)
 
 
 def test_a_wrong_command_line_of_a_script_is_one_line() -> None:

@@ -8,6 +8,7 @@ import pytest
 from charrnn.files import write_text
 from charrnn.leaderboard import GROUPED, on_screen, short_names, write_leaderboard
 from charrnn.runs import write_summary
+from test_records import FINISHED
 
 
 def make_job(sweep: Path, hidden: int, summary: dict[str, Any] | None, seed: int = 1) -> None:
@@ -17,14 +18,10 @@ def make_job(sweep: Path, hidden: int, summary: dict[str, Any] | None, seed: int
         write_summary(folder, summary)
 
 
-def finished(bits: float, **more: Any) -> dict[str, Any]:
-    return {"status": "finished", "val_bits_per_char": bits, **more}
-
-
 @pytest.fixture
 def sweep(tmp_path: Path) -> Path:
-    make_job(tmp_path, 64, finished(2.5, train_seconds=90.0, train_chars_per_second=12345))
-    make_job(tmp_path, 128, finished(2.25))
+    make_job(tmp_path, 64, {**FINISHED, "train_chars_per_second": 12345})
+    make_job(tmp_path, 128, {"status": "finished", "val_bits_per_char": 2.25})
     make_job(tmp_path, 256, {"status": "failed", "reason": "out of | luck"})
     make_job(tmp_path, 512, None)
     return tmp_path
@@ -57,7 +54,7 @@ def test_it_lists_all_jobs_best_first(sweep: Path) -> None:
 
 
 def test_swept_seeds_make_a_second_table(sweep: Path) -> None:
-    make_job(sweep, 64, finished(2.0), seed=2)
+    make_job(sweep, 64, {"status": "finished", "val_bits_per_char": 2.0}, seed=2)
     make_job(sweep, 128, {"status": "interrupted"}, seed=2)
     rows, screen = write_leaderboard(sweep, 120)
     assert [(row["model.hidden"], row["seed"]) for row in rows[:3]] == [("64", "2"), ("128", "1"), ("64", "1")]
@@ -83,21 +80,11 @@ def test_names_are_short_where_that_says_enough() -> None:
     assert len(set(short_names(["optimizer", "optimizer._target_", "x.optimizer"]).values())) == 3
 
 
-def test_classes_go_by_their_own_name_unless_two_share_it() -> None:
-    key = "optimizer._target_"
-
-    def shown(*classes: str) -> list[str]:
-        rows = [{"run": "a", "status": "finished", "reason": None, key: name} for name in classes]
-        return [line.split()[1] for line in on_screen(rows, [key], 80).splitlines()[1:]]
-
-    assert shown("torch.optim.SGD", "torch.optim.Adam") == ["SGD", "Adam"]
-    assert shown("torch.optim.Adam", "mine.Adam") == ["torch.optim.Adam", "mine.Adam"]
-
-
-def test_a_setting_that_only_broken_runs_have_is_told_with_them_alone() -> None:
-    rows = [{"run": name, "status": "finished", "reason": None, "model.hidden": 8} for name in "ab"]
-    rows.append({"run": "c", "status": "failed", "reason": None, "model.hidden": -3})
-    assert on_screen(rows, ["model.hidden"], 80).splitlines() == [
-        "#  run", "1  a", "2  b", "",
+def test_classes_go_by_their_own_name_and_settings_that_only_broken_runs_have_are_told_with_them_alone() -> None:
+    keys = ["model.hidden", "optimizer._target_"]
+    runs = [("a", "finished", 8, "torch.optim.SGD"), ("b", "finished", 8, "mine.Own"), ("c", "failed", -3, "mine.Own")]
+    rows = [dict(zip(["run", "status", *keys], run, strict=True), reason=None) for run in runs]
+    assert on_screen(rows, keys, 80).splitlines() == [
+        "#  optimizer  run", "1  SGD        a", "2  Own        b", "",
         "without a result (settings that most runs share are left out):", "  c (hidden=-3): failed",
     ]  # fmt: skip

@@ -60,13 +60,12 @@ def test_a_copy_within_a_long_text_of_wide_symbols_is_found() -> None:
 
 @pytest.mark.parametrize(
     ("text", "train"),
-    [("a" * 3000 + "b", "a" * 200_000), ("ab" * 1500, "aab" * 70_000),
-     ("a" * 900, "".join("a" * k + "b" for k in range(600)))],
-)  # fmt: skip
+    [("a" * 3000 + "b", "a" * 200_000), ("a" * 900, "".join("a" * k + "b" for k in range(600)))],
+)
 def test_texts_that_repeat_themselves_take_no_longer(text: str, train: str) -> None:
     """Pairs of equal windows are as many as the product of both lengths; to look at them all would take minutes."""
     (measured,) = measure_novelty([ids(text)], ids(train))
-    assert measured.longest.length == max(n for n in (3, 599, 3000) if text[:n] in train)
+    assert measured.longest.length == max(n for n in (599, 3000) if text[:n] in train)
 
 
 def test_the_training_text_is_read_piece_by_piece() -> None:
@@ -86,14 +85,6 @@ def test_the_training_text_is_read_piece_by_piece() -> None:
     assert 0 < Mapped.longest < 10_000
 
 
-def test_held_out_text_is_cut_evenly() -> None:
-    validation = np.arange(100, dtype=np.uint8)
-    starts = [int(stretch[0]) for stretch in held_out_stretches(validation, 10)]
-    assert starts == [0, 22, 45, 67, 90]
-    assert [len(stretch) for stretch in held_out_stretches(validation, 40)] == [40, 40]
-    assert held_out_stretches(validation, 101) == []
-
-
 def test_what_a_reader_sees() -> None:
     train = "the quick brown fox jumps over the lazy dog, and the quick brown cat does not; "
     vocabulary = Vocabulary(train)
@@ -105,6 +96,7 @@ def test_what_a_reader_sees() -> None:
     ours, normal = lines(["a quick brown fox jumps on", "dog"], "the brown dog jumps over the quick cat")
     assert ours == "copied    13.5 characters in a row, 88.2% of the 10-grams; the longest: ' quick brown fox jumps o'"
     assert normal.startswith("held out  ")
+    assert [int(held[0]) for held in held_out_stretches(np.arange(100, dtype=np.uint8), 10)] == [0, 22, 45, 67, 90]
     ours, normal = lines([train], "the dog")
     assert ours.endswith("'the quick brown fox jumps over the lazy dog, and the quick b...'")
     assert normal == "held out  nothing to compare with, the validation part is shorter"

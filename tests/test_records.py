@@ -10,7 +10,7 @@ from charrnn.files import write_text
 from charrnn.records import Record, find_runs, read_job, read_run, validation_curve
 from conftest import train_here
 
-FINISHED = {"status": "finished", "val_bits_per_char": 2.5, "steps": 10, "train_seconds": 20.0}
+FINISHED = {"status": "finished", "val_bits_per_char": 2.5, "steps": 10, "train_seconds": 90.0}
 
 
 def make_run(folder: Path, config: str | None = "model: {hidden: 8}\n", summary: str | None = None) -> Path:
@@ -52,17 +52,13 @@ def test_settings_have_the_names_that_a_user_types(tmp_path: Path) -> None:
 def test_what_is_torn_is_a_broken_run_and_no_error(torn: str, tmp_path: Path) -> None:
     run = make_run(tmp_path, torn, torn)
     (run / ".hydra" / "overrides.yaml").write_text(torn)
+    (tmp_path / "without" / "summary.json").mkdir(parents=True)
+    assert read_run(tmp_path / "without").summary["status"] == "unreadable"
     record = read_run(run)
     assert record.settings in ({}, {"a": "${"})
     assert record.summary["status"] == "unreadable"
     assert not record.complete
     read_job(run)
-
-
-def test_without_a_summary_or_with_a_folder_in_its_place(tmp_path: Path) -> None:
-    assert read_run(make_run(tmp_path / "a")).summary["status"] == "missing"
-    (tmp_path / "b" / "summary.json").mkdir(parents=True)
-    assert read_run(tmp_path / "b").summary["status"] == "unreadable"
 
 
 def test_figures_that_are_none(tmp_path: Path) -> None:
@@ -82,7 +78,7 @@ def test_a_curve_of_a_run_that_was_resumed_has_every_point_once(tmp_path: Path) 
     write_curve(tmp_path, {5: 3.0, 10: 2.5, 15: float("nan")})
     write_curve(tmp_path, {10: 2.25, 15: 2.0}, purge=10)
     points = validation_curve(Record(tmp_path, {}, FINISHED))
-    assert points == [(5, 10.0, 3.0), (10, 20.0, 2.25), (15, 30.0, 2.0)]  # two seconds a step
+    assert points == [(5, 45.0, 3.0), (10, 90.0, 2.25), (15, 135.0, 2.0)]  # nine seconds a step
     without = make_run(tmp_path / "without")
     assert validation_curve(Record(without, {}, FINISHED)) == []
 

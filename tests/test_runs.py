@@ -70,10 +70,7 @@ def test_what_run_and_checkpoint_name(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_summary_is_json_whatever_the_numbers(tmp_path: Path) -> None:
-    runs.write_summary(tmp_path, {"status": "finished", "a": math.nan, "b": math.inf, "c": 1.5, "d": None})
-    assert json.loads((tmp_path / "summary.json").read_text()) == {
-        "status": "finished", "a": None, "b": None, "c": 1.5, "d": None,
-    }  # fmt: skip
-    (tmp_path / "summary.json").write_text("{half")
-    assert runs.read_summary(tmp_path)["status"] == "unreadable"
+    runs.write_summary(tmp_path, {"status": "finished", "a": math.nan, "b": math.inf, "c": 1.5})
+    expected = {"status": "finished", "a": None, "b": None, "c": 1.5}
+    assert json.loads((tmp_path / "summary.json").read_text()) == runs.read_summary(tmp_path) == expected
     assert runs.read_summary(tmp_path / "gone")["status"] == "missing"

@@ -43,6 +43,10 @@ def network(monkeypatch: pytest.MonkeyPatch, answer: Any) -> list[str]:
     return asked
 
 
+class Torn(io.BytesIO):
+    headers: ClassVar = {"Content-Length": "1000"}
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for name in ("b.txt", "a.txt", "below/c.txt", "below/d.md", "e.txt.xz"):
@@ -72,12 +76,9 @@ def test_patterns_and_lists(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
         sources(f"{folder}/nothing*")
     monkeypatch.setenv("HOME", str(folder))
     assert content("~/a.txt") == [b"a.txt"]
-    assert content((folder / "a.txt").as_uri()) == [b"a.txt"]
     monkeypatch.chdir(folder)
     assert content("a.txt") == [b"a.txt"]
-    assert absolute_places(["a.txt", "-", "python:docs", "~/b.txt"]) == [
-        f"{folder}/a.txt", "-", "python:docs", f"{folder}/b.txt",
-    ]  # fmt: skip
+    assert absolute_places(["a.txt", "-", "~/b.txt"]) == [f"{folder}/a.txt", "-", f"{folder}/b.txt"]
 
 
 @pytest.mark.parametrize(("ending", "module"), [(".gz", gzip), (".bz2", bz2), (".xz", lzma)])
@@ -110,27 +111,16 @@ def test_standard_input_and_pipes_are_read_once(tmp_path: Path, monkeypatch: pyt
     ("path", "message"),
     [
         ("", "path must name a text"),
-        (None, "path must name a text, got None"),
+        ([], "path must name a text"),
         ([True], "path must name a text, got True"),
         (1984, "there is no text file .*1984"),
         ("x" * 300, "File name too long"),
-        ("http://localhost:abc/x", "can't be fetched"),
         ("http://[bad", "can't be fetched"),
     ],
 )
 def test_what_is_no_text_is_refused(path: Any, message: str) -> None:
     with pytest.raises(RequestError, match=message):
         sources(path)
-
-
-def test_a_torn_download_is_not_taken_for_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Torn(io.BytesIO):
-        headers: ClassVar = {"Content-Length": "1000"}
-
-    network(monkeypatch, Torn)
-    with pytest.raises(RequestError, match="can't be fetched .*IncompleteRead"):
-        sources("https://example.org/torn.txt")
-    assert not list(cache_folder().glob("*_torn.txt"))
 
 
 def test_odd_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,17 +133,17 @@ def test_odd_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert b"".join(source.chunks()) == b"a name that is no text"
 
 
-def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "a.txt").touch()
-    denied = PermissionError(13, "Permission denied")  # root may read all files, so the mode would not do
-    monkeypatch.setattr(Path, "open", mock.Mock(side_effect=denied))
-    for sum_asked in (None, "0" * 64):
-        with pytest.raises(RequestError, match="a.txt can't be read as a text: Permission denied"):
-            content(tmp_path / "a.txt", sha256=sum_asked)
-
-
-def test_another_text_than_asked_for_is_refused(tmp_path: Path) -> None:
+def test_what_may_not_be_read_and_another_text_than_asked_for_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "a.txt"
+    file.touch()
+    denied = PermissionError(13, "Permission denied")  # root may read all files, so the mode would not do
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", mock.Mock(side_effect=denied))
+        for sum_asked in (None, "0" * 64):
+            with pytest.raises(RequestError, match="a.txt can't be read as a text: Permission denied"):
+                content(file, sha256=sum_asked)
     file.write_bytes(b"abc")
     assert content(file, sha256=sha256(b"abc")) == [b"abc"]
     with pytest.raises(RequestError, match="another sha256"):
@@ -176,6 +166,9 @@ def test_an_address_is_fetched_once_and_checked(monkeypatch: pytest.MonkeyPatch)
     assert len(asked) == 2
     with pytest.raises(RequestError, match="sent another text than expected"):
         sources("https://example.org/other.txt", sha256=sha256(b"something else"))
+    network(monkeypatch, Torn)
+    with pytest.raises(RequestError, match="can't be fetched .*IncompleteRead"):
+        sources("https://example.org/other.txt")
     assert not list(cache_folder().glob("*_other.txt"))
 
 

@@ -17,10 +17,7 @@ SCORED = 1_000_000  # characters of the validation part that are predicted
 
 
 def reference_figures(train: Ids, validation: Ids, vocabulary: AnyVocabulary) -> dict[str, float]:
-    """Bits per character of the validation part, its first million at most: `unigram`, `trigram` and `xz`.
-
-    The counts are those of the first 4 million symbols of the training part.
-    """
+    """Bits per character of the validation part: `unigram` and `trigram` by counts of the training part, `xz`."""
     seen, text = np.asarray(train[:TRAINED_ON]), np.asarray(validation[:SCORED])
     characters = max(1, vocabulary.lengths(count_symbols(text, len(vocabulary)))[0])
     nats = ngram_nats(seen, text, len(vocabulary), 3)

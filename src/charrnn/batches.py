@@ -40,10 +40,7 @@ class Batch(NamedTuple):
 
 
 class CharDataset(Dataset[tuple[Tensor, Tensor]]):
-    """The windows of a text: item i is (X, y), both [sequence_length] int64, y being X shifted by one.
-
-    Windows do not overlap; there are (len(ids) - 1) // sequence_length of them, since the last target must exist.
-    """
+    """The windows of a text, side by side: item i is (X, y), int64 [sequence_length], y being X shifted by one."""
 
     def __init__(self, ids: Ids, sequence_length: int) -> None:
         self.ids = ids
@@ -164,10 +161,7 @@ class ShuffledBatches:
 
 
 class LaneBatches:
-    """Validation batches for the curve during training: the whole split, once, as contiguous lanes.
-
-    Of several processes number `rank` reads its share of them, and at least one.
-    """
+    """Validation batches for the curve during training, by `split_lanes`; each process reads at least one lane."""
 
     def __init__(self, ids: Ids, lanes: int, chunk: int, rank: int = 0, ranks: int = 1) -> None:
         self._arguments = (ids, max(lanes, ranks), chunk, rank, ranks)

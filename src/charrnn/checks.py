@@ -11,17 +11,9 @@ from charrnn.settings import plain
 
 GROUPS = ("model", "data", "optimizer", "scheduler", "trainer", "callbacks")
 TOP_LEVEL_KEYS = (
-    *GROUPS,
-    "seed",
-    "threads",
-    "resume_from",
-    "init_from",
-    "checkpoint_every",
-    "checkpoint_minutes",
-    "recovery",
-    "dry_run",
-    "sweep",
-)
+    *GROUPS, "seed", "threads", "resume_from", "init_from", "checkpoint_every", "checkpoint_minutes", "recovery",
+    "dry_run", "sweep",
+)  # fmt: skip
 # What a run hands to the Trainer itself, and what would end it at another step than its schedule.
 OWN_TRAINER_KEYS = (
     "logger", "callbacks", "plugins", "default_root_dir", "enable_checkpointing", "enable_progress_bar",
@@ -48,27 +40,24 @@ def check_keys(cfg: DictConfig) -> None:
         if not OmegaConf.is_dict(cfg[key]):
             raise RequestError(f"{key} must be one of the options that python train.py --help lists, got {cfg[key]!r}")
     require_flag("dry_run", cfg.dry_run)
-    for key in cfg.sweep:
-        if key != "resume":
-            raise RequestError(f"sweep.{key} is not a setting here; sweep has resume")
+    for key in set(cfg.sweep) - {"resume"}:
+        raise RequestError(f"sweep.{key} is not a setting here; sweep has resume")
     require_flag("sweep.resume", cfg.sweep.get("resume"))
     for key in sorted(OmegaConf.missing_keys(cfg)):
         raise RequestError(f"{key} has no value; add {key}=VALUE to the command")
-    for key in OWN_TRAINER_KEYS:
-        if key in cfg.trainer:
-            raise RequestError(f"trainer.{key} is set by the run itself; leave it out (see python train.py --help)")
+    for key in set(cfg.trainer) & set(OWN_TRAINER_KEYS):
+        raise RequestError(f"trainer.{key} is set by the run itself; leave it out (see python train.py --help)")
 
 
 def run_length(max_steps: object, max_epochs: object, batches_per_epoch: int, trainer: DictConfig) -> int:
     """Optimizer steps of the run: the first of the two limits that is reached; None and -1 stand for no limit."""
     accumulate = require_integer("trainer.accumulate_grad_batches", trainer.accumulate_grad_batches)
     limits = []
-    for name, value, steps_each in (
-        ("trainer.max_steps", max_steps, 1),
-        ("trainer.max_epochs", max_epochs, math.ceil(batches_per_epoch / accumulate)),
-    ):
-        if value is not None and value != -1:
-            limits.append(require_integer(name, value) * steps_each)
+    if max_steps not in (None, -1):
+        limits.append(require_integer("trainer.max_steps", max_steps))
+    if max_epochs not in (None, -1):
+        epochs = require_integer("trainer.max_epochs", max_epochs)
+        limits.append(epochs * math.ceil(batches_per_epoch / accumulate))
     if not limits:
         raise RequestError("a run needs an end: set trainer.max_steps or trainer.max_epochs to a positive integer")
     return min(limits)

@@ -62,11 +62,9 @@ def _signature(settings: Row, keys: Iterable[str]) -> tuple[str | None, ...]:
 
 def uncommon(settings: Row, keys: Iterable[str], all_settings: Sequence[Row]) -> list[str]:
     """Those of `keys` whose value here is not that of more than half of all."""
-
-    def shared(key: str) -> int:
-        return sum(_signature(other, [key]) == _signature(settings, [key]) for other in all_settings)
-
-    return [key for key in keys if key in settings and 2 * shared(key) <= len(all_settings)]
+    own = {key: _signature(settings, [key]) for key in keys if key in settings}
+    every = {key: [_signature(other, [key]) for other in all_settings] for key in own}
+    return [key for key in own if 2 * every[key].count(own[key]) <= len(all_settings)]
 
 
 def groups(records: Iterable[Record], keys: Sequence[str]) -> list[list[Record]]:
@@ -97,13 +95,13 @@ def group_rows(records: Sequence[Record], keys: Sequence[str], base: Path) -> li
 
 def _row(record: Record, keys: Sequence[str], base: Path) -> Row:
     seconds = record.number("train_seconds")
-    figures = {key: record.number(key) for key in FIGURES}
-    figures["minutes"] = None if seconds is None else round(seconds / 60, 2)
+    minutes = None if seconds is None else round(seconds / 60, 2)
     return {
         "run": setting_text(str(record.folder.relative_to(base))),
         **{key: record.settings[key] for key in keys if key in record.settings},
         "status": str(record.summary.get("status", "unknown")),
-        **figures,
+        **{key: record.number(key) for key in FIGURES},
+        "minutes": minutes,
         "reason": record.summary.get("reason"),
         SEED: record.settings.get(SEED, record.summary.get(SEED)),
     }

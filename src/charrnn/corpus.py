@@ -44,7 +44,7 @@ def read_corpus(options: TextOptions, train_share: float = 1.0, vocabulary: AnyV
     """The text of `options`, from the cache if it is there.
 
     Its vocabulary is `vocabulary` if given, else made of its first `train_share` with `vocabulary_from=train`, else of
-    all of it. Raises `RequestError` if the text can't be had, or has characters that `vocabulary` lacks.
+    all of it.
     """
     sources = find_sources(options.path, options.pattern, options.sha256)
     share = train_share if options.vocabulary_from == "train" else 1.0
@@ -81,7 +81,7 @@ def read_corpus(options: TextOptions, train_share: float = 1.0, vocabulary: AnyV
             trouble = f"the text can't be kept in {error.filename or cached.parent}: {error.strerror}"
             raise RequestError(f"{trouble}; make room there, or set XDG_CACHE_HOME to another folder") from error
     ids, note = found
-    files = [(str(file), int(size)) for file, size in note["files"]]
+    files = [(file, size) for file, size in note["files"]]
     return Corpus(name, files, ids, vocabulary_of(note["vocabulary"]), note["counts"], note["sha256"], lasts)
 
 

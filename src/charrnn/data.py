@@ -18,11 +18,7 @@ CURVE_SYMBOLS = 1_000_000  # of the validation part, for the curve; the final fi
 
 
 class CharDataModule(lightning.LightningDataModule):
-    """A text, its vocabulary, its three parts and the batches of each.
-
-    `text` are the settings of `TextOptions`. Raises `RequestError` if it can't be had, if a setting is
-    out of range, or if a part is too small for what is asked.
-    """
+    """A text, its vocabulary, its three parts and the batches of each; `text` are the settings of `TextOptions`."""
 
     def __init__(
         self,
@@ -71,14 +67,10 @@ class CharDataModule(lightning.LightningDataModule):
         if self.batch_size % ranks:
             below, above = self.batch_size // ranks * ranks, -(-self.batch_size // ranks) * ranks
             fits = " or ".join(f"data.batch_size={size}" for size in (below, above) if size)
-            raise RequestError(
-                f"data.batch_size={self.batch_size} is that of all {ranks} processes together, and they can't "
-                f"share it evenly; take {fits}"
-            )
+            size = f"data.batch_size={self.batch_size}"
+            raise RequestError(f"{size}: {ranks} processes can't share it evenly; take {fits}")
         if ranks > 1 and not self.corpus.lasts:
-            raise RequestError(
-                f"{self.corpus.name} can be read once only, and {ranks} processes read it; save it as a file"
-            )
+            raise RequestError(f"{self.corpus.name} can't be read by {ranks} processes; save it as a file")
         self._ranks = ranks
 
     def _batches_of(self, rank: int) -> StreamBatches | ShuffledBatches:
@@ -96,7 +88,7 @@ class CharDataModule(lightning.LightningDataModule):
         if targets < self.batch_size * self.sequence_length:
             batch, length = targets // self.sequence_length, targets // self.batch_size
             fits = [f"data.batch_size={batch}"] * (batch > 0) + [f"data.sequence_length={length}"] * (length > 0)
-            fits = fits or ([f"data.batch_size=1 with data.sequence_length={targets}"] if targets > 0 else [])
+            fits = fits or [f"data.batch_size=1 with data.sequence_length={targets}"] * (targets > 0)
             raise RequestError(
                 f"the training part has {len(self.train_ids)} characters, too few for "
                 f"data.batch_size={self.batch_size} times data.sequence_length={self.sequence_length} plus one; "
@@ -105,10 +97,8 @@ class CharDataModule(lightning.LightningDataModule):
         asked = (("validation", self.validation_ids, validation_fraction), ("test", self.test_ids, test_fraction))
         for part, ids, fraction in asked:
             if fraction > 0 and len(ids) < 2:
-                raise RequestError(
-                    f"the {part} part has {len(ids)} of {len(self.corpus.ids)} characters and needs at least 2; "
-                    f"raise data.{part}_fraction or set it to 0"
-                )
+                advice = f"raise data.{part}_fraction or set it to 0"
+                raise RequestError(f"the {part} part has {len(ids)} characters and needs at least 2; {advice}")
 
     def symbols_per_character(self, part: str) -> float:
         """1 at the level of characters; what a figure per byte is multiplied by to be one per character."""

@@ -14,19 +14,13 @@ from charrnn.text_options import TextOptions
 BYTE_ORDER_MARK = "\ufeff"
 LIKELY_ENCODINGS = ("utf-8", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "latin-1")
 SHOWN_BYTES = 8
-# Vowels and final consonants of Korean syllables join what stands before them, without being marks.
-JOINING_JAMO = range(0x1160, 0x1200)
 
 
 def decoded(source: Source, how: TextOptions) -> Iterator[str]:
-    """The characters of `source`; a byte-order mark at its start is not part of the text.
-
-    Raises `RequestError` with file, offset, line and bytes, and with what would decode them.
-    """
+    """The characters of `source`, without a byte-order mark. `RequestError` names the encoding that would fit."""
     pieces = _characters(source, how)
-    if how.normalize == "none":
-        return pieces
-    return _normalized(pieces, cast(Literal["NFC", "NFKC"], how.normalize.upper()))
+    form = cast(Literal["NFC", "NFKC"], how.normalize.upper())
+    return pieces if how.normalize == "none" else _normalized(pieces, form)
 
 
 def _characters(source: Source, how: TextOptions) -> Iterator[str]:
@@ -56,38 +50,20 @@ def _characters(source: Source, how: TextOptions) -> Iterator[str]:
 
 
 def _normalized(pieces: Iterable[str], form: Literal["NFC", "NFKC"]) -> Iterator[str]:
-    # A piece may end inside a character and its marks, so its end waits for the next piece.
+    # A piece may end inside a character and its marks; a line end never joins what follows it.
     waiting = ""
     for piece in pieces:
-        text = waiting + piece
-        cut = len(text) - 1
-        while cut > 0 and _joins(text[cut]):
-            cut -= 1
-        waiting = text[cut:]
-        if cut:
-            yield unicodedata.normalize(form, text[:cut])
-    if waiting:
-        yield unicodedata.normalize(form, waiting)
-
-
-def _joins(character: str) -> bool:
-    """Whether the character may become one with what stands before it."""
-    return (
-        unicodedata.category(character).startswith("M")
-        or ord(character) in JOINING_JAMO
-        or unicodedata.normalize("NFKC", character) != character
-    )
+        lines, line_end, waiting = (waiting + piece).rpartition("\n")
+        yield unicodedata.normalize(form, lines + line_end)
+    yield unicodedata.normalize(form, waiting)
 
 
 def _undecodable(source: Source, how: TextOptions, what: str, beginning: bytes) -> RequestError:
-    fits = [name for name in LIKELY_ENCODINGS if name != how.encoding and _decodes(source, name, beginning)]
-    others = f" ({', '.join(fits[1:])} would decode it too)" if fits[1:] else ""
-    advice = f"data.encoding={fits[0]}{others}" if fits else ""
-    return RequestError(
-        f"{source.file or source.name} is not {how.encoding}: {what}; "
-        + (f"write {advice}, or " if fits else "no usual encoding decodes it; write ")
-        + "data.errors=replace or data.level=byte"
-    )
+    others = (name for name in LIKELY_ENCODINGS if name != how.encoding)
+    fitting = next((name for name in others if _decodes(source, name, beginning)), None)
+    advice = f"write data.encoding={fitting}, or " if fitting else "no usual encoding decodes it; write "
+    place = source.file or source.name
+    return RequestError(f"{place} is not {how.encoding}: {what}; {advice}data.errors=replace or data.level=byte")
 
 
 def _decodes(source: Source, encoding: str, beginning: bytes) -> bool:

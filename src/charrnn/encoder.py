@@ -18,7 +18,7 @@ from charrnn.sources import Source
 from charrnn.text_options import TextOptions
 from charrnn.vocabulary import AnyVocabulary, ByteVocabulary, Vocabulary, code_points
 
-LISTED = 5  # unknown characters in a message
+LISTED = 5  # most frequent unknown characters in a message
 
 
 class TextEncoder:
@@ -50,13 +50,12 @@ class TextEncoder:
         self._bytes += len(raw)
         if isinstance(piece, bytes) or piece.isascii():
             codes: NDArray[np.integer] = np.frombuffer(raw, np.uint8)
-            self._counts[:256] += _count_bytes(raw)
         else:
             codes = code_points(piece)
             codes = codes.astype(np.min_scalar_type(int(codes.max())))
-            counts = np.bincount(codes, minlength=len(self._counts))
-            counts[: len(self._counts)] += self._counts
-            self._counts = counts
+        counts = np.bincount(codes, minlength=len(self._counts))
+        counts[: len(self._counts)] += self._counts
+        self._counts = counts
         self._file.write(codes.tobytes())
         self._pieces.append((codes.dtype, len(codes)))
         self.length += len(codes)
@@ -90,20 +89,16 @@ class TextEncoder:
         return True
 
     def write(self, vocabulary: AnyVocabulary, name: str, target: BinaryIO) -> list[int]:
-        """Write the ids into `target`; return how often each symbol occurs.
-
-        Raises `RequestError` for characters that the vocabulary lacks.
-        """
+        """Write the ids into `target`; return how often each symbol occurs. `RequestError` if one is missing."""
         occurring = np.flatnonzero(self._counts)
         ids = vocabulary.look_up(occurring)
         missing = occurring[ids < 0]
         if len(missing):
-            often = sorted(missing, key=lambda code: -self._counts[code])
-            shown = ", ".join(f"{chr(c)!r} (U+{c:04X}, {self._counts[c]:,} x)" for c in often[:LISTED])
-            more = f" and {len(missing) - LISTED} more" if len(missing) > LISTED else ""
+            often = sorted(missing, key=lambda code: -self._counts[code])[:LISTED]
+            shown = ", ".join(f"{chr(c)!r} (U+{c:04X}, {self._counts[c]:,} x)" for c in often)
             raise RequestError(
-                f"{name} has characters that are not among the {len(vocabulary)} of the vocabulary: {shown}{more}; "
-                "leave them out, or train on a text that has them"
+                f"{name} has {len(missing)} characters that are not among the {len(vocabulary)} of the vocabulary: "
+                f"{shown}; leave them out, or train on a text that has them"
             )
         table = np.zeros(len(self._counts), vocabulary.dtype)
         table[occurring] = ids
@@ -114,13 +109,5 @@ class TextEncoder:
                 target.write(table[codes].tobytes())
         counts = np.zeros(len(vocabulary), np.int64)
         np.add.at(counts, ids, self._counts[occurring])
-        return [int(count) for count in counts]
-
-
-def _count_bytes(raw: bytes) -> NDArray[np.int64]:
-    """How often each byte occurs: counted in pairs, which takes half the time."""
-    pairs = np.bincount(np.frombuffer(raw, np.uint16, len(raw) // 2), minlength=1 << 16).reshape(256, 256)
-    counts: NDArray[np.int64] = pairs.sum(0) + pairs.sum(1)
-    if len(raw) % 2:
-        counts[raw[-1]] += 1
-    return counts
+        found: list[int] = counts.tolist()
+        return found

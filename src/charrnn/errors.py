@@ -104,10 +104,7 @@ def print_error(program: str, error: object) -> None:
 
 @contextmanager
 def exit_codes(program: str) -> Iterator[None]:
-    """Around a script's whole work: a wrong request ends with one line and exit code 2, Ctrl-C quietly with 130.
-
-    A reader that went away (`generate | head`) ends it quietly too, with the code of SIGPIPE.
-    """
+    """Around a script's whole work: wrong requests end with one line and exit code 2, Ctrl-C and SIGPIPE quietly."""
     try:
         yield
         sys.stdout.flush()

@@ -12,10 +12,8 @@ from pathlib import Path
 def atomic_write(path: Path, keep: Path | None = None) -> Iterator[BufferedRandom]:
     """A binary file, to write and to read, that takes the place of `path` when the block ends well; else that stays.
 
-    With `keep` the file that it takes the place of stays under that name.
-
-    The temporary file lies beside the target, since a rename is atomic on one file system only; it is on the disk
-    (fsync) before it gets its name. Raises `OSError` as `open` does.
+    With `keep` the file that it takes the place of stays under that name. The temporary file lies beside the target,
+    since a rename is atomic on one file system only; it is on the disk (fsync) before it gets its name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -29,22 +27,14 @@ def atomic_write(path: Path, keep: Path | None = None) -> Iterator[BufferedRando
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp makes 0600; a run folder is read by others as any file is
         if keep is not None and path.exists():
-            _link(path, keep)
+            keep.unlink(missing_ok=True)
+            try:
+                keep.hardlink_to(path)
+            except OSError:  # a file system without links
+                path.replace(keep)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _link(path: Path, name: Path) -> None:
-    """Give the file a second name, so that there is no moment in which it has none."""
-    beside = name.with_name(f".{name.name}.link")
-    beside.unlink(missing_ok=True)
-    try:
-        beside.hardlink_to(path)
-    except OSError:  # a file system without links
-        path.replace(name)
-    else:
-        beside.replace(name)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -20,7 +20,6 @@ from charrnn.comparison import (
     setting_text,
     uncommon,
 )
-from charrnn.errors import one_line
 from charrnn.files import write_text
 from charrnn.records import read_job, runs_below
 from charrnn.runs import LEADERBOARD, json_text
@@ -42,21 +41,16 @@ def on_screen(rows: Sequence[Row], keys: Sequence[str], width: int) -> str:
         between = [key for key in keys if len({_cell(row, key) for row in known}) > 1]
         columns = _filled(ranked, [*BITS, "n", *between, *COSTS, "run"])
         headings = ["#", *(names.get(column) or FIGURES.get(column, (column,))[0] for column in columns)]
-        cells = [[_short(rows, column, _cell(row, column)) or NOTHING for column in columns] for row in ranked]
+        cells = [[short_value(column, _cell(row, column)) or NOTHING for column in columns] for row in ranked]
         parts.append(aligned(headings, [[str(place), *row] for place, row in enumerate(cells, 1)], width))
     if others:
         parts.append("without a result (settings that most runs share are left out):\n")
+        wrapper = textwrap.TextWrapper(max(width, LEAST_WIDTH), "  ", "    ", break_long_words=False)
         for row in others:
-            settings = [f"{names[key]}={_short(rows, key, _cell(row, key))}" for key in uncommon(row, keys, rows)]
-            parts[-1] += _reason(row, f" ({', '.join(settings)})" if settings else "", width)
+            told = [f"{names[key]}={short_value(key, _cell(row, key))}" for key in uncommon(row, keys, rows)]
+            settings, reason = f" ({', '.join(told)})" if told else "", _cell(row, "reason")
+            parts[-1] += wrapper.fill(f"{row['run']}{settings}: {row['status']}{', ' if reason else ''}{reason}") + "\n"
     return "\n".join(parts)
-
-
-def _reason(row: Row, settings: str, width: int) -> str:
-    reason = _cell(row, "reason")
-    text = one_line(f"{row['run']}{settings}: {row['status']}" + (f", {reason}" if reason else ""))
-    lines = textwrap.wrap(text, max(width, LEAST_WIDTH) - 4, break_long_words=False, break_on_hyphens=False)
-    return textwrap.indent("\n".join(lines), "    ")[2:] + "\n"
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:
@@ -75,12 +69,6 @@ def short_value(key: str, value: Any) -> Any:
     return value.rpartition(".")[2] if key.endswith(CLASS) else value
 
 
-def _short(rows: Sequence[Row], column: str, cell: str) -> str:
-    """The cell's short value, unless another one in the column has the same."""
-    cells = {_cell(row, column) for row in rows}
-    return short_value(column, cell) if len({short_value(column, cell) for cell in cells}) == len(cells) else cell
-
-
 def as_markdown(rows: Sequence[Row], keys: Sequence[str]) -> str:
     """One table of all rows, without the columns in which there is nothing."""
     columns = _filled(rows, ["run", *keys, "n", "seeds", "status", *FIGURES, "reason"])
@@ -89,9 +77,8 @@ def as_markdown(rows: Sequence[Row], keys: Sequence[str]) -> str:
 
 def as_csv(rows: Sequence[Row], keys: Sequence[str]) -> str:
     """One table of all rows, every figure with all its digits."""
-    grouped = any("n" in row for row in rows)
-    counts, deviations = (["n", "seeds"], [bits + DEVIATION for bits in BITS]) if grouped else ([], [])
-    columns = ["run", *keys, *counts, "status", *FIGURES, *deviations, "reason"]
+    columns = ["run", *keys, "n", "seeds", "status", *FIGURES, *(bits + DEVIATION for bits in BITS), "reason"]
+    columns = [column for column in columns if any(column in row for row in rows)]  # single runs have no deviation
     known = [{key: value for key, value in row.items() if value is not None or key in keys} for row in rows]
     return csv_text(columns, [[setting_text(row[key]) if key in row else "" for key in columns] for row in known])
 
@@ -124,8 +111,7 @@ def write_leaderboard(sweep: Path, width: int) -> tuple[list[Row], str]:
     records = [read_job(folder) for folder in runs_below(sweep)]
     keys = differing(records)
     every = [record.settings for record in records if record.settings]
-    names = dict.fromkeys(key for settings in every for key in settings)
-    typed = {key: {settings.get(key) for settings in every} for key in names}
+    typed = {key: {settings.get(key) for settings in every} for named in every for key in named}
     swept = [key for key, values in typed.items() if len(values) > 1 and key not in NOT_COMPARED]
     rows = run_rows(records, list(typed), sweep)
     tables, screens = [as_markdown(rows, swept)], [on_screen(rows, swept, width)]

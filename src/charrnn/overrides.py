@@ -19,9 +19,8 @@ from charrnn.settings import flattened
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 HELP = "python train.py --help lists what there is"
-# What each of Hydra's launchers comes with.
-LAUNCHERS = {"joblib": "hydra-joblib-launcher cloudpickle"}
-LAUNCHERS |= dict.fromkeys(("submitit_local", "submitit_slurm"), "hydra-submitit-launcher")
+# The extra that brings each of Hydra's launchers.
+LAUNCHERS = {"joblib": "sweep", "submitit_local": "cluster", "submitit_slurm": "cluster"}
 
 
 def check_command_line(arguments: list[str]) -> list[str]:
@@ -37,12 +36,9 @@ def check_command_line(arguments: list[str]) -> list[str]:
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
     parsed = parser.parse_intermixed_args(arguments)
-    flags, left = [], list(parsed.overrides)
-    for argument in arguments:
-        if argument in left:
-            left.remove(argument)
-        else:
-            flags.append(argument)
+    flags = list(arguments)
+    for override in parsed.overrides:
+        flags.remove(override)
     if parsed.multirun:
         _check_sweep(parsed.overrides)
     _check_resume(parsed.overrides, sweep=parsed.multirun)
@@ -56,11 +52,10 @@ def _expand_folder(override: str) -> str:
 
 def _check_sweep(overrides: list[str]) -> None:
     for override in OverridesParser.create().parse_overrides(overrides):
-        if override.is_choice_sweep():
-            values = list(override.sweep_string_iterator())
-            twice = next((value for value in values if values.count(value) > 1), None)
-            if twice is not None:
-                raise RequestError(f"{override.key_or_group} is swept over {twice} twice; name every value once")
+        values = list(override.sweep_string_iterator()) if override.is_choice_sweep() else []
+        for value in values:
+            if values.count(value) > 1:
+                raise RequestError(f"{override.key_or_group} is swept over {value} twice; name every value once")
 
 
 def _check_resume(overrides: list[str], *, sweep: bool) -> None:
@@ -83,12 +78,10 @@ def request_line(error: Exception) -> str | None:
         return _unreadable(error.override)
     launcher = str(getattr(error, "missing_cfg_file", "")).removeprefix("hydra/launcher/")
     if launcher in LAUNCHERS:
-        return (
-            f"Hydra's launcher {launcher} needs {LAUNCHERS[launcher].split()[0]}, which is not installed; "
-            f"pip install {LAUNCHERS[launcher]}, or leave it out: the jobs then run one after the other"
-        )
+        install = f"pip install -e '.[{LAUNCHERS[launcher]}]'"
+        return f"Hydra's launcher {launcher} is not installed; {install}, or leave it out: jobs then run one by one"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
-        outer = "hydra/" if error.missing_cfg_file.startswith("hydra/") else ""
+        outer = "hydra/" * error.missing_cfg_file.startswith("hydra/")
         group, _, option = error.missing_cfg_file.removeprefix(outer).partition("/")
         group = outer + group
         own_text = "; a text of your own is data=text data.path=FILE" if group == "data" else ""

@@ -41,14 +41,10 @@ def named_text(
 
 
 def read_part(settings: dict[str, Any], vocabulary: AnyVocabulary, part: str) -> Ids:
-    """One part of the text that `CharDataModule.settings` (as a checkpoint keeps them) describe.
-
-    Raises `RequestError` if the text is gone or is not the same any more.
-    """
+    """One part of the text that `CharDataModule.settings` describe; `RequestError` if the text has changed."""
     options = options_of(settings)
     if STDIN in options.path:
-        advice = "evaluate.py --text - scores it"
-        raise RequestError(f"the run's text came from standard input, which can't be read again; {advice}")
+        raise RequestError("the run's text came from standard input, which is gone; evaluate.py --text - scores it")
     corpus = read_corpus(options, settings["train_share"])
     if corpus.sha256 != settings["corpus_sha256"] or corpus.vocabulary != vocabulary:
         advice = "evaluate.py --text scores it as it is now"

@@ -17,11 +17,10 @@ from charrnn.checks import PRECISIONS
 from charrnn.data import CharDataModule
 from charrnn.errors import PARTS
 from charrnn.network import CharRNN
-from charrnn.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
 
-LISTED_FILES, LISTED_SYMBOLS = 10, 10
+LISTED = 10  # files, frequent symbols, rare ones
 MANY_SYMBOLS = 512  # more is surprising for most scripts
 TIMED_STEPS = 3
 
@@ -30,11 +29,8 @@ def report_text(data: CharDataModule) -> dict[str, float]:
     """Say what the text is made of; return the reference figures of its validation part, if it has one."""
     corpus, vocabulary = data.corpus, data.vocabulary
     if len(corpus.files) > 1:
-        for name, size in corpus.files[:LISTED_FILES]:
-            log.info("file      %s: %s bytes", name, f"{size:,}")
-        if len(corpus.files) > LISTED_FILES:
-            left = corpus.files[LISTED_FILES:]
-            log.info("files     and %d more: %s bytes", len(left), f"{sum(size for _, size in left):,}")
+        listed = [f"{name} ({size:,} bytes)" for name, size in corpus.files[:LISTED]]
+        log.info("files     %d: %s", len(corpus.files), ", ".join(listed) + ", ..." * (len(corpus.files) > LISTED))
     parts = ", ".join(f"{part} {int(data.counts[part].sum()):,}" for part in PARTS)
     unit = "bytes" if vocabulary.level == "byte" else "characters"
     kinds = int(np.count_nonzero(corpus.counts))
@@ -56,26 +52,20 @@ def _report_symbols(data: CharDataModule) -> None:
         names = (repr(vocabulary.decode([i])) if vocabulary.level == "char" else f"{i:#04x}" for i in ids)
         return " ".join(f"{name} {counts[i]:,}" for name, i in zip(names, ids, strict=True))
 
-    log.info("frequent  %s", shown(order[:LISTED_SYMBOLS]))
-    if len(order) > LISTED_SYMBOLS:
-        log.info("rare      %s", shown(order[max(LISTED_SYMBOLS, len(order) - LISTED_SYMBOLS) :][::-1]))
+    log.info("frequent  %s", shown(order[:LISTED]))
+    if len(order) > LISTED:
+        log.info("rare      %s", shown(order[LISTED:][::-1][:LISTED]))
     if vocabulary.level == "char" and len(vocabulary) > MANY_SYMBOLS:
-        many = f"{len(vocabulary):,} symbols are many"
-        log.info("note      %s; data.min_count=5 folds the rare ones, data.level=byte has 256", many)
+        log.info("note      many symbols; data.min_count=5 folds the rare ones, data.level=byte has 256")
     if vocabulary.unknown is not None:
         log.info("unknown   %s characters became the unknown symbol", f"{counts[vocabulary.unknown]:,}")
-    if isinstance(vocabulary, Vocabulary) and "\r" in vocabulary.characters:
+    if vocabulary.level == "char" and "\r" in vocabulary.characters:
         log.info("note      the text has carriage returns (Windows line ends); data.newlines=lf makes them plain")
     for part in PARTS[1:]:
         new = (data.counts["train"] == 0) & (data.counts[part] > 0)
         if new.any():
-            places = int(data.counts[part][new].sum())
-            log.info(
-                "note      symbols of the %s part that never occur in training: %d, in %d places",
-                part,
-                new.sum(),
-                places,
-            )
+            places = data.counts[part][new].sum()
+            log.info("note      %d symbols of the %s part, in %d places, are not in training", new.sum(), part, places)
 
 
 def seconds_per_step(

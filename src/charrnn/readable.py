@@ -9,7 +9,6 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.decoding import JOINING_JAMO
 from charrnn.vocabulary import AnyVocabulary, ByteVocabulary, Ids
 
 # Signs for common characters that are not seen by themselves; of the others the code point is.
@@ -17,6 +16,8 @@ SIGNS = {"\n": "↵", "\r": "⇤", "\t": "⇥", " ": "␣"}
 ZERO_WIDTH_JOINER = "\u200d"
 SKIN_TONES, TAGS = range(0x1F3FB, 0x1F400), range(0xE0020, 0xE0080)
 JOINERS = {"\u200c", ZERO_WIDTH_JOINER, *map(chr, SKIN_TONES), *map(chr, TAGS)}
+# Vowels and final consonants of Korean syllables join what stands before them, without being marks.
+JOINING_JAMO = range(0x1160, 0x1200)
 FLAG_LETTERS = range(0x1F1E6, 0x1F200)  # two of them are a flag
 LONGEST_UNIT = 16  # symbols
 

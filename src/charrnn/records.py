@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]  # comes with OmegaConf
 
@@ -49,10 +49,7 @@ class Point(NamedTuple):
 
 
 def find_runs(places: Iterable[str]) -> list[Path]:
-    """The folders of all runs in these folders, or in those that match these patterns, each once.
-
-    Files are passed over: the shell makes them of `outputs/sweep/*`. Raises `RequestError` where nothing is found.
-    """
+    """The folders of all runs in these folders or patterns, each once; files in `outputs/sweep/*` are passed over."""
     places = list(places)
     folders = [Path(os.path.abspath(folder)) for place in places for folder in _folders(place)]  # noqa: PTH100  # no links
     found = {run.resolve(): run for folder in folders for run in runs_below(folder)}
@@ -81,30 +78,22 @@ def runs_below(folder: Path) -> Iterator[Path]:
 def read_run(folder: Path) -> Record:
     """The run with all its settings, as they stand in the file: `${seed}` is the same in every run."""
     settings = _load(folder / HYDRA_FOLDER / CONFIG)
-    return Record(folder, flattened(settings) if isinstance(settings, dict) else {}, _summary(folder))
+    return Record(folder, flattened(settings) if isinstance(settings, dict) else {}, read_summary(folder))
 
 
 def read_job(folder: Path) -> Record:
     """The run with the settings that its command named, and no others, as they were typed."""
     overrides = _load(folder / HYDRA_FOLDER / OVERRIDES)
     pairs = [str(override).partition("=") for override in overrides] if isinstance(overrides, list) else []
-    return Record(folder, {key: value for key, _, value in pairs}, _summary(folder))
+    return Record(folder, {key: value for key, _, value in pairs}, read_summary(folder))
 
 
 def _load(file: Path) -> Any:
     """The file's dictionary or list, None if it can't be read: it may be missing, torn, or half written."""
     try:
-        loaded: DictConfig | ListConfig = OmegaConf.load(file)
-        return OmegaConf.to_container(loaded, resolve=False)
+        return OmegaConf.to_container(OmegaConf.load(file), resolve=False)
     except (OSError, ValueError, YAMLError, OmegaConfBaseException):
         return None
-
-
-def _summary(folder: Path) -> dict[str, Any]:
-    try:
-        return read_summary(folder)
-    except OSError as error:
-        return {"status": "unreadable", "reason": f"{SUMMARY}: {error.strerror}"}
 
 
 def validation_curve(record: Record) -> Sequence[Point]:

@@ -51,9 +51,7 @@ def report_start(
     step_seconds: float,
 ) -> None:
     """Say what is about to be trained, and how."""
-    device = trainer.strategy.root_device
-    dtype = PRECISIONS[trainer.precision]
-    batches = data.batches_per_epoch
+    device, batches = trainer.strategy.root_device, data.batches_per_epoch
     epochs = steps * cfg.trainer.accumulate_grad_batches / batches
     processes = f" in each of {trainer.world_size} processes" if trainer.world_size > 1 else ""
     threads = torch.get_num_threads()
@@ -64,12 +62,10 @@ def report_start(
         f"{steps:,}", data.batch_size, data.sequence_length, f"{batches:,}", epochs,
     )  # fmt: skip
     if epochs > MANY_EPOCHS:
-        log.info(
-            "note      %s epochs are many: watch the validation figure, or take a smaller network", f"{epochs:,.0f}"
-        )
+        log.info("note      %.0f epochs are many: watch the validation figure, or take a smaller network", epochs)
     if threads > (os.cpu_count() or 1):
         log.warning("threads=%d is more than this machine's %s CPU cores: much slower", threads, os.cpu_count())
-    if device.type == "cpu" and dtype == torch.bfloat16 and data.batch_size < BFLOAT16_FROM_LANES:
+    if device.type == "cpu" and trainer.precision.startswith("bf16") and data.batch_size < BFLOAT16_FROM_LANES:
         log.info("note      bfloat16 does not pay on a CPU below data.batch_size=%d", BFLOAT16_FROM_LANES)
     epoch = batches * step_seconds
     log.info(
@@ -80,24 +76,21 @@ def report_start(
 
 def report_end(folder: Path, summary: dict[str, Any], sample: str) -> None:
     """Say how well it went, show a sample of the best weights, and where to go from here."""
-    log.info("\nsample of step %s:\n%s\n", f"{summary['best_step']:,}", sample)
+    lines = [f"\nsample of step {summary['best_step']:,}:\n{sample}\n"]
     if summary["val_bits_per_char"] is not None:
-        log.info(
-            "validation  %.4f bits per character (%.4f nats), best at step %s",
-            summary["val_bits_per_char"], summary["val_nats_per_char"], f"{summary['best_step']:,}",
-        )  # fmt: skip
+        nats = f"({summary['val_nats_per_char']:.4f} nats), best at step {summary['best_step']:,}"
+        lines.append(f"validation  {summary['val_bits_per_char']:.4f} bits per character {nats}")
     if summary["test_bits_per_char"] is not None:
-        log.info("test        %.4f bits per character", summary["test_bits_per_char"])
-    log.info(
-        "time        %.1f s, %s characters/s",
-        summary["train_seconds"], f"{summary['train_chars_per_second'] or 0:,}",
-    )  # fmt: skip
+        lines.append(f"test        {summary['test_bits_per_char']:.4f} bits per character")
+    speed = summary["train_chars_per_second"] or 0
+    lines.append(f"time        {summary['train_seconds']:.1f} s, {speed:,} characters/s")
     if summary["checkpoint"] is not None:
-        log.info("checkpoint  %s", shown(Path(summary["checkpoint"])))
-    log.info(
-        "curves      %s --logdir %s", _command("tensorboard"), shown(OUTPUTS if OUTPUTS in folder.parents else folder)
-    )
-    log.info("more text   %s %s --run %s", _command("python"), shown(SCRIPTS / "generate.py"), shown(folder))
+        lines.append(f"checkpoint  {shown(Path(summary['checkpoint']))}")
+    curves = shown(OUTPUTS if OUTPUTS in folder.parents else folder)
+    lines.append(f"curves      {_command('tensorboard')} --logdir {curves}")
+    lines.append(f"more text   {_command('python')} {shown(SCRIPTS / 'generate.py')} --run {shown(folder)}")
+    for line in lines:
+        log.info("%s", line)
 
 
 def report_stop(summary: dict[str, Any], folder: Path) -> None:

@@ -40,9 +40,9 @@ def job_folder_name(overrides: str, job: int) -> str:
 
     Where that loses something (other characters, a name too long), a hash keeps two jobs apart.
     """
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", overrides)
     if not overrides:
         return f"job-{job}"
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", overrides)
     if name == overrides and len(name) <= LONGEST_NAME:
         return name
     return f"{name[:LONGEST_NAME].strip('_.-')}-{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
@@ -78,11 +78,8 @@ def checkpoint_of(run: Path) -> Path:
 
 def latest_run(outputs: Path = OUTPUTS) -> Path:
     """The newest run with a readable checkpoint, jobs of sweeps included."""
-    newest: dict[Path, float] = {}
-    for file in outputs.rglob(f"{CHECKPOINTS}/*.ckpt"):
-        run = file.parent.parent
-        newest[run] = max(newest.get(run, 0.0), file.stat().st_mtime)
-    for run in sorted(newest, key=newest.__getitem__, reverse=True):
+    files = sorted(outputs.rglob(f"{CHECKPOINTS}/*.ckpt"), key=lambda file: file.stat().st_mtime, reverse=True)
+    for run in dict.fromkeys(file.parent.parent for file in files):
         try:
             checkpoint_of(run)
         except RequestError:
@@ -124,7 +121,7 @@ def write_settings(run: Path, cfg: DictConfig) -> None:
     texts = {CONFIG: OmegaConf.to_yaml(cfg)}
     if HydraConfig.initialized():
         hydra = HydraConfig.get()
-        texts["hydra.yaml"] = OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra}))
+        texts["hydra.yaml"] = OmegaConf.to_yaml({"hydra": hydra})
         texts[OVERRIDES] = OmegaConf.to_yaml(hydra.overrides.task)
     for name, text in texts.items():
         write_text(run / HYDRA_FOLDER / name, text)
@@ -137,18 +134,16 @@ def write_summary(run: Path, summary: dict[str, Any]) -> None:
 
 def json_text(values: dict[str, Any], indent: int | None = None) -> str:
     """JSON; NaN and infinity, which it does not know, become null."""
-    plain = {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()
-    }
-    return json.dumps(plain, indent=indent, allow_nan=False)
+    nothing = {key: None for key, value in values.items() if isinstance(value, float) and not math.isfinite(value)}
+    return json.dumps({**values, **nothing}, indent=indent, allow_nan=False)
 
 
 def read_summary(run: Path) -> dict[str, Any]:
     """The run's summary; one with the status `missing` or `unreadable` if there is none to be read."""
     try:
-        summary = json.loads((run / SUMMARY).read_text("utf-8"))
+        summary: dict[str, Any] = {**json.loads((run / SUMMARY).read_text("utf-8"))}
     except FileNotFoundError:
         return {"status": "missing", "reason": f"it left no {SUMMARY}"}
-    except ValueError:
-        return {"status": "unreadable", "reason": f"{SUMMARY} is not JSON"}
-    return summary if isinstance(summary, dict) else {"status": "unreadable", "reason": f"{SUMMARY} is not an object"}
+    except (OSError, TypeError, ValueError):
+        return {"status": "unreadable", "reason": f"{SUMMARY} is not a JSON object"}
+    return summary

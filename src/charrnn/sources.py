@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 import sys
-import urllib.parse
 import urllib.request
 import zlib
 from collections import Counter
@@ -32,7 +31,7 @@ log = logging.getLogger(__name__)
 
 PYTHON_DOCS = "python:docs"
 STDIN = "-"
-ADDRESSES = ("http://", "https://", "file:")
+ADDRESSES = ("http://", "https://")
 ARCHIVES: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 CHUNK = 1 << 22  # bytes read at once
 
@@ -52,9 +51,7 @@ class Source:
                 while chunk := stream.read(CHUNK):
                     yield chunk
         except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
-            raise RequestError(
-                f"{self.name} is a broken or cut-off archive ({error}); fetch or pack it again"
-            ) from error
+            raise RequestError(f"{self.name} is a broken or cut-off archive ({error}); pack it again") from error
         except OSError as error:
             raise _unreadable(self.name, error) from error
 
@@ -73,19 +70,15 @@ def _unreadable(what: object, error: OSError) -> RequestError:
 def find_sources(path: object, pattern: str, sha256: str | None) -> list[Source]:
     """The streams that `path` (a place or a list of them) names, each file once, folders and patterns in sorted order.
 
-    `pattern` picks files in folders, `sha256` is what the one file must have. Raises `RequestError` for what is not
-    there.
+    `pattern` picks files in folders, `sha256` is what the one file must have.
     """
-    places = path if isinstance(path, list | tuple) else [path]
     found: dict[object, Source] = {}
-    for place in places:
+    for place in path if isinstance(path, list | tuple) and path else [path]:
         # A file may be named 1984.
         if isinstance(place, bool) or not isinstance(place, str | int) or place == "":
             raise RequestError(f"path must name a text, got {place!r}; write for example data.path=my_book.txt")
         for source in _sources_at(str(place), pattern, sha256):
             found.setdefault(source.file or source.name, source)
-    if not found:
-        raise RequestError("path must name a text, got an empty list; write for example data.path=my_book.txt")
     sources = list(found.values())
     if sha256 is not None:
         _check_sum(sources, sha256)
@@ -100,10 +93,8 @@ def _sources_at(place: str, pattern: str, sha256: str | None) -> list[Source]:
         if sys.stdin is None or sys.stdin.closed:
             raise RequestError("standard input is closed, or was read already; name a file")
         return [Source("stdin", lambda: cast(BinaryIO, sys.stdin.buffer))]
-    if place.startswith(ADDRESSES[:2]):
+    if place.startswith(ADDRESSES):
         return [_of_file(_fetched(place, sha256), place.rsplit("/", 1)[-1])]
-    if place.startswith("file:"):
-        place = urllib.request.url2pathname(urllib.parse.urlparse(place).path)
     path = user_path(place)
     try:
         if path.is_dir():
@@ -115,9 +106,8 @@ def _sources_at(place: str, pattern: str, sha256: str | None) -> list[Source]:
         files = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207  # absolute ones too
     except OSError as error:
         raise _unreadable(path, error) from error
-    files = [file for file in files if file.is_file()]
-    if files:
-        return [_of_file(file) for file in files]
+    if sources := [_of_file(file) for file in files if file.is_file()]:
+        return sources
     if glob.has_magic(place):
         raise RequestError(f"no file matches {path.absolute()}; check the pattern")
     raise RequestError(f"there is no text file {path.absolute()}; check the path")
@@ -143,14 +133,12 @@ def _files_in(folder: Path, pattern: str) -> list[Path]:
     def refuse(error: OSError) -> NoReturn:  # a folder that can't be read would be left out without a word
         raise error
 
+    def matches(file: Path) -> bool:
+        return file.match(pattern) or (file.suffix.lower() in ARCHIVES and file.with_suffix("").match(pattern))
+
     walk = os.walk(folder, onerror=refuse)
     everything = sorted(file for root, _, names in walk for file in map(Path(root).joinpath, names) if file.is_file())
-    files = [
-        file
-        for file in everything
-        if file.match(pattern) or (file.suffix.lower() in ARCHIVES and file.with_suffix("").match(pattern))
-    ]
-    if files:
+    if files := list(filter(matches, everything)):
         return files
     endings = Counter(file.suffix or file.name for file in everything).most_common(3)
     there = ", ".join(f"{count} *{ending}" for ending, count in endings) or "no files at all"
@@ -160,10 +148,7 @@ def _files_in(folder: Path, pattern: str) -> list[Path]:
 def _check_sum(sources: list[Source], sha256: str) -> None:
     if len(sources) > 1 or sources[0].file is None:
         raise RequestError(f"sha256 goes with one file or address, got {', '.join(s.name for s in sources)}")
-    try:
-        got = _sha256_of(sources[0].file)
-    except OSError as error:
-        raise _unreadable(sources[0].file, error) from error
+    got = _sha256_of(sources[0].file)
     if got != sha256.lower():
         raise RequestError(f"{sources[0].file} has another sha256 than asked for: {sha256} wanted, {got} got")
 
@@ -187,9 +172,7 @@ def _fetched(address: str, sha256: str | None) -> Path:
             target.seek(0)
             got = hashlib.file_digest(target, "sha256").hexdigest()
             if sha256 is not None and got != sha256.lower():
-                raise RequestError(f"{address} sent another text than expected (sha256 {got}); {by_hand}")
-    except RequestError:
-        raise
+                raise ValueError(f"it sent another text than expected, sha256 {got}")
     except (OSError, http.client.HTTPException, ValueError) as error:  # unreachable, torn off, or no address at all
         reason = getattr(error, "reason", error)
         raise RequestError(f"{address} can't be fetched ({reason}); {by_hand}") from error
@@ -197,5 +180,8 @@ def _fetched(address: str, sha256: str | None) -> Path:
 
 
 def _sha256_of(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(file, error) from error

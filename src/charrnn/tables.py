@@ -9,6 +9,7 @@ Cells = Sequence[Sequence[str]]  # row by row
 
 GAP = "  "
 PLUS_MINUS = " ± "  # between a mean and its standard deviation
+NUMBER = re.compile(rf"-?[\d,]*\.?\d+(e[-+]?\d+)?({PLUS_MINUS}[\d.]+)?")
 NOTHING = "-"  # instead of an empty cell, where one might take it for an oversight
 
 
@@ -17,35 +18,29 @@ def aligned(headings: Sequence[str], rows: Cells, width: int) -> str:
 
     Columns that find no room go on below, in parts that each begin with the first column.
     """
-    depth = max(len(heading.split()) for heading in headings)
-    columns = [_column(heading, [row[place] for row in rows], depth) for place, heading in enumerate(headings)]
+    columns = [_column(heading, [row[place] for row in rows]) for place, heading in enumerate(headings)]
     parts = [columns[:1]]
     for column in columns[1:]:
         if len(parts[-1]) > 1 and len(GAP.join(line[0] for line in (*parts[-1], column))) > width:
             parts.append(columns[:1])
         parts[-1].append(column)
-    lines = [[GAP.join(line).rstrip() for line in zip(*part, strict=True)] for part in parts]
-    # Headings of one word leave the lines above them empty.
-    return "\n".join("".join(f"{line}\n" for line in part if line) for part in lines)
+    return "\n".join("".join(f"{GAP.join(line).rstrip()}\n" for line in zip(*part, strict=True)) for part in parts)
 
 
-def _column(heading: str, cells: Sequence[str], depth: int) -> list[str]:
-    """Lines of one length: `depth` lines for the heading, a word in each, then the cells."""
-    words = heading.split()
+def _column(heading: str, cells: Sequence[str]) -> list[str]:
+    """Heading and cells, all of one length."""
     numbers = _are_numbers(cells)
     if numbers:  # one without a deviation stands below those that have one
         deviations = [len(cell) - len(cell.partition(PLUS_MINUS)[0]) for cell in cells]
         room = max(deviations, default=0)
         cells = [cell + " " * (room - length) for cell, length in zip(cells, deviations, strict=True)]
-    lines = [*[""] * (depth - len(words)), *words, *cells]
-    width = max(map(len, lines))
-    return [line.rjust(width) if numbers else line.ljust(width) for line in lines]
+    width = max(map(len, [heading, *cells]))
+    return [line.rjust(width) if numbers else line.ljust(width) for line in (heading, *cells)]
 
 
 def _are_numbers(cells: Sequence[str]) -> bool:
     """Whether every cell that says anything holds a number, or a number and its deviation."""
-    number = re.compile(rf"-?[\d,]*\.?\d+(e[-+]?\d+)?({PLUS_MINUS}[\d.]+)?")
-    return all(number.fullmatch(cell) for cell in cells if cell not in ("", NOTHING))
+    return all(NUMBER.fullmatch(cell) for cell in cells if cell not in ("", NOTHING))
 
 
 def markdown(headings: Sequence[str], rows: Cells) -> str:

@@ -1,11 +1,7 @@
-"""Symbols <-> ids: the characters of a text, or the 256 bytes.
-
-V symbols. Both vocabularies have the same methods; `vocabulary_of` makes the one that a checkpoint describes.
-"""
+"""Symbols <-> ids: the characters of a text, or the 256 bytes. V symbols."""
 
 import codecs
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -44,7 +40,7 @@ class Vocabulary:
         return isinstance(other, Vocabulary) and self.settings == other.settings
 
     def __repr__(self) -> str:
-        return f"Vocabulary({self.characters!r}, unknown={self.unknown is not None})"
+        return f"{type(self).__name__}({self.settings})"
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -58,18 +54,13 @@ class Vocabulary:
         return ids if self.unknown is None or len(self) == 1 else np.delete(ids, self.unknown)
 
     def encode(self, text: str) -> Ids:
-        """The ids of `text`, one per character, in the smallest unsigned type that holds them all.
-
-        Raises `RequestError` with the character, its code point and its position for the first one that is not there.
-        """
+        """The ids of `text`, one per character; `RequestError` names the first character that is not there."""
         ids = self.look_up(code_points(text))
         if (ids < 0).any():
             position = int((ids < 0).argmax())
-            character = text[position]
-            raise RequestError(
-                f"character {character!r} (U+{ord(character):04X}) at position {position} is not among the "
-                f"{len(self)} characters of the vocabulary; leave it out, or train on a text that has it"
-            )
+            character = f"character {text[position]!r} (U+{ord(text[position]):04X}) at position {position}"
+            advice = "leave it out, or train on a text that has it"
+            raise RequestError(f"{character} is not in the vocabulary of {len(self)} characters; {advice}")
         return ids.astype(self.dtype)
 
     def look_up(self, codes: NDArray[np.integer]) -> NDArray[np.int32]:
@@ -78,7 +69,13 @@ class Vocabulary:
 
     def decode(self, ids: object) -> str:
         """The text of `ids` (any sequence or array of integers 0 <= id < len(self)); `IndexError` outside."""
-        return _text(self._codes[_checked(ids, len(self))])
+        return _text(self._codes[self._checked(ids)])
+
+    def _checked(self, ids: object) -> NDArray[np.int64]:
+        indices = np.asarray(ids, dtype=np.int64).reshape(-1)
+        if len(indices) and (indices.min() < 0 or indices.max() >= len(self)):
+            raise IndexError(f"ids must lie in 0 ... {len(self) - 1}, got {indices.min()} ... {indices.max()}")
+        return indices
 
     def decoder(self) -> Callable[[int], str]:
         """A function for ids that come one by one: the text that became complete with each."""
@@ -91,59 +88,44 @@ class Vocabulary:
         return int(counts.sum()), int(counts @ utf8_sizes(self._codes))
 
 
-def _checked(ids: object, size: int) -> NDArray[np.int64]:
-    indices = np.asarray(ids, dtype=np.int64).reshape(-1)
-    if len(indices) and (indices.min() < 0 or indices.max() >= size):
-        raise IndexError(f"ids must lie in 0 ... {size - 1}, got {indices.min()} ... {indices.max()}")
-    return indices
-
-
-@dataclass(frozen=True, kw_only=True)
-class ByteVocabulary:
+class ByteVocabulary(Vocabulary):
     """The 256 values of a byte, which are their own ids: any file, in any encoding or none.
 
     Figures per character are per character of UTF-8, or with `utf8` false, where there are none, per byte.
     """
 
-    utf8: bool = True
-
     level = "byte"
-    unknown = None
-    dtype = np.dtype(np.uint8)
-    starts = np.array([10, *range(32, 127)])  # the beginning of a UTF-8 text is no continuation byte
 
-    def __len__(self) -> int:
-        return 256
+    def __init__(self, *, utf8: bool = True) -> None:
+        super().__init__("".join(map(chr, range(256))))
+        self.utf8 = utf8
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Plain values from which `vocabulary_of` makes it again."""
         return {"level": self.level, "utf8": self.utf8}
+
+    @property
+    def starts(self) -> NDArray[np.integer]:
+        return np.array([10, *range(32, 127)])  # the beginning of a UTF-8 text is no continuation byte
 
     def encode(self, text: str) -> Ids:
         """The bytes of `text` in UTF-8."""
         return np.frombuffer(text.encode("utf-8", "surrogateescape"), dtype=np.uint8)
 
-    def look_up(self, codes: NDArray[np.integer]) -> NDArray[np.int32]:
-        """The ids of bytes: the same."""
-        return codes.astype(np.int32)
-
     def decode(self, ids: object) -> str:
         """The text of the bytes as UTF-8, U+FFFD where they are none; `IndexError` outside 0 ... 255."""
-        return _checked(ids, 256).astype(np.uint8).tobytes().decode("utf-8", "replace")
+        return self._checked(ids).astype(np.uint8).tobytes().decode("utf-8", "replace")
 
     def decoder(self) -> Callable[[int], str]:
-        """A function for ids that come one by one: the text that became complete with each."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         return lambda byte: decoder.decode(bytes([byte]))
 
-    def lengths(self, counts: NDArray[np.int64]) -> tuple[int, int]:
-        """How many characters a text with these counts [256] has (continuing bytes begin none), and how many bytes."""
-        size = int(counts.sum())
+    def lengths(self, counts: NDArray[np.int64]) -> tuple[int, int | None]:
+        size = int(counts.sum())  # continuing bytes begin no character
         return size - int(counts[0x80:0xC0].sum()) if self.utf8 else size, size
 
 
-AnyVocabulary = Vocabulary | ByteVocabulary
+AnyVocabulary = Vocabulary
 
 
 def vocabulary_of(settings: dict[str, Any]) -> AnyVocabulary:
