@@ -93,7 +93,7 @@ def request_line(error: Exception) -> str | None:
             return _unknown_key(next(group for group in key.groups() if group))
     ambiguous = re.search(r"Ambiguous value for argument '([^=']+)=", str(error))
     if ambiguous:
-        return f"{ambiguous[1]} takes one value; to try several, one run each, add -m to the command"
+        return f"{ambiguous[1]} takes one value; to try several, one run each, use train.py -m"
     if isinstance(error, HydraException | OmegaConfBaseException) or _raised_by_hydra(error):
         return one_line(error) or one_line(error.__cause__)
     return None

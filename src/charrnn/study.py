@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
@@ -23,9 +22,9 @@ from yaml import YAMLError  # type: ignore[import-untyped]  # comes with OmegaCo
 from charrnn.comparison import setting_text
 from charrnn.errors import RequestError, one_line
 from charrnn.files import user_path
-from charrnn.overrides import CONF, request_line
+from charrnn.overrides import CONF
 from charrnn.runs import locked
-from charrnn.sweep import register_resolvers
+from charrnn.sweep import composed
 
 SET_BY_SEARCH = ("resume_from", "dry_run", "sweep.resume")
 # Runs of different lengths can't be compared at the same step, nor runs on different texts.
@@ -78,18 +77,6 @@ def make_request(folder: Path, overrides: Sequence[str], name: str, trials: int,
     start = {key: groups[key] if key in groups else OmegaConf.select(cfg, key) for key in space}
     trials = int(min(trials, math.prod(map(size, space.values()))))
     return Request(folder, tuple(overrides), start, trials, every, storage, space, parts)
-
-
-def composed(overrides: Sequence[str]) -> DictConfig:
-    """Compose the configuration that train.py would have, with `hydra` in it. Raises `RequestError`."""
-    register_resolvers()
-    try:
-        with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-            return compose("config", overrides=list(overrides), return_hydra_config=True)
-    except Exception as error:
-        if (line := request_line(error)) is None:
-            raise
-        raise RequestError(line.replace("add -m to the command", "name them in a file for --search")) from error
 
 
 def read_search(name: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -4,19 +4,21 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from charrnn.errors import EXIT_FAILED, EXIT_REQUEST, Stopped, one_line
+from charrnn.errors import EXIT_FAILED, EXIT_REQUEST, RequestError, Stopped, one_line
 from charrnn.leaderboard import write_leaderboard
+from charrnn.overrides import CONF, request_line
 from charrnn.runs import OUTPUTS, job_folder_name, read_summary
 
 WIDTH = 120  # of a table, where there is no terminal
@@ -33,6 +35,18 @@ def register_resolvers() -> None:
     """Make `${outputs:}` and `${job_folder:NAME,NUMBER}` known to OmegaConf; conf/config.yaml uses them."""
     OmegaConf.register_new_resolver("outputs", lambda: str(OUTPUTS), replace=True)
     OmegaConf.register_new_resolver("job_folder", job_folder_name, replace=True)
+
+
+def composed(overrides: Sequence[str]) -> DictConfig:
+    """Compose the configuration that train.py would have, with `hydra` in it. Raises `RequestError`."""
+    register_resolvers()
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+            return compose("config", overrides=list(overrides), return_hydra_config=True)
+    except Exception as error:
+        if (line := request_line(error)) is None:
+            raise
+        raise RequestError(line) from error
 
 
 def in_sweep() -> bool:

@@ -9,6 +9,8 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import optuna
@@ -22,7 +24,8 @@ from charrnn.errors import Pruned, RequestError, RunFailed, Stopped, one_line
 from charrnn.leaderboard import short_names
 from charrnn.runs import locked, read_summary, write_summary
 from charrnn.signals import signals_noted
-from charrnn.study import Request, composed, open_study, size
+from charrnn.study import GRACE, Request, open_study, size
+from charrnn.sweep import composed
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 RETRIES = 10  # of one trial: settings that kill their process must not hold up the search for ever
@@ -40,7 +43,7 @@ def work(request: Request, study: optuna.Study) -> None:
     waited = 0
     with signals_noted() as received:  # a signal must not disturb the database; a run handles signals itself
         while not received:
-            fail_stale_trials(study)
+            retry_dead(study, request)
             states = [trial.state for trial in _counted(study, request)]
             if sum(map(states.count, ENDED)) >= request.trials:
                 return
@@ -54,6 +57,26 @@ def work(request: Request, study: optuna.Study) -> None:
     raise Stopped(received[0])
 
 
+def retry_dead(study: optuna.Study, request: Request) -> None:
+    """Queue the trials again whose process died: it gives no heartbeat any more, or does not hold its folder."""
+    fail_stale_trials(study)
+    for own in _counted(study, request):  # one that died before its first heartbeat goes unnoticed by Optuna
+        late = own.datetime_start is not None and datetime.now() - own.datetime_start > timedelta(seconds=GRACE)
+        if own.state == TrialState.RUNNING and late and request.storage is None:
+            with suppress(RequestError), locked(_folder(request, own)):
+                _queue_again(study, own.number)
+
+
+def _queue_again(study: optuna.Study, number: int) -> None:
+    study.tell(number, state=TrialState.FAIL)
+    RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)(study, study.trials[number])
+
+
+def _folder(request: Request, trial: FrozenTrial) -> Path:
+    first = [*RetryHeartbeatStaleTrialCallback.retry_history(trial), trial.number][0]
+    return request.folder / f"trial_{first:03d}"
+
+
 def _counted(study: optuna.Study, request: Request) -> list[FrozenTrial]:
     """List the trials that have their settings, and were neither interrupted nor given up."""
     trials = study.get_trials(deepcopy=False)
@@ -62,13 +85,14 @@ def _counted(study: optuna.Study, request: Request) -> list[FrozenTrial]:
 
 def run_trial(study: optuna.Study, request: Request, trial: optuna.Trial) -> float:
     """Run the trial, or resume it, and return its validation bits per character: NaN, a failure, if it is given up."""
-    starts = [*RetryHeartbeatStaleTrialCallback.retry_history(study.trials[trial.number]), trial.number]
+    own = study.trials[trial.number]
+    retries = len(RetryHeartbeatStaleTrialCallback.retry_history(own))
     kinds = {key: type(own).__name__.removesuffix("Distribution").lower() for key, own in request.space.items()}
     suggest = {key: getattr(trial, f"suggest_{kind}") for key, kind in kinds.items()}
     settings = request.settings({key: suggest[key](key, **vars(own)) for key, own in request.space.items()})
-    if len(starts) == 1 and not _is_wanted(study, request, trial.number, settings):
+    if not retries and not _is_wanted(study, request, trial.number, settings):
         return math.nan
-    folder, names = request.folder / f"trial_{starts[0]:03d}", short_names([*settings])
+    folder, names = _folder(request, own), short_names([*settings])
 
     def judge(step: int, bits_per_char: float) -> None:
         trial.report(bits_per_char, step // request.validate_every)
@@ -76,8 +100,8 @@ def run_trial(study: optuna.Study, request: Request, trial: optuna.Trial) -> flo
             raise Pruned(f"at step {step:,} with {bits_per_char:.4f}")
 
     try:
-        if len(starts) > RETRIES + 1:
-            raise RunFailed(f"its process was stopped or died {len(starts) - 1} times")
+        if retries > RETRIES:
+            raise RunFailed(f"its process was stopped or died {retries} times")
         with locked(folder, wait=True):  # a process that was taken for dead may still run it
             pass
         bits_per_char = _run([*request.overrides, *(f"{key}={text}" for key, text in settings.items())], folder, judge)
@@ -85,8 +109,7 @@ def run_trial(study: optuna.Study, request: Request, trial: optuna.Trial) -> flo
             raise RunFailed("the validation loss is NaN or infinite")
         outcome = f"finished with {bits_per_char:.4f}"
     except Stopped:
-        study.tell(trial, state=TrialState.FAIL)
-        RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)(study, study.trials[trial.number])
+        _queue_again(study, trial.number)
         raise
     except Pruned as pruned:
         outcome = f"pruned {pruned}"
