@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from charrnn.errors import RequestError, require_choice, require_integer, require_number
-from charrnn.matmul import linear
 from charrnn.recurrence import ACTIVATIONS, KERNELS, elman_scan
 from charrnn.recurrence.reference import PHI
 
@@ -68,7 +67,7 @@ class ElmanCell(nn.Module):
     def project(self, x: Tensor) -> Tensor:
         """W_xh x + b_h for ids [...] or vectors [..., inputs] -> [..., H]."""
         if not self.reads_ids:
-            return linear(x, self.input_to_hidden, self.hidden_bias)
+            return nn.functional.linear(x, self.input_to_hidden, self.hidden_bias)
         # The bias goes into the table: V rows are fewer than T * B. Contiguous, so that a look-up reads one row.
         table_VH = (self.input_to_hidden.t() + self.hidden_bias).contiguous()
         if x.device.type == "cpu":  # there the gradient of this look-up is several times faster than the embedding's

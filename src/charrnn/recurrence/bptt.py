@@ -14,8 +14,6 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from charrnn import matmul
-
 
 class Loops(NamedTuple):
     """The two loops over time of one kernel; both write into memory that is there before they begin.
@@ -55,7 +53,5 @@ class _Scan(torch.autograd.Function):
         ctx.loops.backward(error_TBH, gradient_TBH, states_TBH[1:], weight_HH, ctx.activation)
         _, _, state_needed, weight_needed, _ = ctx.needs_input_grad
         state_gradient = error_TBH[0] @ weight_HH if state_needed else None
-        weight_gradient = None
-        if weight_needed:
-            weight_gradient = matmul.transposed_product(error_TBH.flatten(0, 1), states_TBH[:-1].flatten(0, 1))
+        weight_gradient = error_TBH.flatten(0, 1).t() @ states_TBH[:-1].flatten(0, 1) if weight_needed else None
         return None, error_TBH, state_gradient, weight_gradient, None
