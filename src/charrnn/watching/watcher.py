@@ -78,7 +78,7 @@ class Watcher(Callback):
         if trainer.state.fn == TrainerFn.FITTING:
             self._watch(trainer, pl_module)
 
-    def on_train_batch_start(self, trainer: lightning.Trainer, pl_module: Any, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
         # Like a validation after the checkpoint of the same step, so that a resume from it repeats what is written.
         if not trainer.limit_val_batches and trainer.global_step and trainer.global_step % _interval(trainer) == 0:
             self._watch(trainer, pl_module)
