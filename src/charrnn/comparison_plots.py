@@ -12,7 +12,7 @@ from charrnn.canvas import new_figure, save_figure
 from charrnn.comparison import differing, groups, setting_text, uncommon
 from charrnn.errors import RequestError
 from charrnn.leaderboard import short_names, short_value
-from charrnn.records import Point, Record, validation_curve
+from charrnn.records import Record, validation_curve
 from charrnn.tables import NOTHING
 
 if TYPE_CHECKING:
@@ -65,11 +65,11 @@ def _curve(record: Record, across: str) -> Curve:
     accumulated = record.settings.get("trainer.accumulate_grad_batches", 1)
     if across == "characters" and not all(isinstance(size, int) for size in (*sizes, accumulated)):
         return []
-    points: Sequence[Point] = validation_curve(record)
-    if across == "minutes":
-        return [(point.seconds / 60, point.bits_per_char) for point in points]
     factor = math.prod((*sizes, accumulated)) if across == "characters" else 1
-    return [(point.step * factor, point.bits_per_char) for point in points]
+    return [
+        (point.seconds / 60 if across == "minutes" else point.step * factor, point.bits_per_char)
+        for point in validation_curve(record)
+    ]
 
 
 def _names(grouped: Sequence[Sequence[Record]], keys: Sequence[str]) -> list[str]:

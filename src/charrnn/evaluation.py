@@ -24,10 +24,7 @@ WINDOWS_PER_CALL = 256
 
 @dataclass(frozen=True)
 class Score:
-    """The summed surprisal of `characters` predicted characters, in nats, and what people read from it.
-
-    As `score_carried` and `score_windows` give it, it counts symbols; `in_text` turns these into characters and bytes.
-    """
+    """The summed surprisal, in nats, of `characters` predicted characters (symbols, before `in_text` counts them)."""
 
     nats: float
     characters: int

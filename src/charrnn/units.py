@@ -76,9 +76,10 @@ def most_telling(correlations_UF: Floats, count: int) -> NDArray[np.intp]:
 
 @dataclass(frozen=True)
 class Activity:
-    """How strongly units are active over a text: `peaks_U`, the largest |h|; `scales_U`, the |h| of the full color;
+    """How strongly units are active over a text.
 
-    `histograms_UK`, shares of the text in bins from `low` to 1 (`low` is -1, or 0 for ReLU), in units of `ranges_U`;
+    `peaks_U`, the largest |h|; `scales_U`, the |h| of the full color; `histograms_UK`, shares of the text in bins from
+    `low` to 1 (`low` is -1, or 0 for ReLU), in units of `ranges_U`;
     `flat_U`, the share of the text in which almost no error gets through: |h| > SATURATED, or for ReLU h = 0.
     """
 

@@ -24,11 +24,7 @@ def _triton_scan(inputs_TBH: Tensor, state_BH: Tensor, weight_HH: Tensor, activa
     return triton_gpu.elman_scan(inputs_TBH, state_BH, weight_HH, activation)
 
 
-KERNELS: dict[str, Kernel] = {
-    "reference": reference.elman_scan,
-    "fused": fused.elman_scan,
-    "triton": _triton_scan,
-}
+KERNELS: dict[str, Kernel] = {"reference": reference.elman_scan, "fused": fused.elman_scan, "triton": _triton_scan}
 REMOVED_KERNELS = ("onednn",)  # checkpoints may name them
 # Above, a weight does not fit into the registers of one multiprocessor.
 TRITON_LARGEST_HIDDEN = {torch.float32: 128, torch.bfloat16: 256}
