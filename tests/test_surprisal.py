@@ -18,7 +18,6 @@ from selenium.webdriver.common.keys import Keys
 
 from charrnn import readable, surprisal
 from charrnn.errors import RequestError
-from charrnn.evaluation import score_carried, score_windows
 from charrnn.generation import generate_text
 from charrnn.network import CharRNN
 from charrnn.readable import units
@@ -62,17 +61,6 @@ def test_surprisal_is_that_of_plain_steps(
         assert found.guesses_NK[n].tolist() == best
         assert found.probabilities_NK[n] == pytest.approx(logs[best].exp().numpy(), rel=1e-12)
     assert len(found.bits_N) == 95
-
-
-def test_the_mean_is_what_evaluation_gives(make_network: Make) -> None:
-    network, text = make_network(V, hidden=16), ids(700)
-    assert surprisals(network, text).bits_N.mean() == pytest.approx(
-        score_carried(network, text).bits_per_char, rel=1e-6
-    )
-    score = score_windows(network, text, 64)
-    scored = text[: score.characters + 1]
-    assert surprisals(network, scored, 64).nats == pytest.approx(score.nats, rel=1e-6)
-    assert surprisals(make_network(3), text % 3).guesses_NK.shape == (699, 3)
 
 
 def test_what_has_no_surprisal(make_network: Make) -> None:
@@ -174,10 +162,8 @@ def test_the_page_shows_the_text_its_bits_and_the_guesses(
             listed = dict(zip(found.guesses_NK[n], found.probabilities_NK[n], strict=True)) | {
                 own: 2 ** -found.bits_N[n]
             }
-            signs = [
-                (readable.sign(vocabulary.decode([symbol])), percent(p), symbol == own) for symbol, p in listed.items()
-            ]
-            expected += signs
+            for symbol, p in listed.items():
+                expected.append((readable.sign(vocabulary.decode([symbol])), percent(p), symbol == own))
         assert rows(browser) == expected
         bits = found.bits_N[starts[unit] - 1 : starts[unit] + counts[unit] - 1].sum()
         shown = float(browser.find_element(By.CSS_SELECTOR, "#card h2 span").text.removesuffix(" bits"))
@@ -276,17 +262,14 @@ def test_evaluate_colors_the_terminal_and_ends_with_the_json(trained: tuple[Path
     assert bare.count("\n") == 20 * TRICKY.count("\n") + 1
 
 
-@pytest.mark.parametrize(
-    ("asked", "message"),
-    [
+def test_what_evaluate_refuses() -> None:
+    for asked, message in (
         (("--dynamic", "0.1", "--surprisal", "page.html"), "leave out --dynamic"),
         (("--surprisal", "."), "--surprisal needs the name of a file, . is a folder"),
-    ],
-)
-def test_what_evaluate_refuses(asked: tuple[str, ...], message: str) -> None:
-    code, out, err = call("scripts/evaluate.py", *asked)
-    assert (code, out) == (2, "")
-    assert message in err
+    ):
+        code, out, err = call("scripts/evaluate.py", *asked)
+        assert (code, out) == (2, "")
+        assert message in err
 
 
 def test_log_probabilities_are_those_of_one_step_after_the_other(make_network: Make) -> None:
