@@ -63,19 +63,14 @@ def test_stacked_layers_equal_those_of_torch(make_network: Make) -> None:
     torch.testing.assert_close(last, twin_last)
 
 
-def test_dropout_acts_on_what_goes_up_and_only_in_training(make_network: Make) -> None:
-    ids_TB = torch.randint(V, (T, B))
-
-    def logits(network: CharRNN) -> torch.Tensor:
-        return network.unroll(ids_TB, network.initial_state(B))[0]
-
-    two = make_network(layers=2, dropout=0.5)
-    assert not torch.equal(logits(two), logits(two))
-    two.eval()
-    assert torch.equal(logits(two), logits(two))
-    one = make_network(layers=1, dropout=0.5)
-    assert not torch.equal(logits(one), logits(one))
-    assert torch.equal(*(one.unroll(ids_TB, one.initial_state(B))[1] for _ in range(2)))  # the state has none
+@pytest.mark.parametrize("layers", [1, 2])
+def test_dropout_acts_on_what_goes_up_and_only_in_training(make_network: Make, layers: int) -> None:
+    ids_TB, network = torch.randint(V, (T, B)), make_network(layers=layers, dropout=0.5)
+    (first, state), (second, same) = (network.unroll(ids_TB, network.initial_state(B)) for _ in range(2))
+    assert not torch.equal(first, second)
+    assert torch.equal(state[0], same[0])  # the state has none
+    network.eval()
+    assert torch.equal(*(network.unroll(ids_TB, network.initial_state(B))[0] for _ in range(2)))
 
 
 def test_residual_layers_add_their_output_to_their_input(make_network: Make) -> None:
@@ -137,34 +132,19 @@ def test_a_checkpoint_opens_alone(make_network: Make, tmp_path: Path) -> None:
     network = make_network(layers=2)
     again, vocabulary, _ = load_network(save_network(network, VOCABULARY, tmp_path / "x.ckpt"))
     ids_TB = torch.randint(V, (T, B))
-    assert torch.equal(
-        again.unroll(ids_TB, again.initial_state(B))[0], network.unroll(ids_TB, network.initial_state(B))[0]
-    )
+    assert torch.equal(*(of.unroll(ids_TB, of.initial_state(B))[0] for of in (again, network)))
     assert vocabulary == VOCABULARY
     assert not again.training
 
 
-def test_weights_that_do_not_fit_are_refused(make_network: Make, tmp_path: Path) -> None:
-    network = make_network()
-    network.settings["hidden"] = 6
-    with pytest.raises(RequestError, match="does not fit together"):
-        load_network(save_network(network, VOCABULARY, tmp_path / "x.ckpt"))
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"network": None}, {"network": [1]}, {"network": {"cell": "elman"}}, {"vocabulary": 7}, {"vocabulary": "ab"},
-        {"vocabulary": Vocabulary("ab").settings}, {"vocabulary": {}},
-        {"network": {"extra": 1}}, {"network": {"cell": "os.system"}},
-    ],
-)  # fmt: skip
-def test_a_checkpoint_that_makes_no_sense_is_refused(make_network: Make, tmp_path: Path, change: dict) -> None:
-    path = save_network(make_network(), VOCABULARY, tmp_path / "x.ckpt")
-    checkpoint = checkpoint_file.read(path)
-    for key, value in change.items():
-        old = checkpoint["charrnn"][key]
-        checkpoint["charrnn"][key] = {**old, **value} if isinstance(value, dict) and "extra" in value else value
-    checkpoint_file.write(checkpoint, path)
-    with pytest.raises(RequestError, match="does not fit together"):
-        load_network(path)
+def test_a_checkpoint_that_makes_no_sense_is_refused(make_network: Make, tmp_path: Path) -> None:
+    settings = make_network().settings
+    networks = (None, [1], {"cell": "elman"}, *({**settings, key: 6} for key in ("hidden", "extra", "cell")))
+    vocabularies = (7, "ab", Vocabulary("ab").settings, {})
+    for change in (*({"network": value} for value in networks), *({"vocabulary": value} for value in vocabularies)):
+        path = save_network(make_network(), VOCABULARY, tmp_path / "x.ckpt")
+        checkpoint = checkpoint_file.read(path)
+        checkpoint["charrnn"] |= change
+        checkpoint_file.write(checkpoint, path)
+        with pytest.raises(RequestError, match="does not fit together"):
+            load_network(path)

@@ -91,10 +91,8 @@ def test_values_and_gradients_equal_the_reference(
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_bfloat16_is_as_near_to_the_truth_as_the_reference(kernel: str, activation: str) -> None:
     tensors = problem(20, 4, 64, torch.bfloat16)
-    truth = states_and_gradients("reference", [x.double() for x in tensors], activation, "all")
-    ours = states_and_gradients(kernel, tensors, activation, "all")
-    theirs = states_and_gradients("reference", tensors, activation, "all")
-    for our, their, true in zip(ours, theirs, truth, strict=True):
+    runs = (("reference", [x.double() for x in tensors]), (kernel, tensors), ("reference", tensors))
+    for true, our, their in zip(*(states_and_gradients(*run, activation, "all") for run in runs), strict=True):
         assert (our - true).norm() <= 1.1 * (their - true).norm()
 
 
