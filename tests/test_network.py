@@ -47,20 +47,17 @@ def test_steps_chunks_and_one_unroll_agree(make_network: Make, layers: int, resi
     torch.testing.assert_close(state, last)
 
 
-def test_stacked_layers_equal_those_of_torch(make_network: Make) -> None:
-    network = make_network(layers=3).double()
-    twin = nn.RNN(V, 5, num_layers=3).double()
-    with torch.no_grad():
-        for layer, cell in enumerate(network.cells):
-            getattr(twin, f"weight_ih_l{layer}").copy_(cell.input_to_hidden)
-            getattr(twin, f"weight_hh_l{layer}").copy_(cell.hidden_to_hidden)
-            getattr(twin, f"bias_ih_l{layer}").copy_(cell.hidden_bias)
-            getattr(twin, f"bias_hh_l{layer}").zero_()
-    ids_TB = torch.randint(V, (T, B))
+@pytest.mark.parametrize("residual", [False, True])
+def test_layers_read_what_those_below_write(make_network: Make, residual: bool) -> None:
+    """The cells are compared with torch's in test_cells.py."""
+    network, ids_TB = make_network(layers=3, residual=residual), torch.randint(V, (T, B))
     logits, last = network.unroll(ids_TB, network.initial_state(B))
-    outputs, twin_last = twin(nn.functional.one_hot(ids_TB, V).double())
-    torch.testing.assert_close(logits, outputs @ network.hidden_to_output.T + network.output_bias)
-    torch.testing.assert_close(last, twin_last)
+    below: torch.Tensor = ids_TB
+    for layer, cell in enumerate(network.cells):
+        above, state = cell.unroll(below, torch.zeros(B, network.settings["hidden"]))
+        torch.testing.assert_close(last[layer], state)
+        below = below + above if residual and layer else above
+    torch.testing.assert_close(logits, below @ network.hidden_to_output.T + network.output_bias)
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -71,27 +68,6 @@ def test_dropout_acts_on_what_goes_up_and_only_in_training(make_network: Make, l
     assert torch.equal(state[0], same[0])  # the state has none
     network.eval()
     assert torch.equal(*(network.unroll(ids_TB, network.initial_state(B))[0] for _ in range(2)))
-
-
-def test_residual_layers_add_their_output_to_their_input(make_network: Make) -> None:
-    network = make_network(layers=3, residual=True)
-    ids_TB = torch.randint(V, (T, B))
-    logits, last = network.unroll(ids_TB, network.initial_state(B))
-    below, state = network.cells[0].unroll(ids_TB, torch.zeros(B, network.settings["hidden"]))
-    torch.testing.assert_close(last[0], state)
-    for layer in (1, 2):
-        above, state = network.cells[layer].unroll(below, torch.zeros(B, network.settings["hidden"]))
-        torch.testing.assert_close(last[layer], state)
-        below = below + above
-    torch.testing.assert_close(logits, below @ network.hidden_to_output.T + network.output_bias)
-
-
-def test_the_first_loss_is_that_of_guessing(make_network: Make) -> None:
-    network = make_network(vocabulary_size=65, hidden=64, trained=False)
-    ids_TB = torch.randint(65, (33, 16))
-    logits, _ = network.unroll(ids_TB[:-1], network.initial_state(16))
-    loss = nn.functional.cross_entropy(logits.flatten(0, 1), ids_TB[1:].flatten()).item()
-    assert loss == pytest.approx(math.log(65), rel=0.02)
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])

@@ -24,23 +24,16 @@ def texts(figure: Any) -> str:
     return " ".join([*(text.get_text() for text in figure.texts), *axes])
 
 
-def shares(layers: int, steps: int) -> dict[int, list[list[float]]]:
-    """By step, fading faster in a higher layer and slower at a later step."""
-    return {
-        step: [[(0.5 + 0.01 * step - 0.2 * layer) ** (lag - 1) for layer in range(layers)] for lag in LAGS]
-        for step in range(1, steps + 1)
-    }
-
-
 @pytest.mark.parametrize("layers", [1, 2])
 def test_gradient_by_lag(layers: int) -> None:
-    given = shares(layers, 20)
+    given = {  # fading faster in a higher layer and slower at a later step
+        step: [[(0.5 + 0.01 * step - 0.2 * layer) ** (lag - 1) for layer in range(layers)] for lag in LAGS]
+        for step in range(1, 21)
+    }
     figure = plots.gradient_by_lag(given, LAGS, 4, 0.01)
     curves, heat = figure.axes[2 * layers - 2 : 2 * layers]  # of the highest layer
     drawn = {line.get_label(): line.get_ydata() for line in curves.lines if not line.get_label().startswith("_")}
-    assert next(iter(drawn)) == "1"
-    assert list(drawn)[-2:] == ["20", "chunk"]
-    assert len(drawn) == plots.LINES + 1
+    assert (len(drawn), next(iter(drawn)), list(drawn)[-1]) == (plots.LINES + 1, "1", "chunk")
     np.testing.assert_allclose(drawn["20"], np.array(given[20])[:, -1])
     assert curves.get_yscale() == "log"
     (image,) = heat.images

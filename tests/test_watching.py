@@ -139,17 +139,14 @@ def test_the_sample_grid_has_every_prompt_at_every_temperature(text: Path, tmp_p
         assert shown.count(title) == 1
 
 
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
+def test_wrong_requests(text: Path, tmp_path: Path) -> None:
+    for override, message in (
         ("callbacks.gradient.when=always", "callbacks.gradient.when must be one of validation, end; got 'always'"),
         ("callbacks.gradient.largest_lag=1", "callbacks.gradient.largest_lag must be an integer of at least 2"),
         ("+callbacks.memory.foo=1", "callbacks.memory.foo is not a setting here"),
         ("+callbacks.mine=3", "callbacks.mine must name a Lightning callback with _target_, or be null; got 3"),
         ("+callbacks.mine={_target_: builtins.dict}", "callbacks.mine must name a Lightning callback"),
         ("callbacks.samples.prompts=[\\u2603]", "is not among the"),
-    ],
-)
-def test_wrong_requests(override: str, message: str, text: Path, tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=message):
-        train_here(tmp_path, *RUN, override, path=text)
+    ):
+        with pytest.raises(RequestError, match=message):
+            train_here(tmp_path, *RUN, override, path=text)
