@@ -116,7 +116,7 @@ def draw_effects(records: Sequence[Record], file: Path) -> None:
 def _by_value(records: Sequence[Record], key: str) -> dict[Any, list[float]]:
     """The results by the value of `key`, in its order: numbers if all are, else texts."""
     values = [record.settings.get(key) for record in records]
-    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    numeric = all(type(value) in (int, float) for value in values)
     found: dict[Any, list[float]] = {}
     for record, value in zip(records, values, strict=True):
         text = setting_text(value) if key in record.settings else NOTHING
@@ -148,9 +148,8 @@ def _draw_effect(axes: "Axes", effect: dict[Any, list[float]], high: float) -> N
 def _range(records: Sequence[Record], values: Sequence[float]) -> tuple[float, float]:
     """What the picture shows of these bits per character: not what is worse than a blind guess among all symbols."""
     low, high = min(values), max(values)
-    blind = [math.log2(symbols) for record in records if (symbols := record.number("vocabulary_size"))]
-    if blind and low < max(blind) < high:
-        high = max(blind)
+    blind = max((math.log2(symbols) for record in records if (symbols := record.number("vocabulary_size"))), default=0)
+    high = blind if low < blind < high else high
     margin = 0.05 * (high - low) or 0.1
     return low - margin, high + margin
 

@@ -101,10 +101,7 @@ def activity(states_UN: Floats, network: CharRNN) -> Activity:
     scales_U = np.where(quantiles_U > 0, quantiles_U, ranges_U)
     low = 0 if kind == "relu" else -1
     flat_UN = states_UN <= 0 if kind == "relu" else size_UN > SATURATED
-    counts = [
-        np.histogram(states_N, BINS, (low * limit, limit))[0]
-        for states_N, limit in zip(states_UN, ranges_U, strict=True)
-    ]
-    return Activity(
-        low, peaks_U, scales_U, ranges_U, np.array(counts) / states_UN.shape[1], flat_UN.mean(axis=1, dtype=np.float64)
-    )
+    rows = zip(states_UN, ranges_U, strict=True)
+    counts_UK = np.array([np.histogram(states_N, BINS, (low * limit, limit))[0] for states_N, limit in rows])
+    shares_UK, flat_U = counts_UK / states_UN.shape[1], flat_UN.mean(axis=1, dtype=np.float64)
+    return Activity(low, peaks_U, scales_U, ranges_U, shares_UK, flat_U)
