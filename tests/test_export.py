@@ -21,8 +21,8 @@ from charrnn.generation import generate_text
 from charrnn.network import CharRNN
 from charrnn.runs import write_summary
 from charrnn.vocabulary import AnyVocabulary, ByteVocabulary, Vocabulary
-from conftest import OPTIONS, ROOT, command, save_network
-from test_bad_requests import call, refused
+from conftest import OPTIONS, ROOT, call, command, save_network
+from test_bad_requests import refused
 
 LETTERS = Vocabulary("\n abcé€\U0001f600")
 NETWORKS: dict[str, tuple[AnyVocabulary, dict[str, Any]]] = {
@@ -42,11 +42,6 @@ def make(name: str) -> tuple[CharRNN, AnyVocabulary]:
     torch.nn.init.normal_(network.hidden_to_output)
     torch.nn.init.normal_(network.output_bias)
     return network.eval(), vocabulary
-
-
-def export_by_command(*arguments: object) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of scripts/export.py with these arguments."""
-    return call("scripts/export.py", *map(str, arguments))
 
 
 def play(model: Path, *arguments: object) -> str:
@@ -95,7 +90,7 @@ def test_from_a_run_to_its_text_by_the_commands(tmp_path: Path, monkeypatch: pyt
     run = tmp_path / "my_run"
     save_network(*make("relu"), run / "checkpoints" / "best.ckpt")
     write_summary(run, {"val_bits_per_char": 2.25})
-    done = export_by_command("--format", "numpy", "--run", run)
+    done = call("scripts/export.py", "--format", "numpy", "--run", run)
     assert done == (0, f"best.npz: {Path('best.npz').stat().st_size:,} bytes\n", "")
     assert np.load("best.npz")["checkpoint"] == "my_run/best.ckpt"
     assert np.load("best.npz")["val_bits_per_char"] == 2.25
@@ -129,7 +124,9 @@ def test_onnx_that_computes_something_else_is_not_written(tmp_path: Path, monkey
     weights_of = onnx_step.weights_of
     off = {"output_bias": np.full(len(LETTERS), 1e-4, dtype=np.float32)}
     monkeypatch.setattr(onnx_step, "weights_of", lambda network: {**weights_of(network), **off})
-    code, _, stderr = export_by_command("--format", "onnx", "--checkpoint", checkpoint, "--out", tmp_path / "a.onnx")
+    code, _, stderr = call(
+        "scripts/export.py", "--format", "onnx", "--checkpoint", checkpoint, "--out", tmp_path / "a.onnx"
+    )
     assert (code, stderr.count("\n")) == (1, 1)
     assert "differ from torch's by" in stderr
     assert list(tmp_path.iterdir()) == [checkpoint]
@@ -151,9 +148,9 @@ def test_no_file_is_written_over(tmp_path: Path) -> None:
         ((*asked, tmp_path), "is a folder"),
         (("--format", "csv"), "invalid choice: 'csv'"),
     ):
-        refused(*export_by_command(*arguments), message, "export.py")
+        refused(*call("scripts/export.py", *arguments), message, "export.py")
     assert out.read_text() == "mine"
-    assert export_by_command(*asked, out, "--force")[0] == 0
+    assert call("scripts/export.py", *asked, out, "--force")[0] == 0
     assert "hidden_to_hidden_0" in np.load(out)
 
 

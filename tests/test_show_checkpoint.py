@@ -13,8 +13,8 @@ import torch
 from charrnn import checkpoint_file
 from charrnn.network import CharRNN
 from charrnn.vocabulary import ByteVocabulary, Vocabulary
-from conftest import ROOT, save_network, train_here
-from test_bad_requests import call, refused
+from conftest import ROOT, call, save_network, train_here
+from test_bad_requests import refused
 
 SCRIPT = "scripts/show_checkpoint.py"
 STORED = ROOT / "tests" / "data" / "format2.ckpt"
@@ -24,7 +24,7 @@ Make = Callable[..., CharRNN]
 
 def show(*arguments: object) -> str:
     """The script's stdout with these arguments."""
-    code, stdout, stderr = call(SCRIPT, *map(str, arguments))
+    code, stdout, stderr = call(SCRIPT, *arguments)
     assert (code, stderr) == (0, "")
     return stdout
 
@@ -108,9 +108,9 @@ def test_wrong_requests_end_with_one_line(make_network: Make, tmp_path: Path) ->
         (["--run", tmp_path / "nowhere"], "there is no run folder"),
         ([STORED, "--run", "latest"], "argument --run: not allowed with argument CHECKPOINT"),
     ):
-        code, stdout, stderr = call(SCRIPT, *map(str, arguments))
-        refused(code, stdout, stderr, message, SCRIPT)
-        assert stdout == ""
+        called = call(SCRIPT, *arguments)
+        refused(*called, message, SCRIPT)
+        assert called.stdout == ""
 
 
 @pytest.mark.parametrize(("argument", "absent"), [(str(STORED), ("lightning",)), ("--help", ("torch", "hydra"))])

@@ -23,8 +23,7 @@ from charrnn.network import CharRNN
 from charrnn.readable import units
 from charrnn.surprisal import COLORS, Surprisal, log_probabilities, page, surprisals, terminal_text
 from charrnn.vocabulary import AnyVocabulary, ByteVocabulary, Vocabulary
-from conftest import TEXT, save_network
-from test_bad_requests import call
+from conftest import TEXT, call, save_network
 
 Make = Callable[..., CharRNN]
 V = 7
