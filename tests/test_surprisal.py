@@ -151,9 +151,8 @@ def test_the_page_shows_the_text_its_bits_and_the_guesses(
         expected = []
         for n in range(starts[unit] - 1, starts[unit] + counts[unit] - 1):
             own = sequence[n + 1]
-            listed = dict(zip(found.guesses_NK[n], found.probabilities_NK[n], strict=True)) | {
-                own: 2 ** -found.bits_N[n]
-            }
+            listed = dict(zip(found.guesses_NK[n], found.probabilities_NK[n], strict=True))
+            listed[own] = 2 ** -found.bits_N[n]
             for symbol, p in listed.items():
                 expected.append((readable.sign(vocabulary.decode([symbol])), percent(p), symbol == own))
         assert rows(browser) == expected
