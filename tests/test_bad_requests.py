@@ -100,7 +100,7 @@ SETTINGS = [
     (("model.activation=gelu",), "model.activation must be one of tanh, relu; got 'gelu'"),
     (("model.dropout=1",), "model.dropout must be a number of at least 0 and below 1, got 1"),
     (("model.residual=1",), "model.residual must be true or false, got 1"),
-    (("model.kernel=fast",), "model.kernel must be one of auto, reference"),
+    (("model.kernel=onednn",), "model.kernel must be one of auto, reference"),
     (("model.kernel=triton",), "kernel=triton cannot serve here: it needs a CUDA device"),
     (("+model.hiden=1",), "model.hiden is not a setting here; model has"),
     (("data.path=???",), "data.path has no value"),

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from charrnn.cells import ElmanCell
 from charrnn.errors import RequestError
@@ -15,47 +15,33 @@ def make_cell(inputs: int = V, hidden: int = H, reads_ids: bool = True, **change
     return ElmanCell(inputs, hidden, reads_ids=reads_ids, **{**OPTIONS, **changes}).double()
 
 
-def torch_twin(cell: ElmanCell) -> nn.RNN:
-    twin = nn.RNN(cell.inputs, cell.hidden, nonlinearity=cell.activation).double()
-    with torch.no_grad():
-        twin.weight_ih_l0.copy_(cell.input_to_hidden)
-        twin.weight_hh_l0.copy_(cell.hidden_to_hidden)
-        twin.bias_ih_l0.copy_(cell.hidden_bias)
-        twin.bias_hh_l0.zero_()
-    return twin
-
-
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 @pytest.mark.parametrize("steps", [1, 6])
 @pytest.mark.parametrize("reads_ids", [True, False])
 def test_values_and_all_gradients_equal_those_of_torch(activation: str, steps: int, reads_ids: bool) -> None:
     cell = make_cell(activation=activation, reads_ids=reads_ids, recurrent_init="orthogonal")
     nn.init.normal_(cell.hidden_bias)
-    twin = torch_twin(cell)
+    twin = nn.RNN(V, H, nonlinearity=activation).double()
+    ours = [cell.input_to_hidden, cell.hidden_to_hidden, cell.hidden_bias]
+    with torch.no_grad():
+        for weight, value in zip(twin.parameters(), (*ours, torch.zeros(H)), strict=True):
+            weight.copy_(value)
     ids_TB = torch.randint(V, (steps, B))
     x = ids_TB if reads_ids else torch.randn(steps, B, V, dtype=torch.float64)
     x_TBV = nn.functional.one_hot(ids_TB, V).double() if reads_ids else x
-    state, twin_state = (torch.linspace(-1, 1, B * H, dtype=torch.float64).view(B, H) for _ in range(2))
-    state.requires_grad_()
-    twin_state.requires_grad_()
-
+    state = torch.linspace(-1, 1, B * H, dtype=torch.float64).view(B, H).requires_grad_()
+    twin_state = state.detach().clone().requires_grad_()
     outputs, last = cell.unroll(x, state)
     twin_outputs, twin_last = twin(x_TBV, twin_state[None])
     torch.testing.assert_close(outputs, twin_outputs)
     torch.testing.assert_close(last, twin_last[0])
-
     weighting = torch.randn(steps, B, H, dtype=torch.float64)
-    (outputs * weighting).sum().backward()
-    (twin_outputs * weighting).sum().backward()
-    pairs: list[tuple[Tensor, Tensor]] = [
-        (cell.input_to_hidden, twin.weight_ih_l0),
-        (cell.hidden_to_hidden, twin.weight_hh_l0),
-        (cell.hidden_bias, twin.bias_ih_l0),
-        (state, twin_state),
-    ]
-    for ours, theirs in pairs:
-        assert ours.grad is not None
-        torch.testing.assert_close(ours.grad, theirs.grad)
+    gradients = torch.autograd.grad((outputs * weighting).sum(), (*ours, state))
+    *theirs, _ = twin.parameters()
+    for our, their in zip(
+        gradients, torch.autograd.grad((twin_outputs * weighting).sum(), (*theirs, twin_state)), strict=True
+    ):
+        torch.testing.assert_close(our, their)
 
 
 def test_start_values() -> None:

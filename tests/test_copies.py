@@ -1,46 +1,34 @@
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from charrnn import copies, process_state
-from charrnn.copies import Copies
+from charrnn import callbacks, process_state
 from charrnn.vocabulary import Vocabulary
 
 TRAIN = "the quick brown fox jumps over the lazy dog. "
-VOCABULARY = Vocabulary(TRAIN)
 
 
-def written_of(sample: str, train: str = TRAIN) -> dict[str, float]:
-    """What is written of this sample after a validation."""
+def test_the_novelty_of_each_sample_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: dict[str, float] = {}
-    module: Any = SimpleNamespace(vocabulary=VOCABULARY, write_metrics=written.update)
-    samples: Any = SimpleNamespace(latest="")
-    callback = Copies(samples, VOCABULARY.encode(train))
-    samples.latest = sample
-    trainer: Any = None
-    callback.on_validation_end(trainer, module)
-    return written
-
-
-def test_the_figures_of_the_latest_sample() -> None:
-    assert written_of("a quick brown box.") == {
-        "sample/longest_copy": 13.0,
-        "sample/copied_10grams": pytest.approx(4 / 9),
-    }
-    assert written_of(TRAIN) == {"sample/longest_copy": len(TRAIN), "sample/copied_10grams": 1.0}
-    assert written_of("dog fox") == {"sample/longest_copy": 4.0}  # no 10 characters: no share of anything
-
-
-def test_only_the_beginning_of_a_long_text_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copies, "COMPARED", 20)
-    assert written_of(TRAIN) == {"sample/longest_copy": 20.0, "sample/copied_10grams": pytest.approx(11 / 36)}
-
-
-def test_no_generator_of_the_run_is_used() -> None:
+    vocabulary = Vocabulary(TRAIN)
+    module: Any = SimpleNamespace(vocabulary=vocabulary, network=None, write_metrics=written.update)
+    trainer: Any = SimpleNamespace(global_step=5, logger=None)
     before = process_state.rng_state()
-    written_of("the " * 75)
-    after = process_state.rng_state()
+    for sample, compared, longest, share in (
+        ("a quick brown box.", 100, 13, 4 / 9),
+        (TRAIN, 100, len(TRAIN), 1.0),
+        (TRAIN, 20, 20, 11 / 36),  # only the beginning of a long text is compared
+        ("dog fox", 100, 4, None),  # no 10 characters: no share of anything
+    ):
+        written.clear()
+        monkeypatch.setattr(callbacks, "COMPARED", compared)
+        monkeypatch.setattr(callbacks, "generate_text", lambda *_, sample=sample, **__: sample)
+        callbacks.Samples(tmp_path, 1, vocabulary.encode(TRAIN)).on_validation_end(trainer, module)
+        shares = {} if share is None else {"sample/copied_10grams": pytest.approx(share)}
+        assert written == {"sample/longest_copy": longest, **shares}
+    after = process_state.rng_state()  # no generator of the run is used
     assert np.array_equal(before.pop("torch"), after.pop("torch"))
     assert before == after

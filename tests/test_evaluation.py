@@ -74,12 +74,6 @@ def test_dynamic_evaluation_learns_from_the_text_it_scores_and_leaves_the_networ
         score_dynamic(network, text, -1)
 
 
-def test_evaluation_leaves_the_mode_as_it_was_and_uses_no_dropout(make_network: Make) -> None:
-    network = make_network(layers=2, dropout=0.5).train()
-    assert score_carried(network, ids(50)) == score_carried(network, ids(50))
-    assert network.training
-
-
 def test_texts_too_short_are_refused(make_network: Make) -> None:
     with pytest.raises(RequestError, match="at least 2 characters, got 1"):
         score_carried(make_network(), ids(1))

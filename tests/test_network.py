@@ -47,56 +47,27 @@ def test_steps_chunks_and_one_unroll_agree(make_network: Make, layers: int, resi
     torch.testing.assert_close(state, last)
 
 
-def test_stacked_layers_equal_those_of_torch(make_network: Make) -> None:
-    network = make_network(layers=3).double()
-    twin = nn.RNN(V, 5, num_layers=3).double()
-    with torch.no_grad():
-        for layer, cell in enumerate(network.cells):
-            getattr(twin, f"weight_ih_l{layer}").copy_(cell.input_to_hidden)
-            getattr(twin, f"weight_hh_l{layer}").copy_(cell.hidden_to_hidden)
-            getattr(twin, f"bias_ih_l{layer}").copy_(cell.hidden_bias)
-            getattr(twin, f"bias_hh_l{layer}").zero_()
-    ids_TB = torch.randint(V, (T, B))
+@pytest.mark.parametrize("residual", [False, True])
+def test_layers_read_what_those_below_write(make_network: Make, residual: bool) -> None:
+    """The cells are compared with torch's in test_cells.py."""
+    network, ids_TB = make_network(layers=3, residual=residual), torch.randint(V, (T, B))
     logits, last = network.unroll(ids_TB, network.initial_state(B))
-    outputs, twin_last = twin(nn.functional.one_hot(ids_TB, V).double())
-    torch.testing.assert_close(logits, outputs @ network.hidden_to_output.T + network.output_bias)
-    torch.testing.assert_close(last, twin_last)
-
-
-def test_dropout_acts_on_what_goes_up_and_only_in_training(make_network: Make) -> None:
-    ids_TB = torch.randint(V, (T, B))
-
-    def logits(network: CharRNN) -> torch.Tensor:
-        return network.unroll(ids_TB, network.initial_state(B))[0]
-
-    two = make_network(layers=2, dropout=0.5)
-    assert not torch.equal(logits(two), logits(two))
-    two.eval()
-    assert torch.equal(logits(two), logits(two))
-    one = make_network(layers=1, dropout=0.5)
-    assert not torch.equal(logits(one), logits(one))
-    assert torch.equal(*(one.unroll(ids_TB, one.initial_state(B))[1] for _ in range(2)))  # the state has none
-
-
-def test_residual_layers_add_their_output_to_their_input(make_network: Make) -> None:
-    network = make_network(layers=3, residual=True)
-    ids_TB = torch.randint(V, (T, B))
-    logits, last = network.unroll(ids_TB, network.initial_state(B))
-    below, state = network.cells[0].unroll(ids_TB, torch.zeros(B, network.settings["hidden"]))
-    torch.testing.assert_close(last[0], state)
-    for layer in (1, 2):
-        above, state = network.cells[layer].unroll(below, torch.zeros(B, network.settings["hidden"]))
+    below: torch.Tensor = ids_TB
+    for layer, cell in enumerate(network.cells):
+        above, state = cell.unroll(below, torch.zeros(B, network.settings["hidden"]))
         torch.testing.assert_close(last[layer], state)
-        below = below + above
+        below = below + above if residual and layer else above
     torch.testing.assert_close(logits, below @ network.hidden_to_output.T + network.output_bias)
 
 
-def test_the_first_loss_is_that_of_guessing(make_network: Make) -> None:
-    network = make_network(vocabulary_size=65, hidden=64, trained=False)
-    ids_TB = torch.randint(65, (33, 16))
-    logits, _ = network.unroll(ids_TB[:-1], network.initial_state(16))
-    loss = nn.functional.cross_entropy(logits.flatten(0, 1), ids_TB[1:].flatten()).item()
-    assert loss == pytest.approx(math.log(65), rel=0.02)
+@pytest.mark.parametrize("layers", [1, 2])
+def test_dropout_acts_on_what_goes_up_and_only_in_training(make_network: Make, layers: int) -> None:
+    ids_TB, network = torch.randint(V, (T, B)), make_network(layers=layers, dropout=0.5)
+    (first, state), (second, same) = (network.unroll(ids_TB, network.initial_state(B)) for _ in range(2))
+    assert not torch.equal(first, second)
+    assert torch.equal(state[0], same[0])  # the state has none
+    network.eval()
+    assert torch.equal(*(network.unroll(ids_TB, network.initial_state(B))[0] for _ in range(2)))
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
@@ -137,34 +108,19 @@ def test_a_checkpoint_opens_alone(make_network: Make, tmp_path: Path) -> None:
     network = make_network(layers=2)
     again, vocabulary, _ = load_network(save_network(network, VOCABULARY, tmp_path / "x.ckpt"))
     ids_TB = torch.randint(V, (T, B))
-    assert torch.equal(
-        again.unroll(ids_TB, again.initial_state(B))[0], network.unroll(ids_TB, network.initial_state(B))[0]
-    )
+    assert torch.equal(*(of.unroll(ids_TB, of.initial_state(B))[0] for of in (again, network)))
     assert vocabulary == VOCABULARY
     assert not again.training
 
 
-def test_weights_that_do_not_fit_are_refused(make_network: Make, tmp_path: Path) -> None:
-    network = make_network()
-    network.settings["hidden"] = 6
-    with pytest.raises(RequestError, match="does not fit together"):
-        load_network(save_network(network, VOCABULARY, tmp_path / "x.ckpt"))
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"network": None}, {"network": [1]}, {"network": {"cell": "elman"}}, {"vocabulary": 7}, {"vocabulary": "ab"},
-        {"vocabulary": Vocabulary("ab").settings}, {"vocabulary": {}},
-        {"network": {"extra": 1}}, {"network": {"cell": "os.system"}},
-    ],
-)  # fmt: skip
-def test_a_checkpoint_that_makes_no_sense_is_refused(make_network: Make, tmp_path: Path, change: dict) -> None:
-    path = save_network(make_network(), VOCABULARY, tmp_path / "x.ckpt")
-    checkpoint = checkpoint_file.read(path)
-    for key, value in change.items():
-        old = checkpoint["charrnn"][key]
-        checkpoint["charrnn"][key] = {**old, **value} if isinstance(value, dict) and "extra" in value else value
-    checkpoint_file.write(checkpoint, path)
-    with pytest.raises(RequestError, match="does not fit together"):
-        load_network(path)
+def test_a_checkpoint_that_makes_no_sense_is_refused(make_network: Make, tmp_path: Path) -> None:
+    settings = make_network().settings
+    networks = (None, [1], {"cell": "elman"}, *({**settings, key: 6} for key in ("hidden", "extra", "cell")))
+    vocabularies = (7, "ab", Vocabulary("ab").settings, {})
+    for change in (*({"network": value} for value in networks), *({"vocabulary": value} for value in vocabularies)):
+        path = save_network(make_network(), VOCABULARY, tmp_path / "x.ckpt")
+        checkpoint = checkpoint_file.read(path)
+        checkpoint["charrnn"] |= change
+        checkpoint_file.write(checkpoint, path)
+        with pytest.raises(RequestError, match="does not fit together"):
+            load_network(path)

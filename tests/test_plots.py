@@ -1,6 +1,5 @@
 """The pictures show the numbers they were given, and say what they show."""
 
-import importlib.util
 from io import BytesIO
 from typing import Any
 
@@ -25,27 +24,20 @@ def texts(figure: Any) -> str:
     return " ".join([*(text.get_text() for text in figure.texts), *axes])
 
 
-def shares(layers: int, steps: int) -> dict[int, list[list[float]]]:
-    """By step, fading faster in a higher layer and slower at a later step."""
-    return {
-        step: [[(0.5 + 0.01 * step - 0.2 * layer) ** (lag - 1) for layer in range(layers)] for lag in LAGS]
-        for step in range(1, steps + 1)
-    }
-
-
 @pytest.mark.parametrize("layers", [1, 2])
 def test_gradient_by_lag(layers: int) -> None:
-    given = shares(layers, 20)
+    given = {  # fading faster in a higher layer and slower at a later step
+        step: [[(0.5 + 0.01 * step - 0.2 * layer) ** (lag - 1) for layer in range(layers)] for lag in LAGS]
+        for step in range(1, 21)
+    }
     figure = plots.gradient_by_lag(given, LAGS, 4, 0.01)
     curves, heat = figure.axes[2 * layers - 2 : 2 * layers]  # of the highest layer
     drawn = {line.get_label(): line.get_ydata() for line in curves.lines if not line.get_label().startswith("_")}
-    assert next(iter(drawn)) == "1"
-    assert list(drawn)[-2:] == ["20", "chunk"]
-    assert len(drawn) == plots.LINES + 1
+    assert (len(drawn), next(iter(drawn)), list(drawn)[-1]) == (plots.LINES + 1, "1", "chunk")
     np.testing.assert_allclose(drawn["20"], np.array(given[20])[:, -1])
     assert curves.get_yscale() == "log"
-    (mesh,) = heat.collections
-    np.testing.assert_allclose(mesh.get_array(), np.array(list(given.values()))[:, :, -1].T)
+    (image,) = heat.images
+    np.testing.assert_allclose(image.get_array(), np.array(list(given.values()))[:, :, -1].T)
     assert [label.get_text() for label in heat.get_yticklabels()] == ["1", "2", "4", "8"]
     for part in ("Gradient by time lag", "[characters]", "training step", "Below 0.01"):
         assert part in texts(figure)
@@ -87,6 +79,5 @@ def test_memory(characters: int | None, answer: str) -> None:
 
 def test_a_missing_matplotlib_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert canvas.available()
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find(name))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert not canvas.available()

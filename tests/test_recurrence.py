@@ -1,10 +1,14 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from charrnn import checkpoint_file
 from charrnn.errors import RequestError
 from charrnn.recurrence import ACTIVATIONS, KERNELS, choose_kernel, elman_scan, usable_kernels
+from conftest import call, train_here
 
 CPU = torch.device("cpu")
 
@@ -87,10 +91,8 @@ def test_values_and_gradients_equal_the_reference(
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_bfloat16_is_as_near_to_the_truth_as_the_reference(kernel: str, activation: str) -> None:
     tensors = problem(20, 4, 64, torch.bfloat16)
-    truth = states_and_gradients("reference", [x.double() for x in tensors], activation, "all")
-    ours = states_and_gradients(kernel, tensors, activation, "all")
-    theirs = states_and_gradients("reference", tensors, activation, "all")
-    for our, their, true in zip(ours, theirs, truth, strict=True):
+    runs = (("reference", [x.double() for x in tensors]), (kernel, tensors), ("reference", tensors))
+    for true, our, their in zip(*(states_and_gradients(*run, activation, "all") for run in runs), strict=True):
         assert (our - true).norm() <= 1.1 * (their - true).norm()
 
 
@@ -132,25 +134,14 @@ def test_kernels_and_the_reasons_against_them() -> None:
     usable = usable_kernels(CPU, torch.float32, 256)
     assert set(usable) == set(KERNELS)
     assert usable["reference"] is usable["fused"] is None
-    for dtype, lanes, hidden, chosen in (
-        (torch.float32, 64, 256, "onednn"),
-        (torch.float32, 16, 512, "onednn"),
-        (torch.float32, 63, 256, "fused"),
-        (torch.float32, 64, 255, "fused"),
-        (torch.float64, 64, 512, "fused"),
-        (torch.bfloat16, 64, 512, "fused"),
-    ):
-        expected = chosen if usable["onednn"] is None else "fused"
-        assert choose_kernel("auto", CPU, dtype, hidden, lanes)[0] == expected
     assert usable["triton"] == "it needs a CUDA device, this is cpu"
-    name, reason = choose_kernel("auto", CPU, torch.float32, 256, 16)
-    assert name == "fused"
-    assert reason
-    assert choose_kernel("reference", CPU, torch.float32, 256, 16) == ("reference", "as asked")
-    with pytest.raises(RequestError, match="auto, reference, fused, onednn, triton; got 'warp'"):
-        choose_kernel("warp", CPU, torch.float32, 256, 16)
+    assert choose_kernel("auto", CPU, torch.float32, 256) == ("fused", "chosen for cpu and float32")
+    assert choose_kernel("reference", CPU, torch.float32, 256) == ("reference", "as asked")
+    for unknown in ("warp", "onednn"):
+        with pytest.raises(RequestError, match=f"auto, reference, fused, triton; got '{unknown}'"):
+            choose_kernel(unknown, CPU, torch.float32, 256)
     with pytest.raises(RequestError, match="kernel=triton cannot serve here: it needs a CUDA device, this is cpu"):
-        choose_kernel("triton", CPU, torch.float32, 256, 16)
+        choose_kernel("triton", CPU, torch.float32, 256)
 
 
 def test_the_limits_of_the_triton_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,3 +153,24 @@ def test_the_limits_of_the_triton_kernel(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "not in torch.float64" in str(usable_kernels(cuda, torch.float64, 8)["triton"])
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert usable_kernels(cuda, torch.float32, 8)["triton"] == "triton is not installed"
+
+
+def test_runs_with_the_removed_kernel_open_and_resume(
+    text_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    small = ("model.hidden=8", "data.sequence_length=8", "data.batch_size=4")
+    train_here(tmp_path, *small, "trainer.max_steps=4", path=text_file)
+    for path in (tmp_path / "checkpoints").glob("*.ckpt"):
+        checkpoint = checkpoint_file.read(path)
+        about = checkpoint["charrnn"]
+        about["run"]["kernel"] = about["network"]["kernel"] = about["config"]["model"]["kernel"] = "onednn"
+        checkpoint_file.write(checkpoint, path)
+    best = ("--checkpoint", tmp_path / "checkpoints" / "best.ckpt")
+    for command in (("scripts/generate.py", "--length", 5), ("scripts/evaluate.py", "--split", "validation")):
+        called = call(*command, *best)
+        assert (called.returncode, called.stderr) == (0, "")
+    resumed = train_here(
+        tmp_path, *small, "trainer.max_steps=6", "resume_from=last", f"hydra.run.dir={tmp_path}", path=text_file
+    )
+    assert (resumed["status"], resumed["steps"], resumed["kernel"]) == ("finished", 6, "fused")
+    assert "kernel onednn, which the run began with, can't serve here" in caplog.text

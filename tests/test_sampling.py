@@ -13,23 +13,12 @@ def probabilities(sampling: Sampling, logits: np.ndarray = LOGITS) -> np.ndarray
     return weights / weights.sum()
 
 
-@pytest.mark.parametrize("lanes", [1, 50])
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_drawn_frequencies_are_those_of_the_softmax(temperature: float, lanes: int) -> None:
-    uniforms = np.random.default_rng(0).random((20_000 // lanes, lanes))
-    logits_BV = np.repeat(LOGITS[None], lanes, axis=0)
-    drawn = np.concatenate([Sampling(temperature).pick(logits_BV, uniforms_B) for uniforms_B in uniforms])
+def test_drawn_frequencies_are_those_of_the_softmax(temperature: float) -> None:
+    drawn = Sampling(temperature).pick(np.repeat(LOGITS[None], 20_000, axis=0), np.random.default_rng(0).random(20_000))
     counts = np.bincount(drawn, minlength=5)
     expected = 20_000 * torch.softmax(torch.from_numpy(LOGITS) / temperature, 0).numpy()
     assert ((counts - expected) ** 2 / expected).sum() < 18.47  # 4 degrees of freedom, p = 0.001
-
-
-def test_lanes_do_not_see_each_other() -> None:
-    draws = np.random.default_rng(1)
-    logits_BV, uniforms_B = draws.normal(size=(30, 7)), draws.random(30)
-    for sampling in (Sampling(0), Sampling(0.7), Sampling(1.3, top_k=3, top_p=0.8, min_p=0.1)):
-        one_by_one = [sampling.pick(logits_BV[i : i + 1], uniforms_B[i : i + 1])[0] for i in range(30)]
-        assert sampling.pick(logits_BV, uniforms_B).tolist() == one_by_one
 
 
 def test_the_cuts_by_the_plain_definition() -> None:
@@ -48,18 +37,12 @@ def test_the_cuts_by_the_plain_definition() -> None:
         expected = np.zeros(5)
         expected[kept] = p[kept] / p[kept].sum()
         np.testing.assert_allclose(probabilities(sampling), expected, rtol=1e-6, err_msg=str(sampling))
-
-
-def test_equal_logits_are_cut_to_as_many_as_asked() -> None:
-    assert np.count_nonzero(probabilities(Sampling(top_k=2), np.zeros(5))) == 2
+    assert np.count_nonzero(probabilities(Sampling(top_k=2), np.zeros(5))) == 2  # of equal ones as many as asked
 
 
 def test_the_edges_of_a_draw() -> None:
     def pick(logits: list[float], temperature: float, uniform: float, **cuts: int) -> int:
-        both = Sampling(temperature, **cuts).pick(np.array([logits, logits]), np.array([uniform, uniform]))
-        (alone,) = Sampling(temperature, **cuts).pick(np.array([logits]), np.array([uniform]))
-        assert both.tolist() == [alone, alone]
-        return int(alone)
+        return int(Sampling(temperature, **cuts).pick(np.array([logits]), np.array([uniform]))[0])
 
     almost_one = np.nextafter(1.0, 0.0)
     assert pick([0.0, 0.0], 1.0, 0.0) == 0
@@ -71,11 +54,10 @@ def test_the_edges_of_a_draw() -> None:
     assert pick([700.0, -700.0], 1.0, almost_one) == 0
 
 
-@pytest.mark.parametrize("lanes", [1, 3])
-def test_an_exploded_network_still_gives_symbols(lanes: int) -> None:
+def test_an_exploded_network_still_gives_symbols() -> None:
     for value in (np.nan, np.inf):
         with np.errstate(invalid="ignore"):
-            ids_B = Sampling(0.8).pick(np.full((lanes, 5), value), np.full(lanes, 0.5))
+            ids_B = Sampling(0.8).pick(np.full((3, 5), value), np.full(3, 0.5))
         assert ((ids_B >= 0) & (ids_B < 5)).all()
 
 

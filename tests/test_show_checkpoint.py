@@ -6,16 +6,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from charrnn import checkpoint_file
 from charrnn.network import CharRNN
-from charrnn.vocabulary import AnyVocabulary, ByteVocabulary, Vocabulary
-from conftest import ROOT, command, save_network, train_here
-from test_bad_requests import call, refused
+from charrnn.vocabulary import ByteVocabulary, Vocabulary
+from conftest import ROOT, call, save_network, train_here
+from test_bad_requests import refused
 
 SCRIPT = "scripts/show_checkpoint.py"
 STORED = ROOT / "tests" / "data" / "format2.ckpt"
@@ -25,7 +24,7 @@ Make = Callable[..., CharRNN]
 
 def show(*arguments: object) -> str:
     """The script's stdout with these arguments."""
-    code, stdout, stderr = call(SCRIPT, *map(str, arguments))
+    code, stdout, stderr = call(SCRIPT, *arguments)
     assert (code, stderr) == (0, "")
     return stdout
 
@@ -58,11 +57,12 @@ def test_everything_as_json(text_file: Path, tmp_path: Path) -> None:
         "trainer.val_check_interval=10", "seed=5", "scheduler=constant", path=text_file,
     )  # fmt: skip
     found = json.loads(show("--run", tmp_path, "--json"))
-    best = checkpoint_file.read(tmp_path / "checkpoints" / "best.ckpt")
-    assert found["path"] == str(tmp_path / "checkpoints" / "best.ckpt") == summary["checkpoint"]
-    assert found["bytes"] == (tmp_path / "checkpoints" / "best.ckpt").stat().st_size
-    assert (found["step"], found["seed"], found["threads"]) == (summary["best_step"], 5, 1)
-    assert (found["parameters"], found["kernel"]) == (summary["parameters"], summary["kernel"])
+    file = tmp_path / "checkpoints" / "best.ckpt"
+    best = checkpoint_file.read(file)
+    assert found["path"] == str(file) == summary["checkpoint"]
+    assert found["bytes"] == file.stat().st_size
+    assert found["step"] == summary["best_step"]
+    assert all(found[key] == summary[key] for key in ("parameters", "kernel", "seed", "threads"))
     assert found["vocabulary"]["size"] == len(found["vocabulary"]["characters"]) == summary["vocabulary_size"]
     assert found["data"]["corpus_sha256"] == summary["corpus_sha256"]
     assert found["validation_nats_per_char"] == pytest.approx(summary["val_nats_per_char"], rel=0.05)  # its own lanes
@@ -72,36 +72,25 @@ def test_everything_as_json(text_file: Path, tmp_path: Path) -> None:
     assert found["config"] == best["charrnn"]["config"]
     shapes = {f"network.{name}": tuple(tensor["shape"]) for name, tensor in found["tensors"].items()}
     assert shapes == {name: tuple(tensor.shape) for name, tensor in best["state_dict"].items()}
-    first = json.loads(show(save_first(tmp_path), "--json"))
+    best["global_step"], best["callbacks"]["Checkpoints"]["best"] = 0, math.inf  # as before the first validation
+    checkpoint_file.write(best, file)
+    first = json.loads(show(file, "--json"))
     assert (first["step"], first["best_validation_nats_per_char"]) == (0, None)  # infinity is no JSON
 
 
-def save_first(run: Path) -> Path:
-    """The checkpoint as it is before the first step: no validation yet."""
-    checkpoint = checkpoint_file.read(run / "checkpoints" / "last.ckpt")
-    checkpoint["global_step"], checkpoint["callbacks"]["Checkpoints"]["best"] = 0, math.inf
-    checkpoint_file.write(checkpoint, run / "first.ckpt")
-    return run / "first.ckpt"
-
-
-@pytest.mark.parametrize(
-    ("vocabulary", "changes", "expected"),
-    [
-        (Vocabulary("\x1b[2Jab", unknown=True), {"layers": 2}, "7 characters, U+FFFD for all others\n"),
-        (ByteVocabulary(), {"activation": "relu"}, "vocabulary  256 bytes, of UTF-8\n"),
-        (Vocabulary("".join(map(chr, range(0x4E00, 0x5000)))), {}, "and 32 more; --json has them all\n"),
-    ],
-)
-def test_a_network_without_a_run(
-    make_network: Make, tmp_path: Path, vocabulary: AnyVocabulary, changes: dict[str, Any], expected: str
-) -> None:
-    path = save_network(make_network(len(vocabulary), **changes), vocabulary, tmp_path / "a\x1b[2J.ckpt")
-    page = show(path)
-    assert expected in page
-    assert "\x1b" not in page  # what is in a file or its name does not steer the terminal
-    assert "it holds no run to go on with; init_from=CHECKPOINT begins" in page
-    found = json.loads(show(path, "--json"))
-    assert (found["resumable"], found["config"], found["step"], found["learning_rate"]) == (False, None, None, None)
+def test_a_network_without_a_run(make_network: Make, tmp_path: Path) -> None:
+    for vocabulary, expected in (
+        (Vocabulary("\x1b[2Jab", unknown=True), "7 characters, U+FFFD for all others\n"),
+        (ByteVocabulary(), "vocabulary  256 bytes, of UTF-8\n"),
+        (Vocabulary("".join(map(chr, range(0x4E00, 0x5000)))), "and 32 more; --json has them all\n"),
+    ):
+        path = save_network(make_network(len(vocabulary)), vocabulary, tmp_path / "a\x1b[2J.ckpt")
+        page = show(path)
+        assert expected in page
+        assert "\x1b" not in page  # what is in a file or its name does not steer the terminal
+        assert "it holds no run to go on with; init_from=CHECKPOINT begins" in page
+        found = json.loads(show(path, "--json"))
+        assert [found[key] for key in ("resumable", "config", "step", "learning_rate")] == [False, None, None, None]
 
 
 def test_wrong_requests_end_with_one_line(make_network: Make, tmp_path: Path) -> None:
@@ -119,9 +108,9 @@ def test_wrong_requests_end_with_one_line(make_network: Make, tmp_path: Path) ->
         (["--run", tmp_path / "nowhere"], "there is no run folder"),
         ([STORED, "--run", "latest"], "argument --run: not allowed with argument CHECKPOINT"),
     ):
-        code, stdout, stderr = call(SCRIPT, *map(str, arguments))
-        refused(code, stdout, stderr, message, SCRIPT)
-        assert stdout == ""
+        called = call(SCRIPT, *arguments)
+        refused(*called, message, SCRIPT)
+        assert called.stdout == ""
 
 
 @pytest.mark.parametrize(("argument", "absent"), [(str(STORED), ("lightning",)), ("--help", ("torch", "hydra"))])
@@ -138,9 +127,3 @@ finally:
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_as_a_command() -> None:
-    done = command(SCRIPT, STORED)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "cells.0.hidden_to_hidden" in done.stdout

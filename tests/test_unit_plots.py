@@ -1,7 +1,7 @@
 import numpy as np
 
 from charrnn.text_features import FEATURES
-from charrnn.unit_plots import LINES, WIDTH, _layout, best_of_different_features
+from charrnn.unit_plots import best_of_different_features
 
 NAMES = [feature.name for feature in FEATURES]
 
@@ -17,11 +17,3 @@ def test_the_best_unit_of_each_feature_that_needs_a_memory() -> None:
     assert best_of_different_features(correlations_UF, 4) == expected
     assert best_of_different_features(correlations_UF, 1) == expected[:1]
     assert len(best_of_different_features(np.zeros((3, len(FEATURES))), 4)) == 1
-
-
-def test_a_text_is_laid_out_in_lines_that_fit() -> None:
-    rows, columns = _layout([*"ab", "↵\n", *"c" * (WIDTH + 1)])
-    assert rows.tolist() == [0, 0, 0, *[1] * WIDTH, 2]
-    assert columns.tolist() == [0, 1, 2, *range(WIDTH), 0]
-    rows, _ = _layout(["↵\n"] * (2 * LINES))
-    assert rows.tolist() == list(range(LINES))

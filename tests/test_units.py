@@ -71,11 +71,8 @@ def test_correlations_are_those_of_numpy_and_0_for_what_does_not_change() -> Non
     moving_U, moving_F = np.delete(np.arange(len(states_UN)), 1), [0, 1, 3]
     expected = np.corrcoef(states_UN[moving_U], features_FN[moving_F])[: len(moving_U), len(moving_U) :]
     np.testing.assert_allclose(found_UF[np.ix_(moving_U, moving_F)], expected, atol=1e-6)
-
-
-def test_the_most_telling_units_are_the_best_of_each_feature_in_turn() -> None:
-    correlations_UF = np.array([[0.1, 0.9], [-0.8, 0.2], [0.7, -0.95], [0.0, 0.0]])
-    assert units.most_telling(correlations_UF, 3).tolist() == [1, 2, 0]
+    by_hand_UF = np.array([[0.1, 0.9], [-0.8, 0.2], [0.7, -0.95], [0.0, 0.0]])
+    assert units.most_telling(by_hand_UF, 3).tolist() == [1, 2, 0]  # the best of each feature in turn
 
 
 def test_activity_of_tanh_and_of_relu(make_network: MakeNetwork) -> None:

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import command, train_here
-from test_bad_requests import call
+from conftest import call, command, train_here
+from test_bad_requests import refused
 
 PNG = b"\x89PNG\r\n"
 
@@ -38,10 +38,7 @@ def test_wrong_requests_end_with_one_line(run: Path) -> None:
         (("--out", run), "--out needs the name of a file"),
         (("--run", run, "--checkpoint", run), "not allowed with argument"),
     ):
-        code, _, stderr = call("scripts/visualize.py", *map(str, arguments))
-        assert code == 2
-        assert stderr.count("\n") == 1
-        assert message in stderr
+        refused(*call("scripts/visualize.py", *arguments), message, "visualize.py")
 
 
 def test_without_matplotlib_one_line_says_what_to_do(

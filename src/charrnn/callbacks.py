@@ -13,14 +13,16 @@ from lightning.pytorch import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 from tqdm import tqdm
 
-from charrnn.batches import Batch
 from charrnn.files import write_text
 from charrnn.generation import generate_text
 from charrnn.module import CharRNNModule
+from charrnn.novelty import NGRAM, measure_novelty
+from charrnn.vocabulary import Ids
 
 log = logging.getLogger(__name__)
 
 SAMPLE_LENGTH = 300
+COMPARED = 10_000_000  # symbols of the training text, its first ones: a tenth of a second after each validation
 BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"
 BAR_WIDTH = 79  # one line on the narrowest usual terminal
 SAMPLE_TEMPERATURE = 0.8  # below 1 the text is a little safer than the model's own distribution, and reads better
@@ -32,20 +34,21 @@ class Curves(Callback):
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         pl_module.write_again()
 
-    def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
         if pl_module.logs_now():
             pl_module.write_training_figures()
 
 
 class Samples(Callback):
-    """After each validation a sampled text: added to `samples.txt` and shown in TensorBoard."""
+    """After each validation a sampled text: added to `samples.txt` and shown in TensorBoard, with its novelty.
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    Longer copies and a larger share of n-grams of the training text than held-out text has: it is learned by heart.
+    """
+
+    def __init__(self, folder: Path, seed: int, train_ids: Ids) -> None:
         self._file = folder / "samples.txt"
         self._seed = seed
-        self.latest = ""  # the text written last
+        self._train_ids = train_ids[:COMPARED]
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Drop the samples that a resumed run is going to write again."""
@@ -61,18 +64,17 @@ class Samples(Callback):
         write_text(self._file, parts[0] + "".join(kept))
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        self.write(trainer, pl_module, trainer.global_step)
+        text = self.write(trainer, pl_module, trainer.global_step)
+        (novelty,) = measure_novelty([pl_module.vocabulary.encode(text)], self._train_ids)
+        metrics = {"sample/longest_copy": float(novelty.longest.length)}
+        if novelty.copied_ngrams is not None:
+            metrics[f"sample/copied_{NGRAM}grams"] = novelty.copied_ngrams
+        pl_module.write_metrics(metrics)
 
     def write(self, trainer: lightning.Trainer, module: CharRNNModule, step: int) -> str:
         """Sample from the weights of `step`, write to both places, return the text. No generator of the run is used."""
-        text = generate_text(
-            module.network,
-            module.vocabulary,
-            length=SAMPLE_LENGTH,
-            temperature=SAMPLE_TEMPERATURE,
-            seed=self._seed,
-        )
-        self.latest = text
+        settings: dict[str, Any] = {"length": SAMPLE_LENGTH, "temperature": SAMPLE_TEMPERATURE, "seed": self._seed}
+        text = generate_text(module.network, module.vocabulary, **settings)
         entry = f"--- step {step} ---\n{text}\n\n".encode(errors="replace")
         try:
             with self._file.open("ab+") as file:
@@ -102,17 +104,16 @@ class Progress(Callback):
                 total=self._steps, initial=trainer.global_step, bar_format=BAR, ncols=BAR_WIDTH, leave=False
             )
 
-    def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
-    ) -> None:
-        if self._bar is None or not pl_module.logs_now():
-            return
-        self._bar.set_postfix_str(_short_figures(pl_module.latest), refresh=False)
-        self._bar.update(trainer.global_step - self._bar.n)
+    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
+        if self._bar is not None and pl_module.logs_now():
+            self._bar.set_postfix_str(f"{_metrics(pl_module.latest)} bits/char", refresh=False)
+            self._bar.update(trainer.global_step - self._bar.n)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         if self._bar is None and trainer.state.fn == TrainerFn.FITTING:
-            self._write_line(f"step {trainer.global_step:,} of {self._steps:,}: {_figures(pl_module.latest)}")
+            speed = pl_module.latest.get("speed/chars_per_second")
+            line = f"step {trainer.global_step:,} of {self._steps:,}: {_metrics(pl_module.latest)} bits per character"
+            self._write_line(line + (f", {speed:,.0f} characters/s" if speed else ""))
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         if self._bar is not None:
@@ -128,16 +129,6 @@ class Progress(Callback):
             self._bar = None
 
 
-def _figures(latest: dict[str, float]) -> str:
-    parts = [
-        f"{part} {latest[tag]:.3f}"
-        for part, tag in (("train", "bits_per_char/train"), ("validation", "bits_per_char/val"))
-        if tag in latest
-    ]
-    speed = latest.get("speed/chars_per_second")
-    return ", ".join(parts) + " bits per character" + (f", {speed:,.0f} characters/s" if speed else "")
-
-
-def _short_figures(latest: dict[str, float]) -> str:
-    tags = ("bits_per_char/train", "bits_per_char/val")
-    return "bits/char " + " val ".join(f"{latest[tag]:.3f}" for tag in tags if tag in latest)
+def _metrics(latest: dict[str, float]) -> str:
+    tags = {"train": "bits_per_char/train", "validation": "bits_per_char/val"}
+    return ", ".join(f"{split} {latest[tag]:.3f}" for split, tag in tags.items() if tag in latest)

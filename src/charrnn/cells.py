@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from charrnn.errors import RequestError, require_choice, require_integer, require_number
-from charrnn.matmul import linear
 from charrnn.recurrence import ACTIVATIONS, KERNELS, elman_scan
 from charrnn.recurrence.reference import PHI
 
@@ -44,31 +43,20 @@ class ElmanCell(nn.Module):
         self.reads_ids = reads_ids
         self.activation = require_choice("activation", activation, ACTIVATIONS)
         self.kernel = require_choice("kernel", kernel, ("auto", *KERNELS))
-        self._recurrent_init = require_choice("recurrent_init", recurrent_init, RECURRENT_INITS)
-        self._recurrent_gain = require_number("recurrent_gain", recurrent_gain, 0.0)
-        self._input_std = require_number("input_std", input_std, 0.0) if reads_ids else inputs**-0.5
+        require_choice("recurrent_init", recurrent_init, RECURRENT_INITS)
+        require_number("recurrent_gain", recurrent_gain, 0.0)
+        require_number("input_std", input_std, 0.0)
         self.input_to_hidden = nn.Parameter(torch.empty(hidden, inputs))
-        self.hidden_to_hidden = nn.Parameter(torch.empty(hidden, hidden))
-        self.hidden_bias = nn.Parameter(torch.empty(hidden))
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw the start values anew."""
-        nn.init.normal_(self.input_to_hidden, std=self._input_std)
-        nn.init.zeros_(self.hidden_bias)
-        init = self._recurrent_init
-        if init == "auto":
-            init = "orthogonal" if self.activation == "tanh" else "identity"
-        if init == "orthogonal":
-            nn.init.orthogonal_(self.hidden_to_hidden, gain=self._recurrent_gain)
-        else:
-            with torch.no_grad():
-                nn.init.eye_(self.hidden_to_hidden).mul_(self._recurrent_gain)
+        self.hidden_to_hidden = nn.Parameter(torch.eye(hidden) * recurrent_gain)
+        self.hidden_bias = nn.Parameter(torch.zeros(hidden))
+        nn.init.normal_(self.input_to_hidden, std=input_std if reads_ids else inputs**-0.5)
+        if recurrent_init == "orthogonal" or (recurrent_init == "auto" and activation == "tanh"):
+            nn.init.orthogonal_(self.hidden_to_hidden, gain=recurrent_gain)
 
     def project(self, x: Tensor) -> Tensor:
         """W_xh x + b_h for ids [...] or vectors [..., inputs] -> [..., H]."""
         if not self.reads_ids:
-            return linear(x, self.input_to_hidden, self.hidden_bias)
+            return nn.functional.linear(x, self.input_to_hidden, self.hidden_bias)
         # The bias goes into the table: V rows are fewer than T * B. Contiguous, so that a look-up reads one row.
         table_VH = (self.input_to_hidden.t() + self.hidden_bias).contiguous()
         if x.device.type == "cpu":  # there the gradient of this look-up is several times faster than the embedding's

@@ -12,7 +12,7 @@ from charrnn.canvas import new_figure, save_figure
 from charrnn.comparison import differing, groups, setting_text, uncommon
 from charrnn.errors import RequestError
 from charrnn.leaderboard import short_names, short_value
-from charrnn.records import Point, Record, validation_curve
+from charrnn.records import Record, validation_curve
 from charrnn.tables import NOTHING
 
 if TYPE_CHECKING:
@@ -44,19 +44,18 @@ def draw_curves(records: Sequence[Record], across: str, file: Path) -> list[Reco
     if not drawn:
         raise RequestError("no run has a validation curve to draw; the first validation may have yet to come")
     keys = differing(drawn)
-    ends = [(_end(group, curves), group) for group in groups(drawn, keys)]
-    ends.sort(key=lambda end: end[0][1])
-    labels = _names([group for _, group in ends], keys)
-    label_inches = LINE_INCHES * (1 + max(label.count("\n") for label in labels))
-    figure = new_figure(8, max(5, 1.5 + label_inches * len(labels)))
+    best_first = sorted(groups(drawn, keys), key=lambda group: min(curves[record.folder][-1][1] for record in group))
+    labels = _names(best_first, keys)
+    figure = new_figure(8, max(5, LINE_INCHES * sum(1 + label.count("\n") for label in labels)))
     axes = figure.add_subplot(xlabel=ACROSS[across], ylabel=BITS)
-    colors = _colors(len(ends))
-    for color, (_, group) in zip(colors, ends, strict=True):
+    for color, label, group in zip(_colors(len(labels)), labels, best_first, strict=True):
+        axes.plot([], [], color=color, label=label)
         for record in group:
             style = "-" if record.complete else "--"
             axes.plot(*zip(*curves[record.folder], strict=True), style, color=color, linewidth=1.3, marker=".")
     axes.set_ylim(*_range(drawn, [bits for record in drawn for _, bits in curves[record.folder]]))
-    _label(axes, [end for end, _ in ends], labels, colors, label_inches)
+    for text in axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=9, frameon=False).get_texts():
+        text.set_parse_math(False)
     _save(figure, file)
     return [record for record in records if not curves[record.folder]]
 
@@ -66,16 +65,11 @@ def _curve(record: Record, across: str) -> Curve:
     accumulated = record.settings.get("trainer.accumulate_grad_batches", 1)
     if across == "characters" and not all(isinstance(size, int) for size in (*sizes, accumulated)):
         return []
-    points: Sequence[Point] = validation_curve(record)
-    if across == "minutes":
-        return [(point.seconds / 60, point.bits_per_char) for point in points]
     factor = math.prod((*sizes, accumulated)) if across == "characters" else 1
-    return [(point.step * factor, point.bits_per_char) for point in points]
-
-
-def _end(group: Sequence[Record], curves: dict[Path, Curve]) -> tuple[float, float]:
-    """Where the group's label points to: the lowest end of its curves."""
-    return min((curves[record.folder][-1] for record in group), key=lambda end: end[1])
+    return [
+        (point.seconds / 60 if across == "minutes" else point.step * factor, point.bits_per_char)
+        for point in validation_curve(record)
+    ]
 
 
 def _names(grouped: Sequence[Sequence[Record]], keys: Sequence[str]) -> list[str]:
@@ -94,33 +88,6 @@ def _names(grouped: Sequence[Sequence[Record]], keys: Sequence[str]) -> list[str
 
 def _cut(text: str) -> str:
     return text if len(text) <= LONG else f"…{text[-LONG:]}"
-
-
-def _label(
-    axes: "Axes", ends: Sequence[tuple[float, float]], labels: Sequence[str], colors: Sequence[Any], inches: float
-) -> None:
-    """Names beside the picture in the order of the curves' ends, a thin line to each."""
-    low, high = axes.get_ylim()
-    figure: Any = axes.figure
-    gap = inches / (figure.get_figheight() * axes.get_position().height)
-    ends = [(across, min(bits, high)) for across, bits in ends]
-    places = spread([(bits - low) / (high - low) for _, bits in ends], gap)
-    for end, place, label, color in zip(ends, places, labels, colors, strict=True):
-        axes.annotate(
-            label, end, (1.05, place), textcoords="axes fraction", fontsize=9, va="center", parse_math=False,
-            annotation_clip=False, arrowprops={"arrowstyle": "-", "color": color, "alpha": 0.5, "relpos": (0, 0.5)},
-        )  # fmt: skip
-
-
-def spread(places: Sequence[float], gap: float) -> list[float]:
-    """Rising `places` between 0 and 1, moved as little as needed so that neighbors keep `gap`, as far as 1 allows."""
-    up: list[float] = []
-    down: list[float] = []
-    for place in places:
-        up.append(max(place, up[-1] + gap) if up else place)
-    for place in reversed(up):
-        down.append(min(place, down[-1] - gap) if down else min(place, 1.0))
-    return down[::-1]
 
 
 def draw_effects(records: Sequence[Record], file: Path) -> None:
@@ -149,7 +116,7 @@ def draw_effects(records: Sequence[Record], file: Path) -> None:
 def _by_value(records: Sequence[Record], key: str) -> dict[Any, list[float]]:
     """The results by the value of `key`, in its order: numbers if all are, else texts."""
     values = [record.settings.get(key) for record in records]
-    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    numeric = all(type(value) in (int, float) for value in values)
     found: dict[Any, list[float]] = {}
     for record, value in zip(records, values, strict=True):
         text = setting_text(value) if key in record.settings else NOTHING
@@ -181,9 +148,8 @@ def _draw_effect(axes: "Axes", effect: dict[Any, list[float]], high: float) -> N
 def _range(records: Sequence[Record], values: Sequence[float]) -> tuple[float, float]:
     """What the picture shows of these bits per character: not what is worse than a blind guess among all symbols."""
     low, high = min(values), max(values)
-    blind = [math.log2(symbols) for record in records if (symbols := record.number("vocabulary_size"))]
-    if blind and low < max(blind) < high:
-        high = max(blind)
+    blind = max((math.log2(symbols) for record in records if (symbols := record.number("vocabulary_size"))), default=0)
+    high = blind if low < blind < high else high
     margin = 0.05 * (high - low) or 0.1
     return low - margin, high + margin
 

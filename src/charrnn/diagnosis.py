@@ -4,6 +4,7 @@ B batch lane, T time step, K time lag, L layer.
 """
 
 import math
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,6 @@ LAGS = 128  # characters back
 STEPS, SETTLE = 400, 50  # of the Lyapunov exponent; at both ends SETTLE do not count
 LANES = 16  # places of the text, evenly spread
 
-Figures = list[list[str]]
-Charts = list[dict[str, Any]]
-
 
 def diagnose(network: CharRNN, ids: Ids) -> dict[str, Any] | None:
     """The `diagnostics` of `unit_page.page`; None for a text of only STEPS symbols or fewer."""
@@ -27,15 +25,14 @@ def diagnose(network: CharRNN, ids: Ids) -> dict[str, Any] | None:
         return None
     starts_B = np.linspace(0, len(ids) - STEPS - 1, min(LANES, len(ids) // STEPS)).astype(np.int64)
     stacked = network.settings["layers"] > 1
-    figures: Figures = [
+    figures = [
         ["spectral radius of W_hh" + f", layer {layer}" * stacked, f"{weights.spectral_radius(weight_HH):.3f}"]
         for layer, weight_HH in enumerate(weights.recurrent_matrices(network))
     ]
     inputs_TB, *_ = read_sequences(ids, starts_B, STEPS, starts=True)
     exponent = flow.lyapunov_exponent(network, inputs_TB, settle=SETTLE)
     figures.append(["largest Lyapunov exponent, nats per character", f"{exponent:+.4f}"])
-    gradient, contexts = _gradient(network, ids, starts_B), _memory(network, ids)
-    return {"figures": figures, "charts": [gradient, *contexts]}
+    return {"figures": figures, "charts": [_gradient(network, ids, starts_B), *_memory(network, ids)]}
 
 
 def _gradient(network: CharRNN, ids: Ids, starts_B: np.ndarray) -> dict[str, Any]:
@@ -51,30 +48,26 @@ def _gradient(network: CharRNN, ids: Ids, starts_B: np.ndarray) -> dict[str, Any
         f"{' (layer by layer)' if len(found) > 1 else ''}: the network hardly learns from what lies further back.",
         "x": {"label": "lag k, characters", "log": False},
         "y": {"label": "gradient, share of lag 1", "log": True},
-        "series": [
-            {"name": f"layer {layer}", "points": [list(point) for point in zip(lags, shares_K, strict=True)]}
-            for layer, shares_K in enumerate(shares_KL.T.tolist())
-        ],
+        "series": [_series(f"layer {layer}", lags, shares_K) for layer, shares_K in enumerate(shares_KL.T.tolist())],
     }
 
 
-def _memory(network: CharRNN, ids: Ids) -> Charts:
+def _memory(network: CharRNN, ids: Ids) -> Iterator[dict[str, Any]]:
     loss = memory.loss_by_context(network, ids, LAGS)
     if loss is None:
-        return []
-    characters = memory.effective_context(loss)
+        return
+    characters, contexts = memory.effective_context(loss), range(1, len(loss.reset_K) + 1)
     beyond = f"{characters}" if characters is not None else f"more than {memory.largest_answer(loss)}"
-    curves = (("from a zero state", loss.reset_K), ("state carried", loss.carried_K))
-    return [
-        {
-            "title": "How far back the network looks",
-            "note": f"The loss after k characters from a zero state, beside that of the same characters with the state "
-            f"carried on. More context stops helping after {beyond} characters (by {memory.HELPS:g} nats).",
-            "x": {"label": "characters read since the zero state", "log": True},
-            "y": {"label": "bits per character", "log": False},
-            "series": [
-                {"name": name, "points": [[k + 1, float(nats) / math.log(2)] for k, nats in enumerate(loss_K)]}
-                for name, loss_K in curves
-            ],
-        }
-    ]
+    curves = {"from a zero state": loss.reset_K, "state carried": loss.carried_K}
+    yield {
+        "title": "How far back the network looks",
+        "note": f"The loss after k characters from a zero state, beside that of the same characters with the state "
+        f"carried on. More context stops helping after {beyond} characters (by {memory.HELPS:g} nats).",
+        "x": {"label": "characters read since the zero state", "log": True},
+        "y": {"label": "bits per character", "log": False},
+        "series": [_series(name, contexts, (loss_K / math.log(2)).tolist()) for name, loss_K in curves.items()],
+    }
+
+
+def _series(name: str, across: Iterable[int], values: list[float]) -> dict[str, Any]:
+    return {"name": name, "points": [list(point) for point in zip(across, values, strict=True)]}

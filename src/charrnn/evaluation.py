@@ -24,10 +24,7 @@ WINDOWS_PER_CALL = 256
 
 @dataclass(frozen=True)
 class Score:
-    """The summed surprisal of `characters` predicted characters, in nats, and what people read from it.
-
-    As `score_carried` and `score_windows` give it, it counts symbols; `in_text` turns these into characters and bytes.
-    """
+    """The summed surprisal, in nats, of `characters` predicted characters (symbols, before `in_text` counts them)."""
 
     nats: float
     characters: int
@@ -81,7 +78,7 @@ def score_dynamic(network: CharRNN, ids: Ids, rate: float) -> Score:
     """Protocol `carried` in one lane, by a copy of the network that goes on learning from what it has been scored on.
 
     After every DYNAMIC_CHUNK characters a step of gradient descent with this rate, clipped to norm 1, back-propagated
-    through the chunk. With rate 0 it is `score_carried` of one lane. Source: Krause 2018 (the variant by plain steps).
+    through the chunk. Source: Krause 2018 (the variant by plain steps).
     """
     if len(ids) < 2:
         raise RequestError(f"a text to evaluate needs at least 2 characters, got {len(ids)}")

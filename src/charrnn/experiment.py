@@ -14,7 +14,6 @@ from charrnn.building import build_optimizer
 from charrnn.callbacks import Progress, Samples
 from charrnn.checkpoints import LAST, PREVIOUS
 from charrnn.checks import check_keys
-from charrnn.copies import Copies
 from charrnn.data import CharDataModule
 from charrnn.ending import AskJudge, Judge
 from charrnn.errors import Pruned, RequestError, Stopped, one_line
@@ -101,8 +100,8 @@ def _run(cfg: DictConfig, folder: Path, named: bool, summary: dict[str, Any], ju
     purge = start.step if any(folder.glob("events.out.*")) and not start.trained else None
     logger = RunLogger(folder, name="", version="", default_hp_metric=False, flush_secs=10, purge_step=purge)
     with closing(logger):
-        speed, samples, progress = Speed(), Samples(folder, summary["seed"]), Progress(ready.steps, log.info)
-        watching = [samples, Copies(samples, data.train_ids), speed, progress]
+        speed, samples = Speed(), Samples(folder, summary["seed"], data.train_ids)
+        watching = [samples, speed, Progress(ready.steps, log.info)]
         judges = [AskJudge(judge, ready.steps)] if judge is not None else []
         training = assemble(cfg, ready, folder, ranks, logger, watching, judges)
         trainer, checkpoints = training.trainer, training.checkpoints

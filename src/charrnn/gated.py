@@ -28,17 +28,12 @@ class GatedCell(nn.Module):
         self.reads_ids = reads_ids
         self.layer: Any = LAYERS[kind](inputs, hidden)
         self.state_size = 2 * hidden if isinstance(self.layer, nn.LSTM) else hidden
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw the start values anew."""
-        self.layer.reset_parameters()
         _, weight_hh, bias_ih, _ = self.layer.all_weights[0]
         with torch.no_grad():
-            for gate_HH in weight_hh.split(self.hidden):
+            for gate_HH in weight_hh.split(hidden):
                 nn.init.orthogonal_(gate_HH)
             if isinstance(self.layer, nn.LSTM):
-                bias_ih[self.hidden : 2 * self.hidden] = 1.0  # gates in torch's order: i, f, g, o
+                bias_ih[hidden : 2 * hidden] = 1.0  # gates in torch's order: i, f, g, o
 
     def step(self, x_B: Tensor, state_BS: Tensor) -> tuple[Tensor, Tensor]:
         """One time step: x_t and the state in, the layer's output h_t and its new state out."""

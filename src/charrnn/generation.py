@@ -68,7 +68,7 @@ def stream_texts(
         if stop and all(text.ended for text in texts):
             return
         logits_BV = step(ids_B)
-    yield [text.rest() for text in texts]
+    yield [text.held for text in texts]
 
 
 def _uniforms(draws: Sequence[np.random.Generator], length: int) -> Iterator[NDArray[np.float64]]:
@@ -82,30 +82,21 @@ class _Text:
 
     def __init__(self, decode: Callable[[int], str], stop: Sequence[str]) -> None:
         self.ended = False
+        self.held = ""  # what may begin a stop string
         self.decode = decode
         self._stop = stop
-        self._held = ""
 
     def add(self, id_: int) -> str:
         if self.ended:
             return ""
-        text = self._held + self.decode(id_)
+        text = self.held + self.decode(id_)
         places = [text.find(stop) for stop in self._stop if stop in text]
         if places:
-            self.ended, self._held = True, ""
+            self.ended, self.held = True, ""
             return text[: min(places)]
-        held = max(_overlap(text, stop) for stop in self._stop)
-        self._held = text[len(text) - held :]
-        return text[: len(text) - held]
-
-    def rest(self) -> str:
-        """What was held back, when no more comes."""
-        return self._held
-
-
-def _overlap(text: str, stop: str) -> int:
-    """The length of the longest end of `text` that begins `stop`."""
-    return next((n for n in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:n])), 0)
+        certain = len(text) - max(n for stop in self._stop for n in range(len(stop)) if text.endswith(stop[:n]))
+        self.held = text[certain:]
+        return text[:certain]
 
 
 def fit_prompt(prompt: str, vocabulary: AnyVocabulary, unknown: str) -> str:

@@ -16,7 +16,7 @@ from charrnn import checkpoint_file
 from charrnn.cells import ElmanCell
 from charrnn.errors import RequestError, require_choice, require_flag, require_integer, require_number
 from charrnn.gated import GatedCell
-from charrnn.matmul import linear
+from charrnn.recurrence import REMOVED_KERNELS
 from charrnn.vocabulary import AnyVocabulary, vocabulary_of
 
 # By name and not by import path: a name read from a checkpoint must never run code of its choice.
@@ -97,7 +97,7 @@ class CharRNN(nn.Module):
         return x, outputs, torch.stack(states)
 
     def _logits(self, x: Tensor) -> Tensor:
-        return linear(self.dropout(x), self.hidden_to_output, self.output_bias)
+        return nn.functional.linear(self.dropout(x), self.hidden_to_output, self.output_bias)
 
     def parameter_count(self) -> int:
         """The number of trainable values."""
@@ -160,7 +160,8 @@ def load_network(path: Path) -> tuple[CharRNN, AnyVocabulary, dict[str, Any]]:
     checkpoint = checkpoint_file.read(path)
     about = checkpoint["charrnn"]
     try:
-        network, vocabulary = CharRNN(**about["network"]), vocabulary_of(about["vocabulary"])
+        kernel = {"kernel": "auto"} if about["network"].get("kernel") in REMOVED_KERNELS else {}
+        network, vocabulary = CharRNN(**{**about["network"], **kernel}), vocabulary_of(about["vocabulary"])
         network.load_state_dict(network_weights(checkpoint))
         if len(vocabulary) != about["network"]["vocabulary_size"]:
             raise ValueError(f"a vocabulary of {len(vocabulary)} for {about['network']['vocabulary_size']} outputs")

@@ -68,18 +68,11 @@ def _graph(network: CharRNN) -> "GraphProto":
 
     _add_step(add, network.settings)
     constants = {**weights_of(network), "first_axis": np.array([0])}
-    state_shape: list[str | int | None] = [len(network.cells), "B", network.initial_state(1).shape[-1]]
-    shapes: dict[str, list[str | int | None]] = {
-        "ids": ["B"],
-        "state": state_shape,
-        "logits": ["B", len(network.output_bias)],
-        "new_state": state_shape,
-    }
-    ids, state, logits, new_state = (
-        helper.make_tensor_value_info(name, TensorProto.INT64 if name == "ids" else TensorProto.FLOAT, shape)
-        for name, shape in shapes.items()
-    )
     initializers = [numpy_helper.from_array(values, name) for name, values in constants.items()]
+    shape: list[str | int | None] = [len(network.cells), "B", network.initial_state(1).shape[-1]]
+    ids = helper.make_tensor_value_info("ids", TensorProto.INT64, ["B"])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["B", len(network.output_bias)])
+    state, new_state = (helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in ("state", "new_state"))
     return helper.make_graph(nodes, "step", [ids, state], [logits, new_state], initializers)
 
 

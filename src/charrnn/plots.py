@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 LINES = 8  # more steps of a training in one picture can't be told apart
 FAINTEST = 1e-4  # of the gradient at lag 1; the map shows less in its darkest color
 FIRST, SECOND, QUIET = "#1f5f99", "#c44e22", "#666666"
-INCHES_BELOW, INCHES_ABOVE, INCHES_BETWEEN = 0.95, 0.75, 0.95  # room for captions, titles and names of axes
 
 
 def gradient_by_lag(
@@ -36,7 +35,6 @@ def gradient_by_lag(
         "Gradient by time lag: how much of an error reaches the state k characters earlier",
         f"Below {vanished:g} (dashed) the network can hardly learn from a character that far back"
         + (", beyond the chunk of training (dotted) not at all." if chunk <= lags[-1] else "."),
-        between=0.5,
     )
     for layer, (curves, heat) in enumerate(rows):
         name = f"layer {layer}" if len(rows) > 1 else ""
@@ -45,9 +43,7 @@ def gradient_by_lag(
         curves.axhline(vanished, color=QUIET, linestyle="--", linewidth=1)
         if chunk <= lags[-1]:
             curves.axvline(chunk, color=QUIET, linestyle=":", linewidth=1, label="chunk")
-        curves.legend(
-            title="training step", fontsize="small", frameon=False, loc="upper left", bbox_to_anchor=(1, 1.03)
-        )
+        curves.legend(title="step", fontsize="small", frameon=False, loc="upper left", bbox_to_anchor=(1, 1.03))
         curves.set_title(name)
         heat.set_title(name)
     return figure
@@ -66,14 +62,14 @@ def _gradient_curves(axes: "Axes", steps: Sequence[int], shares_SK: NDArray[np.f
 def _gradient_map(axes: "Axes", steps: Sequence[int], shares_SK: NDArray[np.floating], lags: Sequence[int]) -> None:
     from matplotlib.colors import LogNorm
 
-    image = axes.pcolormesh(
-        _edges(steps), _edges(np.log2(lags)), shares_SK.T, norm=LogNorm(FAINTEST, 1.0, clip=True), cmap="viridis"
-    )
-    octaves = [lag for lag in lags if lag & (lag - 1) == 0]
-    axes.set_yticks(np.log2(octaves), [str(lag) for lag in octaves])
+    image = axes.imshow(
+        shares_SK.T, norm=LogNorm(FAINTEST, 1.0, clip=True), aspect="auto", origin="lower", interpolation="nearest",
+        extent=(0, steps[-1], -0.5, len(lags) - 0.5),
+    )  # fmt: skip
+    octaves = {place: str(lag) for place, lag in enumerate(lags) if lag.bit_count() == 1}
+    axes.set_yticks([*octaves], [*octaves.values()])
     axes.set(xlabel="training step", ylabel="lag k [characters]")
-    bar = axes.figure.colorbar(image, ax=axes, label="gradient, share of lag 1")
-    bar.minorticks_off()
+    axes.figure.colorbar(image, ax=axes, label="gradient, share of lag 1").minorticks_off()
 
 
 def spectrum(
@@ -137,24 +133,9 @@ def memory(
     return figure
 
 
-def _figure(rows: int, title: str, caption: str, between: float = 0.2) -> tuple["Figure", NDArray]:
-    """A figure with two pictures in each row, a title above and a sentence below."""
-    height = rows * 3.4 + INCHES_BELOW + INCHES_ABOVE - INCHES_BETWEEN + 0.6
-    figure = new_figure(11.0, height, dpi=100)
-    pictures = figure.subplots(rows, 2, squeeze=False)
-    # By hand: matplotlib's own layouts draw everything once more.
-    figure.subplots_adjust(
-        left=0.07, right=0.98, bottom=INCHES_BELOW / height, top=1 - INCHES_ABOVE / height, wspace=between, hspace=0.35
-    )
-    figure.suptitle(title, y=1 - 0.15 / height, va="top", fontsize="large")
-    figure.text(0.5, 0.15 / height, caption, ha="center", va="bottom", color=QUIET)
-    return figure, pictures
-
-
-def _edges(centers: Sequence[float] | NDArray[np.floating]) -> NDArray[np.floating]:
-    """The borders halfway between the centers of cells."""
-    centers = np.asarray(centers, dtype=float)
-    if len(centers) == 1:
-        return np.array([centers[0] - 0.5, centers[0] + 0.5])
-    middle = (centers[1:] + centers[:-1]) / 2
-    return np.concatenate([[2 * centers[0] - middle[0]], middle, [2 * centers[-1] - middle[-1]]])
+def _figure(rows: int, title: str, caption: str) -> tuple["Figure", NDArray]:
+    """A figure with two plots in each row, a title above and a sentence below."""
+    figure = new_figure(11.0, rows * 3.4 + 1.0, dpi=100, layout="constrained")
+    figure.suptitle(title, fontsize="large")
+    figure.supxlabel(caption, fontsize="medium", color=QUIET)
+    return figure, figure.subplots(rows, 2, squeeze=False)

@@ -28,10 +28,9 @@ def units(ids: Ids, vocabulary: AnyVocabulary) -> tuple[list[str], NDArray[np.in
     The bytes of a character, and a letter with its accents, stay together. Whatever would not be seen is a sign.
     """
     if isinstance(vocabulary, ByteVocabulary):
-        encoding = "utf-8" if vocabulary.utf8 else "ascii"
-        text = ids.astype(np.uint8).tobytes().decode(encoding, "surrogateescape")
-        clusters = list(_clusters(text))
-        sizes = [len(cluster.encode(encoding, "surrogateescape")) for cluster in clusters]
+        how = ("utf-8" if vocabulary.utf8 else "ascii", "surrogateescape")
+        clusters = list(_clusters(ids.astype(np.uint8).tobytes().decode(*how)))
+        sizes = [len(cluster.encode(*how)) for cluster in clusters]
     else:
         clusters = list(_clusters(vocabulary.decode(ids)))
         sizes = [len(cluster) for cluster in clusters]
@@ -82,6 +81,5 @@ def sign(character: str) -> str:
 
 def symbol_signs(vocabulary: AnyVocabulary) -> list[str]:
     """The sign of every symbol, one by one."""
-    if isinstance(vocabulary, ByteVocabulary):
-        return [sign(character) for character in bytes(range(256)).decode("ascii", "surrogateescape")]
-    return [sign(character) for character in vocabulary.characters]
+    in_bytes = bytes(range(256)).decode("ascii", "surrogateescape")
+    return [sign(c) for c in (in_bytes if isinstance(vocabulary, ByteVocabulary) else vocabulary.characters)]

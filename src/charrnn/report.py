@@ -24,7 +24,7 @@ BFLOAT16_FROM_LANES = 32  # docs/benchmark.md
 SCRIPTS = OUTPUTS.parent / "scripts"
 
 
-def fix_kernel(network: CharRNN, trainer: lightning.Trainer, lanes: int, before: str | None) -> tuple[str, str]:
+def fix_kernel(network: CharRNN, trainer: lightning.Trainer, before: str | None) -> tuple[str, str]:
     """Choose the kernel for the whole run, and say why; a run that goes on keeps the one it had `before`."""
     settings, device, dtype = network.settings, trainer.strategy.root_device, PRECISIONS[trainer.precision]
     if "kernel" not in settings:
@@ -35,7 +35,7 @@ def fix_kernel(network: CharRNN, trainer: lightning.Trainer, lanes: int, before:
             requested = before
         else:
             log.warning("kernel %s, which the run began with, can't serve here; it goes on with another", before)
-    kernel, why = choose_kernel(requested, device, dtype, settings["hidden"], lanes)
+    kernel, why = choose_kernel(requested, device, dtype, settings["hidden"])
     for cell in network.cells:
         cell.kernel = kernel  # type: ignore[assignment]  # a ModuleList forgets its types
     return kernel, "as before" if before == kernel else why

@@ -79,7 +79,10 @@ class RunLogger(TensorBoardLogger):
         settings = {key: cfg[key] for key in ("model", "data", "optimizer", "scheduler", "trainer", "seed")}
         flat = flattened(plain(OmegaConf.create(settings)))
         table = {
-            key: value if isinstance(value, int | float | bool) else _plain_text(value)  # the types the table takes
+            # The types that the table takes; a file's name may be any bytes.
+            key: value
+            if isinstance(value, int | float | bool)
+            else str(value).encode("utf-8", "replace").decode("utf-8")
             for key, value in flat.items()
             if key not in NOT_IN_TABLE
         }
@@ -88,7 +91,3 @@ class RunLogger(TensorBoardLogger):
                 self.experiment.add_scalar(tag, metric, summary["steps"])
             for part in hparams(table, metrics):
                 self.experiment.file_writer.add_summary(part)
-
-
-def _plain_text(value: object) -> str:
-    return str(value).encode("utf-8", "replace").decode("utf-8")  # a file's name may be any bytes

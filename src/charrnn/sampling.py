@@ -4,6 +4,7 @@ B sample, V vocabulary.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,19 +40,13 @@ class Sampling:
 
     def pick(self, logits_BV: Logits, uniforms_B: Numbers) -> NDArray[np.intp]:
         """The ids [B] that `uniforms_B` in [0, 1) pick: the inverse of the cumulative sum of the probabilities."""
-        ids_B: NDArray[np.intp]
         if self.temperature == 0:
-            ids_B = np.argmax(logits_BV, axis=1)
-            return ids_B
-        cumulative_BV = np.add.accumulate(self.weights(logits_BV), axis=1)
-        # Rounded, the product still lies below the full sum: the largest uniform number is 1 - 2^-53.
-        drawn_B = uniforms_B * cumulative_BV[:, -1]
-        if len(drawn_B) > 1:
-            ids_B = (cumulative_BV > drawn_B[:, None]).argmax(axis=1)
-            return ids_B
-        ids_B = cumulative_BV[0].searchsorted(drawn_B, side="right")  # faster than a comparison with all
-        if ids_B[0] == logits_BV.shape[1]:  # NaN, which an exploded network predicts
-            ids_B[0] = 0
+            picked_BV: NDArray[Any] = logits_BV
+        else:
+            cumulative_BV = np.add.accumulate(self.weights(logits_BV), axis=1)
+            # Rounded, the product still lies below the full sum: the largest uniform number is 1 - 2^-53.
+            picked_BV = cumulative_BV > uniforms_B[:, None] * cumulative_BV[:, -1:]
+        ids_B: NDArray[np.intp] = picked_BV.argmax(axis=1)  # the first of those that are equal
         return ids_B
 
     def weights(self, logits_BV: Logits) -> Numbers:
@@ -62,9 +57,6 @@ class Sampling:
         np.exp(weights_BV, out=weights_BV)
         if self.top_k is None and self.top_p is None and self.min_p is None:
             return weights_BV
-        return self._cut(weights_BV)
-
-    def _cut(self, weights_BV: Numbers) -> Numbers:
         order_BV = np.argsort(-weights_BV, axis=1, kind="stable")
         sorted_BV = np.take_along_axis(weights_BV, order_BV, axis=1)
         if self.top_k is not None:

@@ -6,6 +6,7 @@ B sample, V vocabulary, H hidden unit, L layer, S state size of one layer.
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -27,8 +28,7 @@ def read_text(network: CharRNN, ids_TB: NDArray[np.integer]) -> tuple[Tensor, Te
 
 def stepper(network: CharRNN, state_LBS: Tensor) -> Step:
     """The faster way to go on from the state, with the weights as they are now."""
-    make = numpy_stepper if network.settings["cell"] == "elman" else torch_stepper
-    return make(network, state_LBS)
+    return (numpy_stepper if network.settings["cell"] == "elman" else torch_stepper)(network, state_LBS)
 
 
 def torch_stepper(network: CharRNN, state_LBS: Tensor) -> Step:
@@ -45,7 +45,7 @@ def torch_stepper(network: CharRNN, state_LBS: Tensor) -> Step:
 
 def numpy_stepper(network: CharRNN, state_LBS: Tensor) -> Step:
     """h_t = phi(W_xh x_t + W_hh h_{t-1} + b_h), y_t = W_hy h_t + b_y, layer by layer, in NumPy on the CPU."""
-    activation: Callable[..., Floats] = np.tanh if network.settings["activation"] == "tanh" else _relu
+    activation: Callable[..., Floats] = np.tanh if network.settings["activation"] == "tanh" else partial(np.maximum, 0)
     residual = network.settings["residual"]
     cells = [{name: as_floats(values) for name, values in cell.named_parameters()} for cell in network.cells]
     # Transposed and contiguous: a row of the table is one symbol's input, and B rows times a matrix is one call.
@@ -71,10 +71,6 @@ def numpy_stepper(network: CharRNN, state_LBS: Tensor) -> Step:
         return logits_BV
 
     return step
-
-
-def _relu(values: Floats, out: Floats) -> Floats:
-    return np.maximum(values, 0, out=out)
 
 
 def as_floats(values: Tensor) -> Floats:

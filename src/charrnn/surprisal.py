@@ -29,10 +29,7 @@ COLORS = ((16, 230), (16, 222), (16, 215), (16, 209), (16, 203), (231, 161), (23
 
 @dataclass(frozen=True)
 class Surprisal:
-    """What a network says of N symbols, in the order of the text: `bits_N`, the bits that each of them cost,
-
-    `guesses_NK`, the ids of the K likeliest symbols at its place, likeliest first, and `probabilities_NK`, theirs.
-    """
+    """What a network says of N symbols: the bits that each costs, and the K most likely symbols there, best first."""
 
     bits_N: NDArray[np.float64]
     guesses_NK: NDArray[np.int64]

@@ -126,7 +126,6 @@ def assemble(
     own = [Consensus(state), recovery, Curves(), *watching, checkpoints, stop, *judges]
     asked = [callback for callback in build_callbacks(cfg) if ranks.rank == 0 or not isinstance(callback, Watcher)]
     trainer = build_trainer(cfg, ready.data, logger, [*asked, *own], ranks)
-    lanes = ready.data.batch_size // ranks.size
-    kernel, why = fix_kernel(ready.network, trainer, lanes, ready.chosen.get("kernel"))
+    kernel, why = fix_kernel(ready.network, trainer, ready.chosen.get("kernel"))
     module = build_module(cfg, ready.data, ready.network, ready.steps, {"kernel": kernel, "threads": ready.threads})
     return Training(trainer, module, state, checkpoints, stop, ready.threads, kernel, why)

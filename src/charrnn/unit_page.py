@@ -32,7 +32,8 @@ def page(
     correlations_UF, active = correlations(states_UN, features_FN), activity(states_UN, network)
     pieces, sizes_P = readable.units(ids, vocabulary)
     # A piece of several symbols, such as a character of several bytes, has the activation after its last one.
-    quantized_UP = _quantized(states_UN[:, sizes_P.cumsum() - 1], active.peaks_U)
+    scaled_UP = states_UN[:, sizes_P.cumsum() - 1] / np.where(active.peaks_U > 0, active.peaks_U, 1)[:, None]
+    quantized_UP = np.rint(127 * scaled_UP).astype(np.int8)  # 127 is the unit's peak
     full = most_telling(correlations_UF, FULL_UNITS)
     beginning = min(len(pieces), BEGINNING_VALUES // len(states_UN)) if len(full) < len(states_UN) else 0
     data = {
@@ -55,12 +56,6 @@ def page(
         "all_activations": _base64(quantized_UP[:, :beginning]),
     }
     return pages.fill("units.html", facts | data)
-
-
-def _quantized(states_UP: Floats, peaks_U: Floats) -> NDArray[np.int8]:
-    """Activations as whole numbers: 127 is the unit's peak."""
-    peaks_U1 = np.where(peaks_U > 0, peaks_U, 1)[:, None]
-    return np.rint(127 * states_UP / peaks_U1).astype(np.int8)
 
 
 def _base64(values: NDArray[np.int8]) -> str:

@@ -76,9 +76,10 @@ def most_telling(correlations_UF: Floats, count: int) -> NDArray[np.intp]:
 
 @dataclass(frozen=True)
 class Activity:
-    """How strongly units are active over a text: `peaks_U`, the largest |h|; `scales_U`, the |h| of the full color;
+    """How strongly units are active over a text.
 
-    `histograms_UK`, shares of the text in bins from `low` to 1 (`low` is -1, or 0 for ReLU), in units of `ranges_U`;
+    `peaks_U`, the largest |h|; `scales_U`, the |h| of the full color; `histograms_UK`, shares of the text in bins from
+    `low` to 1 (`low` is -1, or 0 for ReLU), in units of `ranges_U`;
     `flat_U`, the share of the text in which almost no error gets through: |h| > SATURATED, or for ReLU h = 0.
     """
 
@@ -100,10 +101,7 @@ def activity(states_UN: Floats, network: CharRNN) -> Activity:
     scales_U = np.where(quantiles_U > 0, quantiles_U, ranges_U)
     low = 0 if kind == "relu" else -1
     flat_UN = states_UN <= 0 if kind == "relu" else size_UN > SATURATED
-    counts = [
-        np.histogram(states_N, BINS, (low * limit, limit))[0]
-        for states_N, limit in zip(states_UN, ranges_U, strict=True)
-    ]
-    return Activity(
-        low, peaks_U, scales_U, ranges_U, np.array(counts) / states_UN.shape[1], flat_UN.mean(axis=1, dtype=np.float64)
-    )
+    rows = zip(states_UN, ranges_U, strict=True)
+    counts_UK = np.array([np.histogram(states_N, BINS, (low * limit, limit))[0] for states_N, limit in rows])
+    shares_UK, flat_U = counts_UK / states_UN.shape[1], flat_UN.mean(axis=1, dtype=np.float64)
+    return Activity(low, peaks_U, scales_U, ranges_U, shares_UK, flat_U)

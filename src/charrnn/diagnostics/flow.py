@@ -27,13 +27,11 @@ def gradient_by_lag(network: CharRNN, inputs_TB: Tensor, targets_B: Tensor, lags
     """How much of the error at the last time step T reaches the state k steps before: ||dL_T / dh_{T-k}||, [K, L].
 
     L_T is the surprisal of `targets_B` after all inputs, from a zero state; the norm is averaged over the lanes.
-    h_{T-k} of a layer is what the layer carries on, so what counts are paths through time. `lags` ascend from at least
-    1 to at most T. In a linear network with W_hh = r Q, Q orthogonal, it is r^k times that of lag 0. Sources:
-    Hochreiter 1991; Bengio, Simard, Frasconi 1994; Pascanu, Mikolov, Bengio 2013.
+    `lags` ascend from at least 1 to at most T. In a linear network with W_hh = r Q, Q orthogonal, it is r^k times that
+    of lag 0. Sources: Hochreiter 1991; Bengio, Simard, Frasconi 1994; Pascanu, Mikolov, Bengio 2013.
     """
-    begin = len(inputs_TB) - lags[-1]
     state_LBS = network.initial_state(inputs_TB.shape[1])
-    if begin:
+    if begin := len(inputs_TB) - lags[-1]:
         with torch.no_grad():
             _, state_LBS = network.unroll(inputs_TB[:begin], state_LBS)
     states = []

@@ -12,9 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from charrnn import matmul
 from charrnn.errors import RequestError, require_choice
-from charrnn.recurrence import fused, onednn, reference
+from charrnn.recurrence import fused, reference
 
 Kernel = Callable[[Tensor, Tensor, Tensor, str], Tensor]
 
@@ -25,14 +24,8 @@ def _triton_scan(inputs_TBH: Tensor, state_BH: Tensor, weight_HH: Tensor, activa
     return triton_gpu.elman_scan(inputs_TBH, state_BH, weight_HH, activation)
 
 
-KERNELS: dict[str, Kernel] = {
-    "reference": reference.elman_scan,
-    "fused": fused.elman_scan,
-    "onednn": onednn.elman_scan,
-    "triton": _triton_scan,
-}
-# Of one time step, lanes * hidden^2; below, a call of oneDNN costs more than it saves.
-ONEDNN_FROM_MULTIPLICATIONS = 2**22
+KERNELS: dict[str, Kernel] = {"reference": reference.elman_scan, "fused": fused.elman_scan, "triton": _triton_scan}
+REMOVED_KERNELS = ("onednn",)  # checkpoints may name them
 # Above, a weight does not fit into the registers of one multiprocessor.
 TRITON_LARGEST_HIDDEN = {torch.float32: 128, torch.bfloat16: 256}
 ACTIVATIONS = ("tanh", "relu")
@@ -40,13 +33,7 @@ ACTIVATIONS = ("tanh", "relu")
 
 def usable_kernels(device: torch.device, dtype: torch.dtype, hidden: int) -> dict[str, str | None]:
     """Every kernel's name, with None where it can serve or the reason why it cannot."""
-    no_onednn = None if matmul.serves(device, dtype) else "it computes in float32 on CPUs, and needs oneDNN in torch"
-    return {
-        "reference": None,
-        "fused": None,
-        "onednn": no_onednn,
-        "triton": _reason_against_triton(device, dtype, hidden),
-    }
+    return {"reference": None, "fused": None, "triton": _reason_against_triton(device, dtype, hidden)}
 
 
 def _reason_against_triton(device: torch.device, dtype: torch.dtype, hidden: int) -> str | None:
@@ -62,17 +49,14 @@ def _reason_against_triton(device: torch.device, dtype: torch.dtype, hidden: int
     return None
 
 
-def choose_kernel(requested: str, device: torch.device, dtype: torch.dtype, hidden: int, lanes: int) -> tuple[str, str]:
+def choose_kernel(requested: str, device: torch.device, dtype: torch.dtype, hidden: int) -> tuple[str, str]:
     """The kernel that serves, and why; `auto` follows a fixed table, so that a resumed run repeats it.
 
     Raises `RequestError` for an unknown kernel and for one that cannot serve here.
     """
     require_choice("kernel", requested, ("auto", *KERNELS))
-    if requested == "auto":
-        # As measured (docs/benchmark.md). On a GPU triton waits for measurements.
-        wide = lanes * hidden**2 >= ONEDNN_FROM_MULTIPLICATIONS
-        name = "onednn" if wide and matmul.serves(device, dtype) else "fused"
-        return name, f"chosen for {device.type}, {str(dtype).removeprefix('torch.')} and these sizes"
+    if requested == "auto":  # as measured (docs/benchmark.md); on a GPU triton waits for measurements
+        return "fused", f"chosen for {device.type} and {str(dtype).removeprefix('torch.')}"
     reason = usable_kernels(device, dtype, hidden)[requested]
     if reason is not None:
         raise RequestError(f"kernel={requested} cannot serve here: {reason}; write kernel=auto")
@@ -92,5 +76,5 @@ def elman_scan(
         dtype = torch.get_autocast_dtype(device.type)
         with torch.autocast(device.type, enabled=False):
             return elman_scan(inputs_TBH.to(dtype), state_BH.to(dtype), weight_HH.to(dtype), activation, kernel)
-    name, _ = choose_kernel(kernel, device, inputs_TBH.dtype, weight_HH.shape[0], inputs_TBH.shape[1])
+    name, _ = choose_kernel(kernel, device, inputs_TBH.dtype, weight_HH.shape[0])
     return KERNELS[name](inputs_TBH, state_BH, weight_HH, activation)

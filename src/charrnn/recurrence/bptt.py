@@ -1,4 +1,4 @@
-"""Back-propagation through time written by hand (Werbos 1990), around loops that a kernel brings.
+"""Back-propagation through time written by hand (Werbos 1990), around the two loops over time of a kernel.
 
 One tensor of states [T+1, B, H] is all that the backward pass needs. Its loop keeps only the recursion of the error,
 
@@ -8,54 +8,53 @@ which is the gradient of `inputs`; the weight's gradient is made of it by one ma
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from charrnn import matmul
+Loop = Callable[..., None]
 
 
-class Loops(NamedTuple):
-    """The two loops over time of one kernel; both write into memory that is there before they begin.
+def scan(
+    forward: Loop, backward: Loop, inputs_TBH: Tensor, state_BH: Tensor, weight_HH: Tensor, activation: str
+) -> Tensor:
+    """states[t] = phi(inputs[t] + states[t-1] @ weight.T), [T, B, H], differentiable once.
 
-    `forward(states, inputs, weight, activation)` finds h[-1] in states[0] and fills states[1:].
+    `forward(states, inputs, weight, activation)` finds h[-1] in states[0] and fills states[1:];
     `backward(errors, gradients, states, weight, activation)` fills the errors, given states[1:].
     """
-
-    forward: Callable[[Tensor, Tensor, Tensor, str], None]
-    backward: Callable[[Tensor, Tensor, Tensor, Tensor, str], None]
-
-
-def scan(loops: Loops, inputs_TBH: Tensor, state_BH: Tensor, weight_HH: Tensor, activation: str) -> Tensor:
-    """states[t] = phi(inputs[t] + states[t-1] @ weight.T), [T, B, H], differentiable once."""
-    states_TBH: Tensor = _Scan.apply(loops, inputs_TBH, state_BH, weight_HH, activation)
+    states_TBH: Tensor = _Scan.apply(forward, backward, inputs_TBH, state_BH, weight_HH, activation)
     return states_TBH
 
 
 class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, loops: Loops, inputs_TBH: Tensor, state_BH: Tensor, weight_HH: Tensor, activation: str
+        ctx: Any,
+        forward: Loop,
+        backward: Loop,
+        inputs_TBH: Tensor,
+        state_BH: Tensor,
+        weight_HH: Tensor,
+        activation: str,
     ) -> Tensor:
         steps, lanes, hidden = inputs_TBH.shape
         states_TBH = inputs_TBH.new_empty(steps + 1, lanes, hidden)  # h[-1] first, then h[0] ... h[T-1]
         states_TBH[0] = state_BH
-        loops.forward(states_TBH, inputs_TBH, weight_HH, activation)
+        forward(states_TBH, inputs_TBH, weight_HH, activation)
         ctx.save_for_backward(states_TBH, weight_HH)
-        ctx.loops, ctx.activation = loops, activation
+        ctx.loop, ctx.activation = backward, activation
         return states_TBH[1:]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient_TBH: Tensor) -> tuple[None, Tensor, Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, gradient_TBH: Tensor) -> tuple[Tensor | None, ...]:
         states_TBH, weight_HH = ctx.saved_tensors
         error_TBH = torch.empty_like(gradient_TBH, memory_format=torch.contiguous_format)
-        ctx.loops.backward(error_TBH, gradient_TBH, states_TBH[1:], weight_HH, ctx.activation)
-        _, _, state_needed, weight_needed, _ = ctx.needs_input_grad
+        ctx.loop(error_TBH, gradient_TBH, states_TBH[1:], weight_HH, ctx.activation)
+        *_, state_needed, weight_needed, _ = ctx.needs_input_grad
         state_gradient = error_TBH[0] @ weight_HH if state_needed else None
-        weight_gradient = None
-        if weight_needed:
-            weight_gradient = matmul.transposed_product(error_TBH.flatten(0, 1), states_TBH[:-1].flatten(0, 1))
-        return None, error_TBH, state_gradient, weight_gradient, None
+        weight_gradient = error_TBH.flatten(0, 1).t() @ states_TBH[:-1].flatten(0, 1) if weight_needed else None
+        return None, None, error_TBH, state_gradient, weight_gradient, None

@@ -19,7 +19,7 @@ LANES = 16  # per program: the smallest that the tensor cores take, so that many
 
 def elman_scan(inputs_TBH: Tensor, state_BH: Tensor, weight_HH: Tensor, activation: str) -> Tensor:
     """states[t] = phi(inputs[t] + states[t-1] @ weight.T), [T, B, H]; the same as `reference.elman_scan`."""
-    return bptt.scan(LOOPS, inputs_TBH, state_BH, weight_HH, activation)
+    return bptt.scan(_forward, _backward, inputs_TBH, state_BH, weight_HH, activation)
 
 
 @triton.jit
@@ -99,6 +99,3 @@ def _backward(
         errors_TBH, gradients_TBH.contiguous(), states_TBH, weight_HH.contiguous(), steps, lanes, hidden,
         **_options(errors_TBH, activation),
     )  # fmt: skip
-
-
-LOOPS = bptt.Loops(_forward, _backward)

@@ -13,7 +13,6 @@ from lightning.pytorch import Callback
 from torch import Tensor
 
 from charrnn import plots
-from charrnn.batches import Batch
 from charrnn.diagnostics import states, weights
 from charrnn.errors import require_integer
 from charrnn.network import CharRNN
@@ -75,9 +74,7 @@ class Updates(Callback):
         if (trainer.global_step + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self._before = {name: weight.detach().clone() for name, weight in _matrices(pl_module.network)}
 
-    def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
         if not self._before or not pl_module.logs_now():
             return
         ratios = {

@@ -1,5 +1,6 @@
 """What it writes, for several prompts at several temperatures."""
 
+from functools import partial
 from typing import Any
 
 import lightning
@@ -31,18 +32,13 @@ class SampleGrid(Watcher):
             pl_module.vocabulary.encode(prompt)  # now, and not after the first validation
 
     def look(self, subject: Subject) -> tuple[Values, Plots]:
+        sample = partial(generate_text, subject.network, subject.vocabulary, length=self._length, seed=self._seed)
         grid = [
-            f"--- temperature {temperature:g}, prompt {prompt!r}\n{self._sample(subject, prompt, temperature)}\n"
+            f"--- temperature {temperature:g}, prompt {prompt!r}\n{sample(prompt=prompt, temperature=temperature)}\n"
             for prompt in self._prompts or _places(subject)
             for temperature in self._temperatures
         ]
         return {"samples/grid": "\n".join(grid)}, {}
-
-    def _sample(self, subject: Subject, prompt: str, temperature: float) -> str:
-        return generate_text(
-            subject.network, subject.vocabulary,
-            prompt=prompt, length=self._length, temperature=temperature, seed=self._seed,
-        )  # fmt: skip
 
 
 def _places(subject: Subject) -> list[str]:

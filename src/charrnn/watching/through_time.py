@@ -41,9 +41,9 @@ class GradientByLag(Watcher):
         if not (norms_KL[0].all() and norms_KL.isfinite().all()):  # all units are dead, or it explodes
             return {}, {}
         shares_KL: list[list[float]] = (norms_KL / norms_KL[0]).tolist()
-        # A resume repeats the validation of its step; and with another largest lag the picture begins anew.
-        earlier = {step: old for step, old in self._shares_KL.items() if step < subject.step}
-        self._shares_KL = {step: old for step, old in earlier.items() if len(old) == len(shares_KL)}
+        # A resume repeats the validation of its step; and with another largest lag the plot starts over.
+        earlier = self._shares_KL.items()
+        self._shares_KL = {at: old for at, old in earlier if at < subject.step and len(old) == len(shares_KL)}
         self._shares_KL[subject.step] = shares_KL
         values: Values = {}
         for layer, shares_K in enumerate(zip(*shares_KL, strict=True)):

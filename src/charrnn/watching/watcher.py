@@ -78,9 +78,10 @@ class Watcher(Callback):
         if trainer.state.fn == TrainerFn.FITTING:
             self._watch(trainer, pl_module)
 
-    def on_train_batch_start(self, trainer: lightning.Trainer, pl_module: Any, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
         # Like a validation after the checkpoint of the same step, so that a resume from it repeats what is written.
-        if not trainer.limit_val_batches and trainer.global_step and trainer.global_step % _interval(trainer) == 0:
+        step = trainer.global_step
+        if not trainer.limit_val_batches and step and step % int(trainer.val_check_interval) == 0:
             self._watch(trainer, pl_module)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
@@ -91,8 +92,8 @@ class Watcher(Callback):
         if self._when == "end":
             return
         self._look(trainer, module)
-        validation, rest = divmod(trainer.global_step, _interval(trainer))
-        if not rest and _is_power_of_four(validation):
+        validation, rest = divmod(trainer.global_step, int(trainer.val_check_interval))  # the run counts it in steps
+        if not rest and validation.bit_count() == 1 and validation.bit_length() % 2 == 1:  # a power of 4
             self._draw(trainer)
 
     def _look(self, trainer: lightning.Trainer, module: Any) -> None:
@@ -103,13 +104,12 @@ class Watcher(Callback):
             if not all(weight.isfinite().all() for weight in subject.network.parameters()):
                 return  # `Recovery` deals with that
             values, self._plots = self.look(subject)
-        module.write_metrics(
-            {tag: value for tag, value in values.items() if isinstance(value, float) and isfinite(value)}
-        )
+        texts = {tag: value for tag, value in values.items() if isinstance(value, str)}
+        numbers = {tag: value for tag, value in values.items() if isinstance(value, float) and isfinite(value)}
+        module.write_metrics(numbers)
         logger: Any = trainer.logger
-        for tag, text in values.items():
-            if isinstance(text, str) and hasattr(logger, "add_text"):  # as the run's own logger has it
-                logger.add_text(tag, text, subject.step)
+        for tag, text in texts.items() if hasattr(logger, "add_text") else ():  # as the run's own logger has it
+            logger.add_text(tag, text, subject.step)
         self._looked = subject.step
 
     def _draw(self, trainer: lightning.Trainer) -> None:
@@ -121,14 +121,6 @@ class Watcher(Callback):
             for tag, draw in self._plots.items():
                 logger.add_picture(tag, draw(), step)
         self._drawn = step
-
-
-def _interval(trainer: lightning.Trainer) -> int:
-    return int(trainer.val_check_interval)  # the run counts it in steps
-
-
-def _is_power_of_four(number: int) -> bool:
-    return number.bit_count() == 1 and number.bit_length() % 2 == 1
 
 
 def _subject(trainer: lightning.Trainer, module: Any) -> Subject:
