@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.batches import IGNORED, Batch, CharDataset, LaneBatches, ShuffledBatches, StreamBatches, split_lanes
+from charrnn.batches import IGNORED, Batch, CharDataset, LaneBatches, ShuffledBatches, StreamBatches
 
 
 def numbered(n: int) -> np.ndarray:
@@ -55,7 +55,7 @@ def test_streams_cover_the_text_once_per_epoch(n: int, lanes: int, chunk: int) -
 
 @given(n=st.integers(2, 200), lanes=st.integers(1, 7), chunk=st.integers(1, 9))
 def test_evaluation_lanes_predict_every_character_but_the_first(n: int, lanes: int, chunk: int) -> None:
-    batches = list(split_lanes(numbered(n), lanes, chunk))
+    batches = list(LaneBatches(numbered(n), lanes, chunk))
     assert len(LaneBatches(numbered(n), lanes, chunk)) == len(batches)
     inputs_TB, targets_TB = joined(batches)
     seen = targets_TB != IGNORED

@@ -63,24 +63,6 @@ def read_sequences(ids: Ids, starts_B: NDArray[np.int64], length: int, starts: b
     return Batch(window[:-1], window[1:], starts)
 
 
-def split_lanes(ids: Ids, lanes: int, chunk: int, rank: int = 0, ranks: int = 1) -> Iterator[Batch]:
-    """The whole text as `lanes` contiguous stretches, in chunks of time; every character but the first is a target.
-
-    Stretches are ceil((n - 1) / lanes) long; where the last ones run over the end, the target is IGNORED. Of several
-    processes number `rank` gets its share of the lanes.
-    """
-    last = len(ids) - 1
-    length = math.ceil(last / lanes)
-    starts_B = np.array_split(np.arange(lanes) * length, ranks)[rank]
-    for position in range(0, length, chunk):
-        steps = min(chunk, length - position)
-        targets_at_TB = position + 1 + np.arange(steps)[:, None] + starts_B
-        inputs_TB = ids[np.minimum(targets_at_TB - 1, last)].astype(np.int64)
-        targets_TB = ids[np.minimum(targets_at_TB, last)].astype(np.int64)
-        targets_TB[targets_at_TB > last] = IGNORED
-        yield Batch(torch.from_numpy(inputs_TB), torch.from_numpy(targets_TB), starts=position == 0)
-
-
 class StreamBatches:
     """Training batches in `stream` order: lane b reads its own contiguous stretch, chunk after chunk.
 
@@ -161,14 +143,26 @@ class ShuffledBatches:
 
 
 class LaneBatches:
-    """Validation batches for the curve during training, by `split_lanes`; each process reads at least one lane."""
+    """The whole text as `lanes` contiguous stretches, in chunks of time; every character but the first is a target.
+
+    Stretches are ceil((n - 1) / lanes) long; where the last ones run over the end, the target is IGNORED. Of several
+    ranks, number `rank` gets its share of the lanes, at least one.
+    """
 
     def __init__(self, ids: Ids, lanes: int, chunk: int, rank: int = 0, ranks: int = 1) -> None:
-        self._arguments = (ids, max(lanes, ranks), chunk, rank, ranks)
+        lanes = max(lanes, ranks)
+        self._ids, self._chunk, self._length = ids, chunk, math.ceil((len(ids) - 1) / lanes)
+        self._starts_B = np.array_split(np.arange(lanes) * self._length, ranks)[rank]
 
     def __len__(self) -> int:
-        ids, lanes, chunk, *_ = self._arguments
-        return math.ceil(math.ceil((len(ids) - 1) / lanes) / chunk)
+        return math.ceil(self._length / self._chunk)
 
     def __iter__(self) -> Iterator[Batch]:
-        return split_lanes(*self._arguments)
+        last = len(self._ids) - 1
+        for position in range(0, self._length, self._chunk):
+            steps = min(self._chunk, self._length - position)
+            targets_at_TB = position + 1 + np.arange(steps)[:, None] + self._starts_B
+            inputs_TB = self._ids[np.minimum(targets_at_TB - 1, last)].astype(np.int64)
+            targets_TB = self._ids[np.minimum(targets_at_TB, last)].astype(np.int64)
+            targets_TB[targets_at_TB > last] = IGNORED
+            yield Batch(torch.from_numpy(inputs_TB), torch.from_numpy(targets_TB), starts=position == 0)

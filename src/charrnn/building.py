@@ -24,7 +24,6 @@ from charrnn.gradients import MeanGradients
 from charrnn.module import CharRNNModule
 from charrnn.network import CharRNN
 from charrnn.ranks import Ranks
-from charrnn.recovery import Recovery
 from charrnn.resume import SafeCheckpointIO
 from charrnn.settings import plain
 
@@ -123,15 +122,6 @@ def build_checkpoints(cfg: DictConfig, folder: Path, state: RunState, steps: int
         validate_every=require_integer("trainer.val_check_interval", cfg.trainer.val_check_interval),
         steps=steps,
     )
-
-
-def build_recovery(cfg: DictConfig, checkpoints: Checkpoints, state: RunState) -> Recovery:
-    """Build the callback that watches for divergence; `RequestError` for settings that it does not have."""
-    known = ("retries", "factor", "explosion", "patience")
-    for key in cfg.recovery:
-        if key not in known:
-            raise RequestError(f"recovery.{key} is not a setting here; recovery has {', '.join(known)}")
-    return Recovery(checkpoints, state, **plain(cfg.recovery))
 
 
 def build_callbacks(cfg: DictConfig) -> list[Callback]:

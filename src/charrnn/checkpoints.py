@@ -92,9 +92,7 @@ class Checkpoints(Callback):
         later = best["global_step"] > step
         return self._best if later else float(best["callbacks"][type(self).__qualname__]["best"])
 
-    def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
         trainer.val_check_batch = NEVER  # Lightning counts batches; a validation within an accumulation is of no use
         if not pl_module.made_a_step():
             return

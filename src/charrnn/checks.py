@@ -10,6 +10,7 @@ from charrnn.errors import RequestError, require_choice, require_flag, require_i
 from charrnn.settings import plain
 
 GROUPS = ("model", "data", "optimizer", "scheduler", "trainer", "callbacks")
+GROUP_KEYS = {"recovery": ("retries", "factor", "explosion", "patience"), "sweep": ("resume",)}  # without a class
 TOP_LEVEL_KEYS = (
     *GROUPS, "seed", "threads", "resume_from", "init_from", "checkpoint_every", "checkpoint_minutes", "recovery",
     "dry_run", "sweep",
@@ -36,12 +37,13 @@ def check_keys(cfg: DictConfig) -> None:
     for key in set(cfg) ^ set(TOP_LEVEL_KEYS):
         trouble = "is not a setting" if key in cfg else "is missing"
         raise RequestError(f"{key} {trouble}; the top-level settings are {', '.join(TOP_LEVEL_KEYS)}")
-    for key in (*GROUPS, "recovery", "sweep"):
+    for key in (*GROUPS, *GROUP_KEYS):
         if not OmegaConf.is_dict(cfg[key]):
             raise RequestError(f"{key} must be one of the options that python train.py --help lists, got {cfg[key]!r}")
     require_flag("dry_run", cfg.dry_run)
-    for key in set(cfg.sweep) - {"resume"}:
-        raise RequestError(f"sweep.{key} is not a setting here; sweep has resume")
+    for group, known in GROUP_KEYS.items():
+        for key in set(cfg[group]) - set(known):
+            raise RequestError(f"{group}.{key} is not a setting here; {group} has {', '.join(known)}")
     require_flag("sweep.resume", cfg.sweep.get("resume"))
     for key in sorted(OmegaConf.missing_keys(cfg)):
         raise RequestError(f"{key} has no value; add {key}=VALUE to the command")

@@ -57,9 +57,7 @@ class Consensus(Callback):
                 f"process {trainer.global_rank} has {own}, process 0 {first}; see that all read the same files"
             )
 
-    def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
         if not pl_module.made_a_step():
             return
         state, own = self._state, self._state.requests()

@@ -43,15 +43,11 @@ class StopOnSignal(Callback):
         else:
             self._state.stop_requested = signum
 
-    def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
         if self._state.stop_now and pl_module.made_a_step():  # `Checkpoints`, which comes before, has saved it
             raise Stopped(self._state.stop_now)
 
-    def on_validation_batch_end(
-        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, loader: int = 0
-    ) -> None:
+    def on_validation_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
         if trainer.world_size == 1:  # others would wait for this one
             self.stop_if_asked()  # saved before the validation, which a resume repeats
 

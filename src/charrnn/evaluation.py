@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from charrnn.batches import IGNORED, Batch, CharDataset, read_sequences, split_lanes
+from charrnn.batches import IGNORED, Batch, CharDataset, LaneBatches, read_sequences
 from charrnn.errors import RequestError, require_integer, require_number
 from charrnn.network import CHUNK, CharRNN, read_chunks
 from charrnn.vocabulary import AnyVocabulary, Ids, count_symbols
@@ -58,7 +58,7 @@ def score_carried(network: CharRNN, ids: Ids) -> Score:
     """Protocol `carried`: the state goes from the first character to the last, in `carried_lanes` lanes."""
     if len(ids) < 2:
         raise RequestError(f"a text to evaluate needs at least 2 characters, got {len(ids)}")
-    return _score(network, split_lanes(ids, carried_lanes(len(ids)), CHUNK))
+    return _score(network, LaneBatches(ids, carried_lanes(len(ids)), CHUNK))
 
 
 def score_windows(network: CharRNN, ids: Ids, window: int) -> Score:
@@ -87,7 +87,7 @@ def score_dynamic(network: CharRNN, ids: Ids, rate: float) -> Score:
     parameters = list(network.parameters())
     optimizer = torch.optim.SGD(parameters, lr=rate)
     nats, state_LBS = 0.0, network.initial_state(1)
-    for inputs_TB, targets_TB, *_ in split_lanes(ids, 1, DYNAMIC_CHUNK):
+    for inputs_TB, targets_TB, *_ in LaneBatches(ids, 1, DYNAMIC_CHUNK):
         logits_TBV, state_LBS = network.unroll(inputs_TB.to(network.output_bias.device), state_LBS.detach())
         summed = summed_nats(logits_TBV.flatten(0, 1), targets_TB.to(logits_TBV.device).flatten())
         nats += summed.item()

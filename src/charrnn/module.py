@@ -97,10 +97,7 @@ class CharRNNModule(lightning.LightningModule):
         return loss
 
     def configure_gradient_clipping(
-        self,
-        optimizer: Optimizer,
-        gradient_clip_val: int | float | None = None,
-        gradient_clip_algorithm: str | None = None,
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         parameters = list(self.network.parameters())
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]

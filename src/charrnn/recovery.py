@@ -47,9 +47,7 @@ class Recovery(Callback):
         self._used, self._minimum = state_dict["used"], state_dict["minimum"]
         self._high, self._good_step = state_dict["high"], state_dict["good_step"]
 
-    def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
         if not (pl_module.logs_now() or (pl_module.made_a_step() and self._checkpoints.due(trainer))):
             return
         trouble = pl_module.trouble()

@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 
 # What the saved state of optimizer, schedule, generators and data position belongs to; it would fit nothing else.
 KEPT = (
-    "model", "optimizer", "scheduler", "data.order", "data.batch_size", "data.sequence_length", "data.seed",
-    "data.validation_fraction", "data.test_fraction", "trainer.accumulate_grad_batches", "trainer.precision",
+    "model.", "optimizer.", "scheduler.", "data.order.", "data.batch_size.", "data.sequence_length.", "data.seed.",
+    "data.validation_fraction.", "data.test_fraction.", "trainer.accumulate_grad_batches.", "trainer.precision.",
 )  # fmt: skip
 FREE = ("model.kernel", "optimizer.fused")  # how it is computed, not what
 
@@ -125,7 +125,7 @@ def require_fitting(path: Path, checkpoint: dict[str, Any], config: dict[str, An
     different = [
         key
         for key in sorted({*was, *now})
-        if was.get(key) != now.get(key) and key not in FREE and any(_within(key, kept) for kept in KEPT)
+        if was.get(key) != now.get(key) and key not in FREE and f"{key}.".startswith(KEPT)
     ]
     if different:
         classes = [key for key in different if key.endswith("._target_")]  # their settings differ as a consequence
@@ -162,7 +162,3 @@ def _override(key: str, value: object) -> str:
     if name == "_target_" and group == "optimizer":
         return f"optimizer={str(value).rsplit('.', 1)[-1].lower()}"
     return f"{'seed' if key == 'data.seed' else key}={json.dumps(value) if not isinstance(value, str) else value}"
-
-
-def _within(key: str, kept: str) -> bool:
-    return key == kept or key.startswith(kept + ".")

@@ -6,8 +6,6 @@ from typing import Any
 import lightning
 from lightning.pytorch import Callback
 
-from charrnn.batches import Batch
-
 
 class Stopwatch:
     """Seconds between its starts and stops, those of an earlier process included."""
@@ -52,12 +50,10 @@ class Speed(Callback):
         self._logged = (self.characters, self.training.seconds)
         self.fit.start()
 
-    def on_train_batch_start(self, trainer: lightning.Trainer, pl_module: Any, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
         self.training.start()  # after a validation only here: what is watched then, or at the end, is no training
 
-    def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
         self.characters += batch.characters
         if not pl_module.logs_now():
             return

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from charrnn import pages
-from charrnn.batches import split_lanes
+from charrnn.batches import LaneBatches
 from charrnn.errors import RequestError
 from charrnn.network import CHUNK, CharRNN, read_chunks
 from charrnn.readable import symbol_signs, units
@@ -80,7 +80,7 @@ def log_probabilities(network: CharRNN, vocabulary: AnyVocabulary, prompt: str, 
 def _read(network: CharRNN, ids: Ids, lanes: int) -> list[NDArray[Any]]:
     """log p [N, 1] of the symbols, guesses [N, K], probabilities [N, K]: the text in equal lanes from a zero state."""
     pieces = []
-    for logits_TBV, targets_TB, _ in read_chunks(network, split_lanes(ids, lanes, CHUNK)):
+    for logits_TBV, targets_TB, _ in read_chunks(network, LaneBatches(ids, lanes, CHUNK)):
         logs_TBV = logits_TBV.to(torch.promote_types(logits_TBV.dtype, torch.float32)).log_softmax(-1)
         best = logs_TBV.topk(min(GUESSES, logs_TBV.shape[-1]))
         own_TB1 = logs_TBV.gather(-1, targets_TB[..., None])

@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 from torch import distributed
 
-from charrnn.building import build, build_callbacks, build_checkpoints, build_module, build_recovery, build_trainer
+from charrnn.building import build, build_callbacks, build_checkpoints, build_module, build_trainer
 from charrnn.callbacks import Curves
 from charrnn.checkpoints import Checkpoints
 from charrnn.checks import run_length
@@ -25,6 +25,7 @@ from charrnn.module import CharRNNModule
 from charrnn.network import CharRNN
 from charrnn.process import prepare_process
 from charrnn.ranks import Ranks
+from charrnn.recovery import Recovery
 from charrnn.report import fix_kernel
 from charrnn.resume import Start, checkpoints_to_go_on_from, choose, require_fitting, take_weights
 from charrnn.runs import read_summary
@@ -120,7 +121,7 @@ def assemble(
     """Build the parts; the callbacks `watching`, and `judges`, who come last, are those of the first process alone."""
     state = RunState()
     checkpoints = build_checkpoints(cfg, folder / "checkpoints", state, ready.steps)
-    recovery = build_recovery(cfg, checkpoints, state)
+    recovery = Recovery(checkpoints, state, **plain(cfg.recovery))
     stop = StopOnSignal(state, listens=ranks.rank == 0 or ranks.starter != "Lightning")
     # In this order: what is written of a step, then the checkpoint that knows it, then the end.
     own = [Consensus(state), recovery, Curves(), *watching, checkpoints, stop, *judges]
