@@ -58,10 +58,9 @@ class StopOnSignal(Callback):
 
 
 class AskJudge(Callback):
-    """After each validation but the last calls `judge` with the step and the bits per character; it may raise `Pruned`.
+    """Calls `judge` with the step and the bits per character after each validation but the last; it may raise `Pruned`.
 
-    After the last one all steps are made, and nothing could be saved any more. The run was saved before the validation,
-    so it may go on, and is judged again at that step first.
+    The run was saved before the validation, so that it can be resumed, and is then judged again at that step first.
     """
 
     def __init__(self, judge: Judge, steps: int) -> None:

@@ -95,7 +95,7 @@ def _run(cfg: DictConfig, folder: Path, named: bool, summary: dict[str, Any], ju
     if ready.over is not None:
         log.info("the run in %s has finished its %s steps; nothing to do", shown(folder), f"{ready.over['steps']:,}")
         summary.update(ready.over)
-        return _number(ready.over["val_bits_per_char"])
+        return _bits_per_char(summary)
     # Points from there on are written again.
     purge = start.step if any(folder.glob("events.out.*")) and not start.trained else None
     logger = RunLogger(folder, name="", version="", default_hp_metric=False, flush_secs=10, purge_step=purge)
@@ -149,11 +149,11 @@ def _run(cfg: DictConfig, folder: Path, named: bool, summary: dict[str, Any], ju
         _measure(network, data, summary)
         logger.log_outcome(cfg, summary)
         report_end(folder, summary, samples.write(trainer, training.module, summary["best_step"]))
-    return _number(summary["val_bits_per_char"])
+    return _bits_per_char(summary)
 
 
-def _number(bits_per_char: float | None) -> float:
-    return math.nan if bits_per_char is None else float(bits_per_char)
+def _bits_per_char(summary: dict[str, Any]) -> float:
+    return math.nan if summary["val_bits_per_char"] is None else float(summary["val_bits_per_char"])
 
 
 def _restore(network: CharRNN, checkpoint: Path) -> int:

@@ -1,7 +1,6 @@
-"""Names of libraries that this project uses although they are private, undocumented or written to from outside.
+"""Names of libraries that are private, undocumented or written to from outside; pyproject.toml limits their versions.
 
-tests/test_private_api.py fails with the name and its use when a new version of a library drops one. pyproject.toml
-limits the libraries to versions that have them.
+tests/test_private_api.py fails with the name and its use when a new version drops one.
 """
 
 # What it is used for, by name. Names below "Trainer" and "TensorBoardLogger" are attributes of their objects.

@@ -35,10 +35,8 @@ def state_of_rank(saved: dict[str, Any], rank: int, size: int) -> tuple[Tensor |
     """Return the lane states and the RNG state of one rank; None for what was not saved, as of more ranks than then."""
     state_LBS = saved["train_state"]
     generators = [saved["random"], *saved.get("random_of_others", [])]
-    return (
-        None if state_LBS is None else state_LBS.tensor_split(size, dim=1)[rank],
-        generators[rank] if rank < len(generators) else None,
-    )
+    own_LBS = None if state_LBS is None else state_LBS.tensor_split(size, dim=1)[rank]
+    return own_LBS, generators[rank] if rank < len(generators) else None
 
 
 def rng_state() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 import logging
 import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,7 +57,10 @@ def checkpoints_to_go_on_from(
     """
     if resume_from == "last":
         if not folder_is_named:
-            raise RequestError(_which_folder())
+            advice = ": add hydra.run.dir=DIR"
+            with suppress(RequestError):
+                advice = f"; for the newest run: {command_to_go_on(latest_run())}"
+            raise RequestError(f"resume_from=last needs the run's folder{advice}")
         found = readable_checkpoints(folder)
         if not found and any(folder.glob("*.ckpt")):
             raise RequestError(f"no checkpoint in {folder} can be read; name another hydra.run.dir")
@@ -79,15 +83,6 @@ def refuse_used_folder(resume_from: object, run: Path) -> None:
         raise RequestError(
             f"{run} holds a run already; go on with it by resume_from=last, or name another hydra.run.dir"
         )
-
-
-def _which_folder() -> str:
-    wanted = "resume_from=last needs the run's folder"
-    try:
-        run = latest_run()
-    except RequestError:
-        return f"{wanted}: add hydra.run.dir=DIR"
-    return f"{wanted}; for the newest run: {command_to_go_on(run)}"
 
 
 class Start(NamedTuple):

@@ -80,9 +80,7 @@ class RunLogger(TensorBoardLogger):
         flat = flattened(plain(OmegaConf.create(settings)))
         table = {
             # The types that the table takes; a file's name may be any bytes.
-            key: value
-            if isinstance(value, int | float | bool)
-            else str(value).encode("utf-8", "replace").decode("utf-8")
+            key: value if isinstance(value, int | float | bool) else str(value).encode("utf-8", "replace").decode()
             for key, value in flat.items()
             if key not in NOT_IN_TABLE
         }

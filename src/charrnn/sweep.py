@@ -25,10 +25,7 @@ WIDTH = 120  # of a table, where there is no terminal
 
 
 class SweepRefused(BaseException):
-    """A request that no job of the sweep can meet.
-
-    Not an `Exception`, so that it ends the sweep, before its first job, and not just one job.
-    """
+    """A request that no job of the sweep can meet: no `Exception`, so that it ends the sweep and not just one job."""
 
 
 def register_resolvers() -> None:
@@ -90,10 +87,9 @@ class SweepCallback(Callback):
 
 
 def resume_requeued_job(cfg: DictConfig) -> None:
-    """Set `resume_from=last` where a job of this sweep must continue its run.
+    """Set `resume_from=last` in a sweep with `sweep.resume=true`, and in a submitit job that was requeued.
 
-    That is in a sweep with `sweep.resume=true`, and in a submitit job whose folder already holds a checkpoint: it was
-    requeued after a time-out or preemption.
+    Such a job, which was out of time or preempted, finds a checkpoint in its folder.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
     if cfg.sweep.resume or (in_submitit_job() and any((folder / "checkpoints").glob("*.ckpt"))):
@@ -119,10 +115,7 @@ def requeued_by_submitit() -> Iterator[None]:
 
 
 def end_job(status: str) -> None:
-    """Say on the screen how a job ended whose log goes to its file alone; end a failed job of several Slurm tasks.
-
-    Without the second the other tasks would wait for this one.
-    """
+    """Say how a job ended whose log goes to its file alone, and end the process if other Slurm tasks wait for it."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     if HydraConfig.get().job_logging["root"]["handlers"] == ["file"]:
         bits = read_summary(folder).get("val_bits_per_char")
@@ -136,9 +129,9 @@ def launcher_line(error: Exception) -> tuple[str, int] | None:
     origin = type(error).__module__.split(".")[0]
     if origin == "joblib":
         return "a job was killed, which ended the sweep; jobs that finished keep their results", EXIT_FAILED
-    if origin == "submitit" and "sbatch: error" in str(error):
-        return f"Slurm did not take the jobs: {one_line(error)}", EXIT_REQUEST
     if origin == "submitit":
+        if "sbatch: error" in str(error):
+            return f"Slurm did not take the jobs: {one_line(error)}", EXIT_REQUEST
         return f"a job did not end as it should; jobs that finished keep their results ({one_line(error)})", EXIT_FAILED
     if isinstance(error, RuntimeError) and "slurm cluster" in str(error):  # submitit found no srun
         return "Slurm is not available here: run this on a cluster, or use hydra/launcher=joblib", EXIT_REQUEST
