@@ -97,6 +97,12 @@ def short_text(docs: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[
     return make
 
 
+@pytest.fixture(scope="module")
+def text(request: pytest.FixtureRequest, short_text: Callable[[int], Path]) -> Path:
+    """A text of TEXT_LENGTH characters, which the module of the test says."""
+    return short_text(request.module.TEXT_LENGTH)
+
+
 @pytest.fixture
 def make_network() -> Callable[..., CharRNN]:
     def make(vocabulary_size: int = 7, *, trained: bool = True, cell: str = "elman", **changes: Any) -> CharRNN:

@@ -51,9 +51,14 @@ def test_data(tmp_path: Path) -> None:
     assert 0 < record["reading"]["share"] < 1
 
 
-@pytest.mark.parametrize("script", sorted({file.name for file in ROOT.glob("scripts/*.py")} - {"entry.py", "play.py"}))
+SCRIPTS = sorted(
+    f"scripts/{file.name}" for file in ROOT.glob("scripts/*.py") if file.name not in ("entry.py", "play.py")
+)
+
+
+@pytest.mark.parametrize("script", ["train.py", *SCRIPTS])
 def test_without_the_package_every_script_says_so_in_one_line(script: str) -> None:
-    bare = [sys.executable, "-E", "-S", str(ROOT / "scripts" / script)]  # without site-packages
+    bare = [sys.executable, "-E", "-S", str(ROOT / script)]  # without site-packages
     done = subprocess.run(bare, capture_output=True, text=True, check=False)
-    line = f"{script}: charrnn is not installed; run scripts/train.sh, or source .venv/bin/activate\n"
-    assert (done.returncode, done.stderr) == (2, line)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "is not installed; run scripts/train.sh" in done.stderr and "source .venv/bin/activate" in done.stderr

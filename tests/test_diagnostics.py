@@ -144,7 +144,7 @@ def test_in_a_dead_network_differences_die(make_any: Callable[..., CharRNN]) -> 
 
 
 @pytest.mark.parametrize("remembered", [1, 3, 6])
-def test_a_network_that_holds_so_many_characters_has_that_memory(
+def test_a_network_that_holds_n_characters_has_that_memory(
     remembered: int, make_network: Callable[..., CharRNN]
 ) -> None:
     """A shift register: block j of its units is the character j steps ago; the text repeats after `remembered`."""

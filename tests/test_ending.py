@@ -1,28 +1,23 @@
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
-from charrnn import callbacks, consensus, experiment, speed
+from charrnn import callbacks, checkpoint_file, consensus, experiment, speed, training
 from charrnn.checkpoint_file import read
 from charrnn.checkpoints import Checkpoints
 from charrnn.errors import Stopped
 from charrnn.runs import read_summary
 from charrnn.signals import STOPPING
-from conftest import train_here
+from conftest import composed, train_here
 
+TEXT_LENGTH = 1000
 SMALL = (
     "data=text", "model.hidden=6", "data.batch_size=3", "data.sequence_length=7", "trainer.accelerator=cpu",
     "trainer.max_steps=30", "threads=1", "data.validation_fraction=0.1", "trainer.val_check_interval=12",
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def text(short_text: Callable[[int], Path]) -> Path:
-    return short_text(1000)
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +105,16 @@ def test_a_sigterm_that_is_passed_by_saves_and_stops_nothing(
         signal.signal(signal.SIGTERM, before)
     assert ({5, 13} & set(steps)) == ({5} if step == 5 else {13} if step == 12 else set())
     assert_weights(tmp_path, weights)
+
+
+def test_a_stop_before_the_first_step_claims_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*arguments: object) -> NoReturn:
+        raise Stopped(signal.SIGTERM)
+
+    monkeypatch.setattr(training, "prepare_process", stopped)
+    earlier = {"state_dict": {}, "global_step": 7, "charrnn": {"format": checkpoint_file.FORMAT, "run": {}}}
+    checkpoint_file.write(earlier, tmp_path / "checkpoints" / "last.ckpt")
+    with pytest.raises(Stopped):
+        experiment.run(composed("resume_from=last"), tmp_path)
+    summary = read_summary(tmp_path)
+    assert (summary["status"], summary["reason"], summary["checkpoint"]) == ("interrupted", "SIGTERM", None)

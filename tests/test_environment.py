@@ -1,6 +1,5 @@
 """scripts/train.sh and scripts/test.sh, up to the point where they would make a virtual environment."""
 
-import os
 import shutil
 import stat
 import subprocess
@@ -45,10 +44,9 @@ esac
 def call(project: Path, script: str, *arguments: str, **environment: str) -> tuple[int, str, list[str]]:
     calls = project / "calls"
     calls.unlink(missing_ok=True)
-    system = os.pathsep.join(part for part in ("/usr/bin", "/bin"))
     done = subprocess.run(
         ["/bin/bash", str(project / "scripts" / script), *arguments],
-        env={"PATH": f"{project / 'bin'}{os.pathsep}{system}", "CALLS": str(calls), **environment},
+        env={"PATH": f"{project / 'bin'}:/usr/bin:/bin", "CALLS": str(calls), **environment},
         cwd="/", capture_output=True, text=True, check=False,
     )  # fmt: skip
     return done.returncode, done.stderr, calls.read_text().splitlines() if calls.exists() else []

@@ -18,6 +18,7 @@ from charrnn.errors import RequestError
 from charrnn.runs import read_summary
 from conftest import train_here
 
+TEXT_LENGTH = 600  # an epoch has 24 or 25 batches: 60 steps go over two ends of one
 SMALL = (
     "data=text", "model.hidden=6", "data.batch_size=3", "data.sequence_length=7", "trainer.accelerator=cpu",
     "trainer.max_steps=60", "threads=1", "data.validation_fraction=0.1", "trainer.val_check_interval=12",
@@ -93,11 +94,6 @@ def kill_at(step: int, owner: Any, hook: str, patch: pytest.MonkeyPatch, error: 
     patch.setattr(owner, hook, killing)
 
 
-@pytest.fixture(scope="module")
-def text(short_text: Callable[[int], Path]) -> Path:
-    return short_text(600)  # an epoch has 24 or 25 batches: 60 steps go over two ends of one
-
-
 CASES = {
     "stream": (),
     "shuffle": ("data.order=shuffle",),
@@ -154,9 +150,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     [("dropout", "callback"), ("dropout", "loader"), ("accumulation", "step")],
     indirect=["undisturbed"],
 )
-def test_after_an_error_the_last_regular_checkpoint_remains(
-    undisturbed: Any, text: Path, tmp_path: Path, place: str
-) -> None:
+def test_after_an_error_the_last_checkpoint_remains(undisturbed: Any, text: Path, tmp_path: Path, place: str) -> None:
     overrides, whole = undisturbed
     read = batches.StreamBatches.__iter__
 
@@ -181,9 +175,7 @@ def test_after_an_error_the_last_regular_checkpoint_remains(
 @pytest.mark.parametrize("undisturbed", ["stream"], indirect=True)
 @pytest.mark.parametrize("write", [2, 5, 11])
 @pytest.mark.parametrize("moment", ["fsync", "replace"])
-def test_a_kill_within_a_checkpoint_write(
-    undisturbed: Any, text: Path, tmp_path: Path, write: int, moment: str
-) -> None:
+def test_a_kill_in_a_checkpoint_write(undisturbed: Any, text: Path, tmp_path: Path, write: int, moment: str) -> None:
     overrides, whole = undisturbed
     count = 0
 
@@ -244,9 +236,7 @@ def test_a_full_disk_costs_a_warning_and_the_run_goes_on(
     assert_equal(ours["curves"]["nats_per_char/train"], whole["curves"]["nats_per_char/train"])
 
 
-def test_without_any_checkpoint_what_was_learned_is_scored(
-    text: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_without_any_checkpoint_the_weights_are_scored(text: Path, tmp_path: Path) -> None:
     def full(*arguments: Any, **named: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -289,9 +279,7 @@ def test_a_dry_run_and_a_lost_summary_leave_a_finished_run_as_it_is(text: Path, 
     assert read_summary(tmp_path)["train_seconds"] == pytest.approx(seconds, abs=0.2)
 
 
-def test_a_damaged_best_checkpoint_costs_a_warning(
-    text: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_torn_best_checkpoint_costs_a_warning(text: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     train(tmp_path, text, "trainer.max_steps=30", "scheduler=constant")
     best = tmp_path / "checkpoints" / "best.ckpt"
     best.write_bytes(best.read_bytes()[:-500])

@@ -26,9 +26,7 @@ def test_ids_and_note_come_back_mapped(tmp_path: Path, dtype: type, count: int) 
 
 
 @pytest.mark.parametrize("checked_whole", [1 << 26, 0])
-def test_a_file_cut_or_changed_anywhere_is_seen(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checked_whole: int
-) -> None:
+def test_a_file_cut_or_changed_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checked_whole: int) -> None:
     monkeypatch.setattr(ids_file, "CHECKED_WHOLE", checked_whole)
     monkeypatch.setattr(ids_file, "SAMPLE", 1 << 10)
     path = tmp_path / "a.ids"

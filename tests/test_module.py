@@ -56,9 +56,7 @@ class Losses(lightning.Callback):
 
 
 @pytest.mark.parametrize("order", ["stream", "shuffle"])
-def test_training_equals_a_loop_written_by_hand(
-    make_network: Make, text_file: Path, tmp_path: Path, order: str
-) -> None:
+def test_training_equals_a_hand_written_loop(make_network: Make, text_file: Path, tmp_path: Path, order: str) -> None:
     """Carried state, detached errors, clipping, optimizer and schedule, over the end of an epoch."""
     data = make_data(text_file, order=order, sequence_length=700)
     assert data.batches_per_epoch < 12

@@ -1,5 +1,4 @@
 import math
-import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from charrnn.module import CharRNNModule
 from charrnn.recovery import Recovery
 from charrnn.runs import read_summary
 from conftest import train_here
+from test_ending import signal_at
 
 SMALL = (
     "data=text", "model.hidden=6", "data.batch_size=3", "data.sequence_length=7", "trainer.accelerator=cpu",
@@ -75,9 +75,7 @@ def test_training_goes_back_and_on_with_a_lower_rate(
     assert last["callbacks"]["Recovery"]["used"] == 1
 
 
-def test_an_explosion_is_told_from_a_bad_moment(
-    text_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_explosion_is_not_a_single_spike(text_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.MonkeyPatch.context() as patch:
         spoil(patch, {9, 10}, 100.0)
         train(tmp_path / "moment", text_file, "recovery.patience=2")
@@ -124,19 +122,9 @@ def test_a_loss_that_is_high_only_beside_a_very_low_one_is_no_explosion(tmp_path
 
 
 def test_a_stop_between_a_wrong_number_and_its_discovery_saves_none(text_file: Path, tmp_path: Path) -> None:
-    def stop_at(step: int, patch: pytest.MonkeyPatch) -> None:
-        original = Curves.on_train_batch_end
-
-        def stopping(self: Any, trainer: Any, *arguments: Any) -> None:
-            original(self, trainer, *arguments)
-            if trainer.global_step == step:
-                os.kill(os.getpid(), signal.SIGTERM)
-
-        patch.setattr(Curves, "on_train_batch_end", stopping)
-
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
         spoil(patch, {21}, math.nan)
-        stop_at(22, patch)
+        signal_at(Curves, "on_train_batch_end", 22, signal.SIGTERM, patch)
         train(tmp_path, text_file)
     assert read_summary(tmp_path)["steps"] == 20
     assert train(tmp_path, text_file, "resume_from=last")["status"] == "finished"

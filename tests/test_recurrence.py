@@ -78,7 +78,7 @@ def states_and_gradients(kernel: str, tensors: list[Tensor], activation: str, us
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("shape", [(1, 3, 5), (40, 4, 64), (65, 1, 7)])
 @pytest.mark.parametrize("use", USES)
-def test_values_and_gradients_equal_the_reference(
+def test_values_and_gradients_of_the_kernel(
     kernel: str, activation: str, dtype: torch.dtype, shape: tuple[int, int, int], use: str
 ) -> None:
     tensors = problem(*shape, dtype)
@@ -155,9 +155,7 @@ def test_the_limits_of_the_triton_kernel(monkeypatch: pytest.MonkeyPatch) -> Non
     assert usable_kernels(cuda, torch.float32, 8)["triton"] == "triton is not installed"
 
 
-def test_runs_with_the_removed_kernel_open_and_resume(
-    text_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_runs_of_the_removed_kernel_resume(text_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     small = ("model.hidden=8", "data.sequence_length=8", "data.batch_size=4")
     train_here(tmp_path, *small, "trainer.max_steps=4", path=text_file)
     for path in (tmp_path / "checkpoints").glob("*.ckpt"):

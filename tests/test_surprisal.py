@@ -41,9 +41,7 @@ def ids(n: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("window", [None, 1, 10, 95, 200])
-def test_surprisal_is_that_of_plain_steps(
-    make_network: Make, window: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_surprisal_equals_plain_steps(make_network: Make, window: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(surprisal, "CHUNK", 4)
     monkeypatch.setattr(surprisal, "WINDOWS_AT_ONCE", 3)
     network, text = make_network(V, layers=2, dropout=0.5).double(), ids(96)
@@ -163,9 +161,7 @@ def test_the_page_shows_the_text_its_bits_and_the_guesses(
     assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_the_page_is_walked_through_by_keys_and_taps(
-    browser: webdriver.Chrome, make_network: Make, tmp_path: Path
-) -> None:
+def test_the_page_is_read_by_keys_and_taps(browser: webdriver.Chrome, make_network: Make, tmp_path: Path) -> None:
     vocabulary = Vocabulary("ab\n")
     sequence = vocabulary.encode("aba\nbab\n" * 2000)  # more than what gets its colors at once
     opened(browser, tmp_path / "page.html", page(surprisals(make_network(3), sequence), sequence, vocabulary, FACTS))

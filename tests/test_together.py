@@ -24,13 +24,9 @@ from charrnn.runs import read_summary
 from conftest import ROOT, command, start, train_here
 from test_exactness import assert_equal, go_on, kill_at, outcome, train
 
+TEXT_LENGTH = 900
 STARTER = multiprocessing.get_context("forkserver")
 STARTER.set_forkserver_preload(["test_together"])  # each rank starts with everything imported
-
-
-@pytest.fixture(scope="module")
-def text(short_text: Callable[[int], Path]) -> Path:
-    return short_text(900)
 
 
 def rank_of_run(environment: dict[str, str], call: Callable[..., Any], arguments: tuple[Any, ...], kill: int) -> None:
@@ -69,7 +65,7 @@ def names(folder: Path) -> set[str]:
         (3, ("data.batch_size=15", "data.order=shuffle")),  # 4 windows are left for the last batch of an epoch
     ],
 )
-def test_the_metrics_are_those_of_one_process(
+def test_the_metrics_equal_those_of_one_rank(
     text: Path, tmp_path: Path, ranks: int, overrides: tuple[str, ...]
 ) -> None:
     train(tmp_path / "one", text, *overrides)

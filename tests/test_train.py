@@ -267,14 +267,6 @@ def test_runs_go_to_the_project_from_any_folder(tmp_path: Path, monkeypatch: pyt
     assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-\d{6}", Path(folder).name)
 
 
-def test_without_the_packages_one_line_says_what_to_do(tmp_path: Path) -> None:
-    bare = [sys.executable, "-I", "-S", str(ROOT / "train.py")]
-    done = subprocess.run(bare, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "scripts/train.sh" in done.stderr
-    assert ".venv/bin/activate" in done.stderr
-
-
 def test_a_reader_that_goes_away_does_not_disturb_a_run(text_file: Path, tmp_path: Path) -> None:
     where = (f"data.path={text_file}", f"hydra.run.dir={tmp_path}")
     overrides = [*SMALL, *where, "callbacks=none", "trainer.max_steps=5"]

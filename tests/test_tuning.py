@@ -178,9 +178,7 @@ def test_the_first_trial_changes_nothing_and_the_poor_ones_are_pruned(
     assert [*open_study(wanted).trials[int(pruned[6:9])].intermediate_values] == [1, 2]
 
 
-def test_an_interrupted_trial_is_retried_in_its_folder_and_none_that_ended_is_repeated(
-    runs: Runs, tmp_path: Path
-) -> None:
+def test_an_interrupted_trial_is_retried_and_none_that_ended_is_repeated(runs: Runs, tmp_path: Path) -> None:
     wanted = request(tmp_path, trials=6)
     runs.raised = {(2, 20): SystemExit(), (3, 10): Stopped(2), (4, 10): SystemExit()}
     for raised in (SystemExit, Stopped, SystemExit):  # nobody handles SystemExit, as if the process was killed

@@ -41,9 +41,7 @@ def test_wrong_requests_end_with_one_line(run: Path) -> None:
         refused(*call("scripts/visualize.py", *arguments), message, "visualize.py")
 
 
-def test_without_matplotlib_one_line_says_what_to_do(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_matplotlib_one_line_helps(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     line = "matplotlib is not installed: no plot can be drawn. To get it: pip install -e '.[plots]'"
     assert call("scripts/visualize.py", "--run", str(run), "--png", str(tmp_path)) == (2, "", f"visualize.py: {line}\n")

@@ -1,6 +1,5 @@
 """What is watched during training reaches TensorBoard, and leaves the run as it is."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,8 @@ from charrnn.watching import watcher
 from conftest import train_here
 from test_exactness import SMALL, go_on, killed
 
+TEXT_LENGTH = 2000
 RUN = (*SMALL, "trainer.max_steps=36", "resume_from=last", "callbacks=all")
-
-
-@pytest.fixture(scope="module")
-def text(short_text: Callable[[int], Path]) -> Path:
-    return short_text(2000)
 
 
 def written(folder: Path) -> dict[str, Any]:
