@@ -77,7 +77,7 @@ COMMAND_LINES = [
     (("sweep.resume=true",), "sweep.resume is for sweeps, which have -m; to go on with one run write resume_from=last"),
     (("-m", "seed=1,2", "sweep.resume=true", "hydra.sweep.dir=new", "resume_from=a.ckpt"), "leave resume_from out"),
     (("-m", "seed=1,2", "hydra/launcher=slurm"), "hydra/launcher=slurm is not an option of hydra/launcher"),
-    (("model.hidden=1,2",), "model.hidden takes one value; to try several, one run each, add -m"),
+    (("model.hidden=1,2",), "model.hidden takes one value; to try several, one run each, use train.py -m"),
     (("hydra.run.dir=/dev/null/x",), "/dev/null/x"),
 ]
 # Refused by the job: the folder's summary says why.

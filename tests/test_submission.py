@@ -18,7 +18,7 @@ from conftest import command, start, train_here, wait_for
 from test_sweep import SMALL, output
 
 submitit = pytest.importorskip("submitit", reason="needs pip install -e '.[cluster]'")
-LONG = (*SMALL, "threads=1", "trainer.max_steps=2000", "checkpoint_every=50")
+LONG = (*SMALL, "threads=1", "trainer.max_steps=800", "checkpoint_every=50")
 SLURM = {
     "sbatch": """
         # Begins the jobs of an array, and begins one anew that scontrol requeues.

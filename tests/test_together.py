@@ -86,17 +86,16 @@ def test_the_metrics_equal_those_of_one_rank(
 
 def test_a_killed_run_resumes_bit_for_bit_and_with_fewer_ranks_too(text: Path, tmp_path: Path) -> None:
     dropout = ("data.batch_size=6", "model.layers=2", "model.dropout=0.3")
-    assert train_ranks(3, train, tmp_path / "whole", text, *dropout) == [0, 0, 0]
-    first_code, *other_codes = train_ranks(3, train, tmp_path / "killed", text, *dropout, kill=38)
+    assert train_ranks(2, train, tmp_path / "whole", text, *dropout) == [0, 0]
+    first_code, *other_codes = train_ranks(2, train, tmp_path / "killed", text, *dropout, kill=38)
     assert first_code == -signal.SIGKILL
     assert 0 not in other_codes  # none is left, and none takes the run for finished
     saved = shutil.copy(tmp_path / "killed" / "checkpoints" / "last.ckpt", tmp_path / "half.ckpt")
     half = checkpoint_file.read(saved)
     assert half["charrnn"]["train_state"].shape[1] == 6
     first, *others = [half["charrnn"]["random"], *half["charrnn"]["random_of_others"]]
-    assert len(others) == 2
-    assert not any(torch.equal(other["torch"], first["torch"]) for other in others)  # each drops out other units
-    assert train_ranks(3, go_on, tmp_path / "killed", text, *dropout) == [0, 0, 0]
+    assert not torch.equal(others[0]["torch"], first["torch"])  # each drops out other units
+    assert train_ranks(2, go_on, tmp_path / "killed", text, *dropout) == [0, 0]
     assert_equal(outcome(tmp_path / "killed"), outcome(tmp_path / "whole"))
     alone = train(tmp_path / "alone", text, *dropout, f"resume_from={saved}")
     assert (alone["status"], alone["steps"]) == ("finished", 60)
@@ -160,7 +159,9 @@ def test_as_a_user_types_it(text: Path, tmp_path: Path) -> None:
     """Lightning starts the second rank; Ctrl-C reaches both, as on a terminal, and the same command does the rest."""
     small = ("data=text", f"data.path={text}", "model.hidden=4", "data.batch_size=4", "callbacks=none", "threads=1")
     run = (*small, "trainer=ddp", "trainer.accelerator=cpu", f"hydra.run.dir={tmp_path}/run", "resume_from=last")
-    process = start("train.py", *run, "trainer.max_steps=1000000", "scheduler=constant")
+    process = start(
+        "train.py", *run, "trainer.max_steps=1000000", "scheduler=constant", "trainer.val_check_interval=20"
+    )
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("step "):

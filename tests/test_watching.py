@@ -141,7 +141,7 @@ def test_wrong_requests(text: Path, tmp_path: Path) -> None:
         ("+callbacks.memory.foo=1", "callbacks.memory.foo is not a setting here"),
         ("+callbacks.mine=3", "callbacks.mine must name a Lightning callback with _target_, or be null; got 3"),
         ("+callbacks.mine={_target_: builtins.dict}", "callbacks.mine must name a Lightning callback"),
-        ("callbacks.samples.prompts=[\\u2603]", "is not among the"),
+        ("callbacks.samples.prompts=[\\u2603]", "is not in the vocabulary of"),
     ):
         with pytest.raises(RequestError, match=message):
             train_here(tmp_path, *RUN, override, path=text)
