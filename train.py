@@ -40,6 +40,7 @@ def job(cfg: DictConfig) -> float:
     in_sweep, bits_per_char, status = sweep.in_sweep(), float("nan"), "failed"
     if in_sweep:
         sweep.resume_requeued_job(cfg)
+        sweep.stop_with_launcher()
     with sweep.requeued_by_submitit():
         try:
             bits_per_char, status = run(cfg), "finished"
@@ -70,11 +71,12 @@ def main() -> int:
     set_before_torch()
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal may not know every character
     sweep.register_resolvers()
-    all_finished, refused = True, False
+    all_finished, ended = True, False
     try:
         sys.argv[1:] = check_command_line(sys.argv[1:])
         with signals_raise_stopped():
             job()
+        ended = True
     except Stopped as stop:
         return stop.exit_code
     except KeyboardInterrupt:
@@ -82,22 +84,18 @@ def main() -> int:
     except BrokenPipeError:
         return 141
     except sweep.SweepRefused as error:
-        refused = True
         print_error("train.py", error)
         return EXIT_REQUEST
     except Exception as error:
         told = sweep.launcher_line(error) or (request_line(error), EXIT_REQUEST)
         if told[0] is None:
             raise
-        refused = told[1] == EXIT_REQUEST
         print_error("train.py", told[0])
         return told[1]
     finally:
         folder = sweep.SweepCallback.folder
-        if folder is not None and refused:
-            sweep.remove_refused_sweep(folder)
-        elif folder is not None:
-            table, all_finished = sweep.report_sweep(folder)
+        if folder is not None:
+            table, all_finished = sweep.report_sweep(folder, ended)
             print(table, end="\n" if table else "")
     return exit_code if all_finished else EXIT_FAILED
 

@@ -44,11 +44,11 @@ def test_several_ranks_act_together_every_few_steps(monkeypatch: pytest.MonkeyPa
     assert decision(before, trainer(CONSENSUS_EVERY + 1, ranks=3)) == (False, 0)
 
 
-def test_ranks_that_train_on_different_texts_are_refused() -> None:
-    strategy = SimpleNamespace(broadcast=lambda own: {**own, "text": "another"})
+def test_ranks_that_train_on_different_texts_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consensus, "gather", lambda own: [own, {**own, "text": "another"}])
     datamodule = SimpleNamespace(corpus=SimpleNamespace(sha256="mine"))
-    follower: Any = SimpleNamespace(datamodule=datamodule, global_step=7, global_rank=1, strategy=strategy)
+    trainer: Any = SimpleNamespace(datamodule=datamodule, global_step=7)
     with pytest.raises(
-        RunFailed, match="process 1 has .*'mine'.*, process 0 .*'another'.*; see that all read the same"
+        RunFailed, match="process 1 has .*'another'.*, process 0 .*'mine'.*; see that all read the same"
     ):
-        Consensus(RunState()).on_train_start(follower, None)
+        Consensus(RunState()).on_train_start(trainer, None)

@@ -1,26 +1,33 @@
+import importlib
 import math
 import sys
+from unittest.mock import Mock
 
 import pytest
 
 from charrnn import errors
-from charrnn.errors import RequestError, exit_codes
+from charrnn.errors import RequestError, RunFailed
+from conftest import ROOT
 
 
 @pytest.mark.parametrize(
     ("raised", "code", "said"),
     [(RequestError("wanted a,\n got b"), 2, "tool: wanted a, got b\n"), (KeyboardInterrupt(), 130, ""),
-     (BrokenPipeError(), 141, ""), (PermissionError(13, "Denied", "f"), 2, "tool: f can't be used: Denied\n")],
+     (RunFailed("it diverged"), 1, "tool: it diverged\n"), (BrokenPipeError(), 141, ""),
+     (PermissionError(13, "Denied", "f"), 2, "tool: f can't be used: Denied\n")],
 )  # fmt: skip
 def test_a_script_ends_with_its_code(
     raised: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdout", sys.stdout)
-    with pytest.raises(SystemExit) as stop, exit_codes("tool"):
-        raise raised
+    monkeypatch.setattr(sys, "argv", ["tool"])
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    run_script = importlib.import_module("entry").run_script
+    with pytest.raises(SystemExit) as stop:
+        run_script(Mock(side_effect=raised))
     assert (stop.value.code, capsys.readouterr().err) == (code, said)
-    with pytest.raises(ZeroDivisionError), exit_codes("tool"):  # an unknown fault keeps its traceback
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):  # an unknown fault keeps its traceback
+        run_script(Mock(side_effect=ZeroDivisionError))
 
 
 def test_what_is_in_range_comes_back_and_all_else_is_refused() -> None:

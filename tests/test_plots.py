@@ -36,7 +36,7 @@ def test_gradient_by_lag(layers: int) -> None:
     assert (len(drawn), next(iter(drawn)), list(drawn)[-1]) == (plots.LINES + 1, "1", "chunk")
     np.testing.assert_allclose(drawn["20"], np.array(given[20])[:, -1])
     assert curves.get_yscale() == "log"
-    (image,) = heat.images
+    (image,) = heat.collections
     np.testing.assert_allclose(image.get_array(), np.array(list(given.values()))[:, :, -1].T)
     assert [label.get_text() for label in heat.get_yticklabels()] == ["1", "2", "4", "8"]
     for part in ("Gradient by time lag", "[characters]", "training step", "Below 0.01"):

@@ -91,8 +91,7 @@ def test_a_sweep_of_runs_on_several_devices_is_refused_as_a_whole(text_file: Pat
     )
     assert done.returncode == 2
     assert done.stderr == (
-        "train.py: a sweep trains each run on one device, got trainer.devices=2; for a single run leave out -m "
-        "(torchrun works too), for a sweep on a cluster use hydra/launcher=slurm_ddp\n"
+        "train.py: a sweep trains each run on one device; for several leave out -m, or use hydra/launcher=slurm_ddp\n"
     )
     assert not folder.exists()
 

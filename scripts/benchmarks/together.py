@@ -17,6 +17,7 @@ from torch.multiprocessing.spawn import spawn
 
 from benchmarks.candidates import V, network_of
 from benchmarks.record import print_table
+from charrnn.errors import require_integer
 from charrnn.gradients import average_gradients
 
 GRID = [(32, 32, 128), (32, 32, 256), (64, 64, 256), (64, 64, 512), (64, 64, 1024)]
@@ -74,6 +75,7 @@ def time_rounds(rank: int, sizes: list[Size], arguments: argparse.Namespace, por
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run the whole benchmark, print its table and return the numbers."""
+    require_integer("--processes", arguments.processes)
     sizes = TOY_GRID if arguments.toy else GRID
     arguments.kernel = "fused"
     arguments.steps = 2 if arguments.toy else 20

@@ -11,8 +11,7 @@ from lightning.pytorch import Callback
 from charrnn.errors import RunFailed
 from charrnn.process_state import gather
 
-# Steps between two questions of the ranks to each other: seldom enough to cost nothing, soon enough for a time limit.
-CONSENSUS_EVERY = 10
+CONSENSUS_EVERY = 10  # steps: seldom enough to cost nothing, soon enough for a time limit
 
 
 @dataclass
@@ -38,10 +37,9 @@ class RunState:
 
 
 class Consensus(Callback):
-    """Turns the requests of each rank into one decision; it comes before the callbacks that act on it.
+    """Turns the requests of each rank into one decision, ahead of the callbacks that act on it.
 
-    A single process acts after every step. Several ask each other every CONSENSUS_EVERY steps whether anyone has a
-    request, and only then for which.
+    A single process acts after every step; several ask each other every CONSENSUS_EVERY steps whether anyone has one.
     """
 
     def __init__(self, state: RunState) -> None:
@@ -50,12 +48,10 @@ class Consensus(Callback):
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Raise `RunFailed` if the ranks are about to train on different texts, or from different steps."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        own = {"text": data.corpus.sha256, "step": trainer.global_step}
-        first = trainer.strategy.broadcast(own)
-        if own != first:
-            raise RunFailed(
-                f"process {trainer.global_rank} has {own}, process 0 {first}; see that all read the same files"
-            )
+        first, *others = gather({"text": data.corpus.sha256, "step": trainer.global_step})
+        for rank, other in enumerate(others, 1):
+            if other != first:
+                raise RunFailed(f"process {rank} has {other}, process 0 {first}; see that all read the same files")
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
         if not pl_module.made_a_step():

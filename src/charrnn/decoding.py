@@ -50,11 +50,13 @@ def _characters(source: Source, how: TextOptions) -> Iterator[str]:
 
 
 def _normalized(pieces: Iterable[str], form: Literal["NFC", "NFKC"]) -> Iterator[str]:
-    # A piece may end inside a character and its marks; a line end never joins what follows it.
+    # A piece may end inside a character and its marks; the last ASCII character joins nothing before it.
     waiting = ""
     for piece in pieces:
-        lines, line_end, waiting = (waiting + piece).rpartition("\n")
-        yield unicodedata.normalize(form, lines + line_end)
+        text = waiting + piece
+        cut = next((place for place in range(len(text) - 1, 0, -1) if text[place].isascii()), 0)
+        waiting = text[cut:]
+        yield unicodedata.normalize(form, text[:cut])
     yield unicodedata.normalize(form, waiting)
 
 

@@ -50,12 +50,15 @@ class TextEncoder:
         self._bytes += len(raw)
         if isinstance(piece, bytes) or piece.isascii():
             codes: NDArray[np.integer] = np.frombuffer(raw, np.uint8)
+            in_pairs = np.frombuffer(raw, np.uint16, len(raw) // 2)  # which takes half the time
+            pairs = np.bincount(in_pairs, minlength=1 << 16).reshape(256, 256)
+            counts = pairs.sum(0) + pairs.sum(1) + np.bincount(codes[len(raw) // 2 * 2 :], minlength=256)
         else:
             codes = code_points(piece)
             codes = codes.astype(np.min_scalar_type(int(codes.max())))
-        counts = np.bincount(codes, minlength=len(self._counts))
-        counts[: len(self._counts)] += self._counts
-        self._counts = counts
+            counts = np.bincount(codes)
+        self._counts.resize(max(len(counts), len(self._counts)), refcheck=False)
+        self._counts[: len(counts)] += counts
         self._file.write(codes.tobytes())
         self._pieces.append((codes.dtype, len(codes)))
         self.length += len(codes)

@@ -4,8 +4,7 @@ import argparse
 import math
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import NoReturn
 
 EXIT_FAILED = 1
@@ -100,22 +99,3 @@ class CommandParser(argparse.ArgumentParser):
 def print_error(program: str, error: object) -> None:
     """One line on stderr, as every command of this project reports what went wrong."""
     sys.stderr.write(f"{program}: {one_line(error)}\n")
-
-
-@contextmanager
-def exit_codes(program: str) -> Iterator[None]:
-    """Around a script's whole work: wrong requests end with one line and exit code 2, Ctrl-C and SIGPIPE quietly."""
-    try:
-        yield
-        sys.stdout.flush()
-    except RequestError as error:
-        print_error(program, error)
-        raise SystemExit(EXIT_REQUEST) from None
-    except KeyboardInterrupt:
-        raise SystemExit(128 + signal.SIGINT) from None
-    except BrokenPipeError:
-        sys.stdout = None  # else the interpreter complains while it flushes at exit
-        raise SystemExit(141) from None
-    except OSError as error:  # a folder that may not be read, a disk that is full
-        print_error(program, f"{error.filename or 'a file'} can't be used: {error.strerror or error}")
-        raise SystemExit(EXIT_REQUEST) from None

@@ -18,7 +18,6 @@ from charrnn.data import CharDataModule
 from charrnn.ending import AskJudge, Judge
 from charrnn.errors import Pruned, RequestError, Stopped, one_line
 from charrnn.evaluation import in_text, score_carried
-from charrnn.following import find_own_rank, train_as_follower
 from charrnn.network import CharRNN, network_weights
 from charrnn.preview import report_text, seconds_per_step
 from charrnn.ranks import find_ranks
@@ -29,7 +28,7 @@ from charrnn.runs import locked, read_summary, write_settings, write_summary
 from charrnn.signals import signals_raise_stopped
 from charrnn.speed import Speed
 from charrnn.sweep import in_sweep
-from charrnn.training import assemble, prepare
+from charrnn.training import assemble, find_own_rank, prepare, train_as_follower
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +156,6 @@ def _bits_per_char(summary: dict[str, Any]) -> float:
 
 
 def _restore(network: CharRNN, checkpoint: Path) -> int:
-    """Put the checkpoint's weights into `network`, in float32 as everyone reads them; return their step."""
     saved = checkpoint_file.read(checkpoint)
     network.float()
     network.load_state_dict(network_weights(saved))
@@ -165,7 +163,6 @@ def _restore(network: CharRNN, checkpoint: Path) -> int:
 
 
 def _measure(network: CharRNN, data: CharDataModule, summary: dict[str, Any]) -> None:
-    """Score the validation and the test split, each read once with the state carried."""
     for split, ids in (("val", data.validation_ids), ("test", data.test_ids)):
         if len(ids):
             score = in_text(score_carried(network, ids), data.vocabulary, ids)

@@ -65,7 +65,6 @@ class TrainingFigures:
         return float(torch.linalg.vector_norm(self._norms[-1][1]))
 
     def clear(self) -> None:
-        """Begin anew."""
         self._shared = 0
         self._losses.clear()
         self._norms.clear()

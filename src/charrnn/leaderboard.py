@@ -41,16 +41,24 @@ def on_screen(rows: Sequence[Row], keys: Sequence[str], width: int) -> str:
         between = [key for key in keys if len({_cell(row, key) for row in known}) > 1]
         columns = _filled(ranked, [*BITS, "n", *between, *COSTS, "run"])
         headings = ["#", *(names.get(column) or FIGURES.get(column, (column,))[0] for column in columns)]
-        cells = [[short_value(column, _cell(row, column)) or NOTHING for column in columns] for row in ranked]
+        cells = [[_short(rows, column, _cell(row, column)) or NOTHING for column in columns] for row in ranked]
         parts.append(aligned(headings, [[str(place), *row] for place, row in enumerate(cells, 1)], width))
     if others:
         parts.append("without a result (settings that most runs share are left out):\n")
-        wrapper = textwrap.TextWrapper(max(width, LEAST_WIDTH), "  ", "    ", break_long_words=False)
+        wrapper = textwrap.TextWrapper(
+            max(width, LEAST_WIDTH), "  ", "    ", break_long_words=False, break_on_hyphens=False
+        )
         for row in others:
-            told = [f"{names[key]}={short_value(key, _cell(row, key))}" for key in uncommon(row, keys, rows)]
+            told = [f"{names[key]}={_short(rows, key, _cell(row, key))}" for key in uncommon(row, keys, rows)]
             settings, reason = f" ({', '.join(told)})" if told else "", _cell(row, "reason")
             parts[-1] += wrapper.fill(f"{row['run']}{settings}: {row['status']}{', ' if reason else ''}{reason}") + "\n"
     return "\n".join(parts)
+
+
+def _short(rows: Sequence[Row], column: str, cell: str) -> str:
+    """The cell's short value, unless another one in the column has the same."""
+    cells = {_cell(row, column) for row in rows}
+    return short_value(column, cell) if len({short_value(column, other) for other in cells}) == len(cells) else cell
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:

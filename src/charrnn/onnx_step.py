@@ -119,7 +119,6 @@ def _add_lstm(add: AddNode, a: str, b: str, c: str) -> tuple[str, str]:
 
 
 def _compare(session: Any, network: CharRNN) -> None:
-    """Some random steps in both; `RunFailed` where they differ."""
     draws = np.random.default_rng(0)
     with evaluating(network):
         state = network.initial_state(CHECKED_LANES)

@@ -62,10 +62,9 @@ def _gradient_curves(axes: "Axes", steps: Sequence[int], shares_SK: NDArray[np.f
 def _gradient_map(axes: "Axes", steps: Sequence[int], shares_SK: NDArray[np.floating], lags: Sequence[int]) -> None:
     from matplotlib.colors import LogNorm
 
-    image = axes.imshow(
-        shares_SK.T, norm=LogNorm(FAINTEST, 1.0, clip=True), aspect="auto", origin="lower", interpolation="nearest",
-        extent=(0, steps[-1], -0.5, len(lags) - 0.5),
-    )  # fmt: skip
+    # Each column reaches back to the look before it.
+    edges, norm = ([0, *steps], np.arange(len(lags) + 1) - 0.5), LogNorm(FAINTEST, 1.0, clip=True)
+    image = axes.pcolormesh(*edges, shares_SK.T, norm=norm)
     octaves = {place: str(lag) for place, lag in enumerate(lags) if lag.bit_count() == 1}
     axes.set_yticks([*octaves], [*octaves.values()])
     axes.set(xlabel="training step", ylabel="lag k [characters]")
@@ -134,7 +133,6 @@ def memory(
 
 
 def _figure(rows: int, title: str, caption: str) -> tuple["Figure", NDArray]:
-    """A figure with two plots in each row, a title above and a sentence below."""
     figure = new_figure(11.0, rows * 3.4 + 1.0, dpi=100, layout="constrained")
     figure.suptitle(title, fontsize="large")
     figure.supxlabel(caption, fontsize="medium", color=QUIET)

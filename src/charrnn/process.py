@@ -3,7 +3,10 @@
 import logging
 import os
 import sys
+import threading
+import time
 import warnings
+from collections.abc import Callable
 
 from charrnn.errors import RequestError, require_integer
 
@@ -62,6 +65,18 @@ def prepare_process(seed: object, threads: object, processes: int = 1) -> tuple[
     torch.set_flush_denormal(True)  # numbers that small cost many times as much on some processors
     torch.set_float32_matmul_precision("highest")
     return seed, threads
+
+
+def when_parent_ends(act: Callable[[], None]) -> None:
+    """Let a thread call `act` once the process that started this one has ended."""
+    parent = os.getppid()
+
+    def wait() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        act()
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def default_threads(jobs: int = 1) -> int:

@@ -77,5 +77,4 @@ def _docstrings(file: Path) -> Iterator[str]:
 
 
 def _printable(text: str) -> str:
-    """Printable ASCII and newline, the rest dropped, no blank edges."""
     return text.expandtabs().encode("ascii", "ignore").translate(None, delete=CONTROL).decode("ascii").strip()

@@ -152,7 +152,6 @@ def take_weights(init_from: object, network: CharRNN, data: CharDataModule) -> N
 
 
 def _override(key: str, value: object) -> str:
-    """The setting as one types it."""
     group, _, name = key.partition(".")
     if name == "_target_" and group == "optimizer":
         return f"optimizer={str(value).rsplit('.', 1)[-1].lower()}"

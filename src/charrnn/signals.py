@@ -29,10 +29,9 @@ class _Raising(_Noting):
 
 
 def is_passed_by(signum: int) -> bool:
-    """Whether it is a SIGTERM that someone else handles already, and that therefore stops nothing.
+    """Tell whether it is a SIGTERM that submitit handles already, and that therefore stops nothing.
 
-    submitit does in Slurm's jobs, and lets it pass. Slurm sends it ahead of SIGKILL: a job that it is about to requeue
-    must not have ended by itself until then, and to any other it makes no difference.
+    Slurm sends it ahead of SIGKILL: a job that it is about to requeue must not have ended by itself until then.
     """
     handler = signal.getsignal(signum)
     return signum == signal.SIGTERM and callable(handler) and not isinstance(handler, _Noting)

@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import sys
+import urllib.parse
 import urllib.request
 import zlib
 from collections import Counter
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 
 PYTHON_DOCS = "python:docs"
 STDIN = "-"
-ADDRESSES = ("http://", "https://")
+ADDRESSES = ("http://", "https://", "file:")
 ARCHIVES: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 CHUNK = 1 << 22  # bytes read at once
 
@@ -93,8 +94,10 @@ def _sources_at(place: str, pattern: str, sha256: str | None) -> list[Source]:
         if sys.stdin is None or sys.stdin.closed:
             raise RequestError("standard input is closed, or was read already; name a file")
         return [Source("stdin", lambda: cast(BinaryIO, sys.stdin.buffer))]
-    if place.startswith(ADDRESSES):
+    if place.startswith(ADDRESSES[:2]):
         return [_of_file(_fetched(place, sha256), place.rsplit("/", 1)[-1])]
+    if place.startswith("file:"):
+        place = urllib.request.url2pathname(urllib.parse.urlparse(place).path)
     path = user_path(place)
     try:
         if path.is_dir():

@@ -1,11 +1,13 @@
 """What surrounds the jobs of a Hydra multirun: the names of their folders, and the leaderboard at the end."""
 
+import multiprocessing
 import os
 import shutil
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,17 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from charrnn.errors import EXIT_FAILED, EXIT_REQUEST, RequestError, Stopped, one_line
 from charrnn.leaderboard import write_leaderboard
 from charrnn.overrides import CONF, request_line
-from charrnn.runs import OUTPUTS, job_folder_name, read_summary
+from charrnn.process import default_threads, processors, when_parent_ends
+from charrnn.runs import LOG, OUTPUTS, SUMMARY, job_folder_name, read_summary
 
 WIDTH = 120  # of a table, where there is no terminal
 
 
 class SweepRefused(BaseException):
-    """A request that no job of the sweep can meet: no `Exception`, so that it ends the sweep and not just one job."""
+    """Runs on several devices in a sweep; no `Exception`, so that it ends the sweep and not just one job."""
+
+    def __str__(self) -> str:
+        return "a sweep trains each run on one device; for several leave out -m, or use hydra/launcher=slurm_ddp"
 
 
 def register_resolvers() -> None:
@@ -75,10 +81,14 @@ class SweepCallback(Callback):
         overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
         swept = {override.key_or_group for override in overrides if override.is_sweep_override()}
         excluded = ",".join(f"'{key}'" for key in {override.key_or_group for override in overrides} - swept)
+        if "Slurm" not in config.hydra.launcher._target_ and config.trainer.devices not in (1, None):
+            raise SweepRefused
         more = [f"hydra.job.config.override_dirname.exclude_keys=[{excluded}]"]
         launcher = config.hydra.launcher._target_
         if "joblib" in launcher:  # jobs side by side would mix their lines on the screen; each has its train.log
             more.append("hydra.job_logging.root.handlers=[file]")
+            jobs = config.hydra.launcher.n_jobs
+            os.environ.setdefault("OMP_NUM_THREADS", str(default_threads(jobs if jobs > 0 else processors())))
         if "submitit" in launcher:  # a job that is requeued tomorrow must find its folder
             folder = str(SweepCallback.folder).replace("\\", "\\\\").replace('"', '\\"')
             more.append(f'hydra.sweep.dir="{folder}"')
@@ -87,13 +97,17 @@ class SweepCallback(Callback):
 
 
 def resume_requeued_job(cfg: DictConfig) -> None:
-    """Set `resume_from=last` in a sweep with `sweep.resume=true`, and in a submitit job that was requeued.
-
-    Such a job, which was out of time or preempted, finds a checkpoint in its folder.
-    """
+    """Set `resume_from=last` with `sweep.resume=true`, and in a requeued submitit job, which finds a checkpoint."""
     folder = Path(HydraConfig.get().runtime.output_dir)
-    if cfg.sweep.resume or (in_submitit_job() and any((folder / "checkpoints").glob("*.ckpt"))):
+    if OmegaConf.select(cfg, "sweep.resume") or (in_submitit_job() and any((folder / "checkpoints").glob("*.ckpt"))):
         cfg.resume_from = "last"
+
+
+@cache  # a process runs one job after the other
+def stop_with_launcher() -> None:
+    """Stop this process, if the joblib launcher started it, once the launcher has ended; the run is saved."""
+    if multiprocessing.current_process().name.startswith("Loky"):
+        when_parent_ends(lambda: os.kill(os.getpid(), signal.SIGTERM))
 
 
 @contextmanager
@@ -138,27 +152,16 @@ def launcher_line(error: Exception) -> tuple[str, int] | None:
     return None
 
 
-def report_sweep(folder: Path) -> tuple[str, bool]:
-    """Write the sweep's leaderboard; return the text to show, and whether all jobs in the folder finished."""
-    jobs = _jobs(folder)
-    if not jobs:
+def report_sweep(folder: Path, ended: bool) -> tuple[str, bool]:
+    """Write the leaderboard of a sweep, which `ended` by itself or not; return the text, and whether all finished."""
+    jobs = [job for job in folder.glob("*/") if (job / LOG).exists() or (job / SUMMARY).exists()]
+    if not jobs:  # it was refused before its first job
+        (folder / "multirun.yaml").unlink(missing_ok=True)
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
         return "", True
     _, table = write_leaderboard(folder, shutil.get_terminal_size((WIDTH, 0)).columns)
     title = f"leaderboard {folder / 'leaderboard.csv'} and .md, best first, in bits per character:"
-    all_finished = all(read_summary(job)["status"] == "finished" for job in jobs)
+    all_finished = ended and all(read_summary(job)["status"] == "finished" for job in jobs)
     advice = "" if all_finished else f"\n\nto resume: the same command with hydra.sweep.dir={folder} sweep.resume=true"
     return f"{title}\n{table}".rstrip() + advice, all_finished
-
-
-def remove_refused_sweep(folder: Path) -> None:
-    """Remove what Hydra has made for a sweep of which no job began."""
-    for file in (folder / "multirun.yaml", *(job / "train.log" for job in _jobs(folder))):
-        if file.is_file() and (file.suffix == ".yaml" or not file.stat().st_size):
-            file.unlink()
-    for empty in (*_jobs(folder), folder):
-        if empty.is_dir() and not any(empty.iterdir()):
-            empty.rmdir()
-
-
-def _jobs(folder: Path) -> list[Path]:
-    return [job for job in folder.glob("*/") if not job.name.startswith(".")]

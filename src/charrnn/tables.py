@@ -28,7 +28,6 @@ def aligned(headings: Sequence[str], rows: Cells, width: int) -> str:
 
 
 def _column(heading: str, cells: Sequence[str]) -> list[str]:
-    """Heading and cells, all of one length."""
     numbers = _are_numbers(cells)
     if numbers:  # one without a deviation stands below those that have one
         deviations = [len(cell) - len(cell.partition(PLUS_MINUS)[0]) for cell in cells]

@@ -1,7 +1,10 @@
-"""What every process that trains a network does: read the text, build the parts, fit."""
+"""What every rank of a run does: read the text, build the parts, fit; rank 0 does the rest in experiment.py."""
 
+import logging
+import math
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,20 +19,29 @@ from torch import distributed
 from charrnn.building import build, build_callbacks, build_checkpoints, build_module, build_trainer
 from charrnn.callbacks import Curves
 from charrnn.checkpoints import Checkpoints
-from charrnn.checks import run_length
+from charrnn.checks import check_keys, run_length
 from charrnn.consensus import Consensus, RunState
 from charrnn.data import CharDataModule
 from charrnn.ending import StopOnSignal
-from charrnn.errors import RequestError, RunFailed, one_line
+from charrnn.errors import EXIT_FAILED, RequestError, RunFailed, Stopped, one_line
 from charrnn.module import CharRNNModule
 from charrnn.network import CharRNN
-from charrnn.process import prepare_process
-from charrnn.ranks import Ranks
+from charrnn.process import prepare_process, when_parent_ends
+from charrnn.ranks import Ranks, find_ranks
 from charrnn.recovery import Recovery
 from charrnn.report import fix_kernel
-from charrnn.resume import Start, checkpoints_to_go_on_from, choose, require_fitting, take_weights
+from charrnn.resume import (
+    Start,
+    checkpoints_to_go_on_from,
+    choose,
+    refuse_used_folder,
+    require_fitting,
+    take_weights,
+)  # fmt: skip
+from charrnn.run_logger import RunLogger
 from charrnn.runs import read_summary
 from charrnn.settings import plain
+from charrnn.sweep import SweepRefused, in_submitit_job, in_sweep
 from charrnn.watching.watcher import Watcher
 
 
@@ -130,3 +142,33 @@ def assemble(
     kernel, why = fix_kernel(ready.network, trainer, ready.chosen.get("kernel"))
     module = build_module(cfg, ready.data, ready.network, ready.steps, {"kernel": kernel, "threads": ready.threads})
     return Training(trainer, module, state, checkpoints, stop, ready.threads, kernel, why)
+
+
+def find_own_rank(cfg: DictConfig, named: bool) -> Ranks:
+    """Find this process among the ranks of the run; `RequestError` if these would not share one folder."""
+    ranks = Ranks()
+    with suppress(RequestError, AttributeError):  # of wrong settings: refused where all settings are checked
+        ranks = find_ranks(cfg.trainer.devices, cfg.trainer.num_nodes)
+    if ranks.size == 1:
+        return ranks
+    if in_sweep() and ranks.starter != "Slurm":
+        raise SweepRefused
+    if ranks.starter != "Lightning" and not named and not in_submitit_job():
+        raise RequestError(f"{ranks.starter} has started {ranks.size} processes; name their folder: hydra.run.dir=DIR")
+    return ranks
+
+
+def train_as_follower(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks) -> float:
+    """Train beside rank 0, which alone says why the run stopped; what is wrong here alone ends all ranks."""
+    logging.disable(logging.WARNING)
+    if ranks.starter == "Lightning":
+        when_parent_ends(lambda: os._exit(EXIT_FAILED))
+    with suppress(Stopped, RunFailed):  # rank 0 has failed too, and says why
+        check_keys(cfg)
+        refuse_used_folder(cfg.resume_from, folder)
+        if not cfg.dry_run:
+            ready = prepare(cfg, folder, named, ranks, {})
+            if ready.over is None and not ready.start.trained:
+                logger = RunLogger(folder, name="", version="", default_hp_metric=False)
+                assemble(cfg, ready, folder, ranks, logger).fit(ready.data, ready.start.path)
+    return math.nan

@@ -17,6 +17,7 @@ import optuna
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import configure_log
 from omegaconf import open_dict
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
@@ -48,7 +49,11 @@ def work(request: Request, study: optuna.Study) -> None:
             if sum(map(states.count, ENDED)) >= request.trials:
                 return
             if TrialState.WAITING in states or len(states) < request.trials:
-                study.optimize(lambda trial: run_trial(study, request, trial), n_trials=1)
+                try:
+                    study.optimize(lambda trial: run_trial(study, request, trial), n_trials=1)
+                except ValueError as error:
+                    if "Cannot tell" not in str(error):  # else another process had taken the trial for dead
+                        raise
                 continue
             waited += 1
             if waited == 10:  # seconds
@@ -63,11 +68,14 @@ def retry_dead(study: optuna.Study, request: Request) -> None:
     for own in _counted(study, request):  # one that died before its first heartbeat goes unnoticed by Optuna
         late = own.datetime_start is not None and datetime.now() - own.datetime_start > timedelta(seconds=GRACE)
         if own.state == TrialState.RUNNING and late and request.storage is None:
-            with suppress(RequestError), locked(_folder(request, own)):
-                _queue_again(study, own.number)
+            with suppress(RequestError), locked(folder := _folder(request, own)):
+                if read_summary(folder)["status"] in ("interrupted", "missing"):  # else it is just being told to Optuna
+                    _queue_again(study, own.number)
 
 
 def _queue_again(study: optuna.Study, number: int) -> None:
+    if study.trials[number].state != TrialState.RUNNING:
+        return  # another process took this one for dead, and has queued it
     study.tell(number, state=TrialState.FAIL)
     RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)(study, study.trials[number])
 
@@ -113,6 +121,8 @@ def run_trial(study: optuna.Study, request: Request, trial: optuna.Trial) -> flo
         raise
     except Pruned as pruned:
         outcome = f"pruned {pruned}"
+    except UpdateFinishedTrialError:  # another process took this one for dead, as after a long sleep, and continues it
+        return math.nan
     except Exception as error:  # one trial is not the search
         reason = one_line(error) or type(error).__name__
         if not isinstance(error, RequestError | RunFailed):

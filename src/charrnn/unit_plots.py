@@ -134,7 +134,6 @@ def _heat_map(pieces: list[str], levels_UP: Floats, correlations_UF: Floats, low
 
 
 def _histograms(shares_XK: Floats, limits: list[tuple[float, float]], titles: list[str]) -> "Figure":
-    """How often each unit has which value."""
     abreast = min(2, len(titles))
     rows = math.ceil(len(titles) / abreast)
     figure = new_figure(5 * abreast, 2.6 * rows, layout="constrained")
