@@ -24,8 +24,6 @@ from charrnn.overrides import CONF, request_line
 from charrnn.process import default_threads, processors, when_parent_ends
 from charrnn.runs import LOG, OUTPUTS, SUMMARY, job_folder_name, read_summary
 
-WIDTH = 120  # of a table, where there is no terminal
-
 
 class SweepRefused(BaseException):
     """Runs on several devices in a sweep; no `Exception`, so that it ends the sweep and not just one job."""
@@ -107,6 +105,7 @@ def resume_requeued_job(cfg: DictConfig) -> None:
 def stop_with_launcher() -> None:
     """Stop this process, if the joblib launcher started it, once the launcher has ended; the run is saved."""
     if multiprocessing.current_process().name.startswith("Loky"):
+        sys.stderr.isatty = lambda: False  # type: ignore[method-assign]  # no progress bars on top of each other
         when_parent_ends(lambda: os.kill(os.getpid(), signal.SIGTERM))
 
 
@@ -160,7 +159,7 @@ def report_sweep(folder: Path, ended: bool) -> tuple[str, bool]:
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
         return "", True
-    _, table = write_leaderboard(folder, shutil.get_terminal_size((WIDTH, 0)).columns)
+    _, table = write_leaderboard(folder, shutil.get_terminal_size((120, 0)).columns)
     title = f"leaderboard {folder / 'leaderboard.csv'} and .md, best first, in bits per character:"
     all_finished = ended and all(read_summary(job)["status"] == "finished" for job in jobs)
     advice = "" if all_finished else f"\n\nto resume: the same command with hydra.sweep.dir={folder} sweep.resume=true"
