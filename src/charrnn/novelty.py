@@ -89,7 +89,6 @@ class _LongestSpan:
 
 
 def _common_length(one: Ids, other: Ids) -> int:
-    """How many symbols two texts have in common at their beginning."""
     length = min(len(one), len(other))
     differ = one[:length] != other[:length]
     return int(differ.argmax()) if differ.any() else length

@@ -77,7 +77,6 @@ def _graph(network: CharRNN) -> "GraphProto":
 
 
 def _add_step(add: AddNode, settings: dict[str, Any]) -> None:
-    """All layers and the output layer: the nodes between the graph's inputs and outputs."""
     cell, layers = settings["cell"], settings["layers"]
     x, new_states = "ids", []
     for layer, state_1BS in enumerate(add("Split", "state", outputs=layers, axis=0, num_outputs=layers)):

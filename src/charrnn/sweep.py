@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -79,10 +80,10 @@ class SweepCallback(Callback):
         overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
         swept = {override.key_or_group for override in overrides if override.is_sweep_override()}
         excluded = ",".join(f"'{key}'" for key in {override.key_or_group for override in overrides} - swept)
-        if "Slurm" not in config.hydra.launcher._target_ and config.trainer.devices not in (1, None):
-            raise SweepRefused
         more = [f"hydra.job.config.override_dirname.exclude_keys=[{excluded}]"]
         launcher = config.hydra.launcher._target_
+        if "Slurm" not in launcher and config.trainer.devices not in (1, None):
+            raise SweepRefused
         if "joblib" in launcher:  # jobs side by side would mix their lines on the screen; each has its train.log
             more.append("hydra.job_logging.root.handlers=[file]")
             jobs = config.hydra.launcher.n_jobs
@@ -113,8 +114,7 @@ def stop_with_launcher() -> None:
 def requeued_by_submitit() -> Iterator[None]:
     """Around a job: once the run is saved, hand the signal that stopped it to submitit, which requeues the job.
 
-    Only rank 0 requeues. There submitit's handler ends the process; on the other ranks it returns, and so does the
-    block, because a failing exit code of theirs could end rank 0 first.
+    submitit's handler ends rank 0 only; on the others the block returns, since their exit code could end rank 0 first.
     """
     try:
         yield
@@ -124,7 +124,10 @@ def requeued_by_submitit() -> Iterator[None]:
             raise
         if stop.signum == signal.SIGINT or not callable(handler):
             sys.exit(stop.exit_code)
-        handler(stop.signum, None)
+        try:
+            handler(stop.signum, None)
+        except subprocess.CalledProcessError:  # Slurm refuses, since it is requeueing the job by itself
+            sys.exit(stop.exit_code)
 
 
 def end_job(status: str) -> None:
