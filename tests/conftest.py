@@ -134,12 +134,8 @@ def browser() -> Iterator[webdriver.Chrome]:
         pytest.skip("needs chromium and chromedriver (Debian: chromium, chromium-driver)")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-dev-shm-usage",
-        "--host-resolver-rules=MAP * ~NOTFOUND",
-    ):
+    offline = "--host-resolver-rules=MAP * ~NOTFOUND"
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", offline):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})  # errors of scripts: browser.get_log("browser")
     with webdriver.Chrome(options, webdriver.ChromeService(driver)) as opened:
@@ -187,6 +183,7 @@ def call(script: str, *arguments: object) -> Called:
                 handler.close()
             root.setLevel(level)
             root.handlers[:] = handlers
+            logging.disable(logging.NOTSET)  # a benchmark silences warnings for its process
             HydraConfig.instance().cfg = SweepCallback.folder = None  # what a process of its own would not leave
     return Called(int(code or 0), out.getvalue(), err.getvalue())
 
