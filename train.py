@@ -16,10 +16,11 @@ try:
     from omegaconf import DictConfig
 
     from charrnn import sweep
-    from charrnn.errors import EXIT_FAILED, EXIT_REQUEST, RunFailed, Stopped, print_error
-    from charrnn.overrides import check_command_line, request_line
-    from charrnn.process import set_before_torch
-    from charrnn.signals import signals_raise_stopped
+    from charrnn.utils.cli import EXIT_FAILED, EXIT_REQUEST, print_error
+    from charrnn.utils.errors import RunFailed, Stopped
+    from charrnn.utils.hydra_errors import check_command_line, request_line
+    from charrnn.utils.process import set_before_torch
+    from charrnn.utils.signals import signals_raise_stopped
 except ModuleNotFoundError as error:
     sys.stderr.write(
         f"train.py: {error.name} is not installed; run scripts/train.sh, which installs what is needed, "

@@ -9,7 +9,7 @@ python scripts/benchmark.py recurrence --json FILE    the numbers, with command,
 """
 
 import entry
-from charrnn.errors import CommandParser
+from charrnn.utils.cli import CommandParser
 
 
 def main() -> None:

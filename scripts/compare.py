@@ -9,7 +9,7 @@ import shutil
 import sys
 
 import entry
-from charrnn.errors import CommandParser
+from charrnn.utils.cli import CommandParser
 
 WIDTH = 120  # where there is no terminal
 NAMED = 5  # of many runs; enough to see what is the matter
@@ -29,10 +29,10 @@ def main() -> None:
         parser.error("--x goes with --curves")
 
     from charrnn.comparison import SEED, common_folder, differing, group_rows, run_rows, setting_text
-    from charrnn.files import user_path, write_text
     from charrnn.leaderboard import GROUPED, as_csv, as_json, as_markdown, on_screen
     from charrnn.records import find_runs, read_run
-    from charrnn.runs import OUTPUTS
+    from charrnn.utils.files import user_path, write_text
+    from charrnn.utils.paths import OUTPUTS
 
     records = [read_run(folder) for folder in find_runs(arguments.runs or [str(OUTPUTS)])]
     keys, base = differing(records), common_folder(records)

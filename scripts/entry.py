@@ -5,8 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 try:
-    from charrnn.errors import EXIT_FAILED, EXIT_REQUEST, RequestError, RunFailed, Stopped, print_error
-    from charrnn.process import set_before_torch
+    from charrnn.utils.cli import EXIT_FAILED, EXIT_REQUEST, print_error
+    from charrnn.utils.errors import RequestError, RunFailed, Stopped
+    from charrnn.utils.process import set_before_torch
 except ModuleNotFoundError:
     name = Path(sys.argv[0]).name
     sys.stderr.write(f"{name}: charrnn is not installed; run scripts/train.sh, or source .venv/bin/activate\n")

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import entry
-from charrnn.errors import CommandParser
-from charrnn.files import user_path
+from charrnn.utils.cli import CommandParser
+from charrnn.utils.files import user_path
 
 if TYPE_CHECKING:  # they bring torch, which takes a second: --help need not wait
     from charrnn.evaluation import Score
@@ -124,8 +124,8 @@ def show_surprisal(
 ) -> None:
     """Write the page, or the colored text, of what was scored, or of its beginning if it is long."""
     from charrnn.evaluation import Score, in_text
-    from charrnn.files import write_text
     from charrnn.surprisal import SHOWN, page, surprisals, terminal_text
+    from charrnn.utils.files import write_text
 
     # It ends within the first lane of a long text, which starts from a zero state too: the bits are those of the score.
     shown, note = ids[: SHOWN + 1], ""

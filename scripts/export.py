@@ -7,7 +7,8 @@ python scripts/export.py --format numpy --run latest --out model.npz    # script
 from pathlib import Path
 
 import entry
-from charrnn.errors import CommandParser, RequestError
+from charrnn.utils.cli import CommandParser
+from charrnn.utils.errors import RequestError
 
 SUFFIXES = {"numpy": ".npz", "onnx": ".onnx", "html": ".html"}
 
@@ -21,10 +22,10 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from charrnn.export import to_html, to_numpy  # torch takes a second: --help need not wait
-    from charrnn.files import atomic_write, user_path
     from charrnn.network import load_network
     from charrnn.onnx_step import to_onnx
     from charrnn.runs import find_checkpoint
+    from charrnn.utils.files import atomic_write, user_path
 
     checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)
     out = user_path(arguments.out or checkpoint.stem + SUFFIXES[arguments.format])

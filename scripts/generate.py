@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import entry
-from charrnn.errors import CommandParser, RequestError
+from charrnn.utils.cli import CommandParser
+from charrnn.utils.errors import RequestError
 
 STDIN = "-"
 
@@ -61,7 +62,7 @@ def read_prompt(arguments: argparse.Namespace) -> str:
     """What was typed, or what the file or stdin holds, as it is."""
     if arguments.prompt_file is None and arguments.prompt != STDIN:
         return str(arguments.prompt)
-    from charrnn.files import user_path
+    from charrnn.utils.files import user_path
 
     name = arguments.prompt_file or STDIN
     data = sys.stdin.buffer.read() if name == STDIN else user_path(name).read_bytes()

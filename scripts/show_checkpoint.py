@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import entry
-from charrnn.errors import CommandParser, RequestError
+from charrnn.utils.cli import CommandParser
+from charrnn.utils.errors import RequestError
 
 # Settings of the network that its first lines name.
 NAMED = ("vocabulary_size", "cell", "hidden", "layers", "activation")

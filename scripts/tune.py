@@ -19,7 +19,9 @@ from datetime import datetime
 from importlib.util import find_spec
 
 import entry
-from charrnn.errors import EXIT_FAILED, CommandParser, RequestError, require_integer
+from charrnn.utils.cli import EXIT_FAILED, CommandParser
+from charrnn.utils.errors import RequestError
+from charrnn.utils.validation import require_integer
 
 
 def read_arguments() -> argparse.Namespace:
@@ -42,11 +44,11 @@ def main() -> int:
     if find_spec("optuna") is None:
         raise RequestError("the search needs optuna, which is not installed: pip install -e '.[tune]'")
 
-    from charrnn.files import user_path
-    from charrnn.runs import OUTPUTS
     from charrnn.search_report import report
     from charrnn.study import make_request, open_study
     from charrnn.tuning import ENDED, prepare, work
+    from charrnn.utils.files import user_path
+    from charrnn.utils.paths import OUTPUTS
 
     folder = user_path(arguments.folder or OUTPUTS / f"tune_{datetime.now():%Y-%m-%d_%H-%M-%S-%f}")
     request = make_request(folder, arguments.overrides, arguments.search, arguments.trials, arguments.storage)
@@ -80,8 +82,8 @@ def main() -> int:
 
 def work_side_by_side(arguments: list[str], jobs: int) -> None:
     """Run this script in `jobs` processes, which share the CPU cores; stop them on a signal, and raise `Stopped`."""
-    from charrnn.process import default_threads
-    from charrnn.signals import signals_raise_stopped
+    from charrnn.utils.process import default_threads
+    from charrnn.utils.signals import signals_raise_stopped
 
     command = [sys.executable, __file__, *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": str(default_threads(jobs))}

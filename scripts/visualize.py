@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import entry
-from charrnn.errors import CommandParser, require_integer
-from charrnn.files import user_path
+from charrnn.utils.cli import CommandParser
+from charrnn.utils.files import user_path
+from charrnn.utils.validation import require_integer
 
 CHARACTERS = 20_000  # shown; with 64 units in full a page of less than 4 MB
 PAGE = "units.html"
@@ -38,13 +39,13 @@ def main() -> None:
     arguments = read_arguments()
 
     from charrnn.diagnosis import diagnose
-    from charrnn.files import write_text
     from charrnn.network import load_network
     from charrnn.parts import named_text
     from charrnn.runs import find_checkpoint
     from charrnn.text_features import features_of
     from charrnn.unit_page import page
     from charrnn.units import read_states, readable_symbols
+    from charrnn.utils.files import write_text
 
     if arguments.png is not None:
         from charrnn.canvas import new_figure

@@ -24,11 +24,11 @@ from selenium import webdriver
 from charrnn import checkpoint_file, experiment
 from charrnn.corpus import read_corpus
 from charrnn.network import CharRNN
-from charrnn.overrides import CONF
 from charrnn.runs import read_summary
 from charrnn.sources import PYTHON_DOCS
 from charrnn.sweep import SweepCallback
 from charrnn.text_options import TextOptions
+from charrnn.utils.paths import CONF
 from charrnn.vocabulary import AnyVocabulary
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from charrnn.cells import ElmanCell
-from charrnn.errors import RequestError
+from charrnn.utils.errors import RequestError
 from conftest import OPTIONS
 
 V, H, B = 7, 5, 3

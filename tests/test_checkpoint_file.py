@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 import torch
 
-from charrnn import checkpoint_file, process_state
-from charrnn.errors import RequestError
+from charrnn import checkpoint_file
 from charrnn.evaluation import score_carried
 from charrnn.network import load_network
 from charrnn.resume import checkpoints_to_go_on_from
 from charrnn.text_options import options_of
+from charrnn.utils import process_state
+from charrnn.utils.errors import RequestError
 
 
 def good() -> dict[str, Any]:

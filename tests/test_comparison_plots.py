@@ -9,8 +9,8 @@ import pytest
 
 from charrnn import comparison_plots
 from charrnn.comparison_plots import draw_curves, draw_effects
-from charrnn.errors import RequestError
 from charrnn.records import Point, Record
+from charrnn.utils.errors import RequestError
 
 matplotlib = pytest.importorskip("matplotlib")
 SIZES = {"data.batch_size": 4, "data.sequence_length": 8}

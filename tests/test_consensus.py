@@ -6,7 +6,7 @@ import pytest
 
 from charrnn import consensus
 from charrnn.consensus import CONSENSUS_EVERY, Consensus, RunState
-from charrnn.errors import RunFailed
+from charrnn.utils.errors import RunFailed
 
 MADE_A_STEP = SimpleNamespace(made_a_step=lambda: True)
 

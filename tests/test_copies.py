@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from charrnn import callbacks, process_state
+from charrnn import callbacks
+from charrnn.utils import process_state
 from charrnn.vocabulary import Vocabulary
 
 TRAIN = "the quick brown fox jumps over the lazy dog. "

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from charrnn import corpus, encoder
 from charrnn.corpus import Corpus, read_corpus
-from charrnn.errors import RequestError
-from charrnn.files import cache_folder
+from charrnn.utils.errors import RequestError
+from charrnn.utils.files import cache_folder
 from charrnn.vocabulary import Vocabulary, count_symbols
 from conftest import text_options
 

@@ -6,8 +6,8 @@ import pytest
 
 from charrnn.batches import IGNORED
 from charrnn.data import CharDataModule
-from charrnn.errors import RequestError
 from charrnn.parts import read_part, split
+from charrnn.utils.errors import RequestError
 from conftest import TEXT
 
 SETTINGS: dict[str, Any] = {

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from charrnn import sources
 from charrnn.decoding import decoded
-from charrnn.errors import RequestError
 from charrnn.sources import Source, find_sources
+from charrnn.utils.errors import RequestError
 from conftest import text_options
 
 MARKED = st.text(st.sampled_from("aeé\u0301\u0327\u0323\u1100\u1161\u11a8\uac00ﬁ\u0b47\u0b3e\n語"))

@@ -8,9 +8,9 @@ import pytest
 from charrnn import callbacks, checkpoint_file, consensus, experiment, speed, training
 from charrnn.checkpoint_file import read
 from charrnn.checkpoints import Checkpoints
-from charrnn.errors import Stopped
 from charrnn.runs import read_summary
-from charrnn.signals import STOPPING
+from charrnn.utils.errors import Stopped
+from charrnn.utils.signals import STOPPING
 from conftest import composed, train_here
 
 TEXT_LENGTH = 1000

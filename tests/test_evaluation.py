@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from charrnn.errors import RequestError
 from charrnn.evaluation import CHARACTERS_PER_LANE, Score, carried_lanes, score_carried, score_dynamic, score_windows
 from charrnn.network import CharRNN
+from charrnn.utils.errors import RequestError
 
 Make = Callable[..., CharRNN]
 V = 7

@@ -14,8 +14,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from charrnn import batches, callbacks, checkpoint_file, experiment, module
 from charrnn.checkpoints import readable_checkpoints
-from charrnn.errors import RequestError
 from charrnn.runs import read_summary
+from charrnn.utils.errors import RequestError
 from conftest import train_here
 
 TEXT_LENGTH = 600  # an epoch has 24 or 25 batches: 60 steps go over two ends of one

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from charrnn.errors import RequestError
 from charrnn.gated import GatedCell
+from charrnn.utils.errors import RequestError
 
 V, H, B, T = 7, 5, 3, 6
 

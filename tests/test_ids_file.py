@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from charrnn import ids_file
-from charrnn.files import atomic_write
 from charrnn.ids_file import append_note, open_ids
+from charrnn.utils.files import atomic_write
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32])

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from charrnn.files import write_text
 from charrnn.leaderboard import GROUPED, on_screen, short_names, write_leaderboard
 from charrnn.runs import write_summary
+from charrnn.utils.files import write_text
 from test_records import FINISHED
 
 

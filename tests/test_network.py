@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from charrnn import checkpoint_file
-from charrnn.errors import RequestError
 from charrnn.network import CharRNN, load_network
+from charrnn.utils.errors import RequestError
 from charrnn.vocabulary import Vocabulary
 from conftest import save_network
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from charrnn import python_docs
-from charrnn.files import cache_folder
+from charrnn.utils.files import cache_folder
 
 
 def test_the_embedded_corpus(docs: str) -> None:

@@ -1,9 +1,9 @@
 import pytest
 from torch import distributed
 
-from charrnn import process_state
-from charrnn.errors import RequestError
 from charrnn.ranks import Ranks, find_ranks
+from charrnn.utils import process_state
+from charrnn.utils.errors import RequestError
 
 SLURM = {"SLURM_STEP_ID": "0", "SLURM_PROCID": "3", "SLURM_LOCALID": "3", "SLURM_STEP_NUM_TASKS": "8"}
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "RANK": "5", "LOCAL_RANK": "5", "WORLD_SIZE": "8"}

@@ -5,9 +5,9 @@ import pytest
 from torch.utils.tensorboard import SummaryWriter
 
 from charrnn import records, runs
-from charrnn.errors import RequestError
-from charrnn.files import write_text
 from charrnn.records import Record, find_runs, read_job, read_run, validation_curve
+from charrnn.utils.errors import RequestError
+from charrnn.utils.files import write_text
 from conftest import train_here
 
 FINISHED = {"status": "finished", "val_bits_per_char": 2.5, "steps": 10, "train_seconds": 90.0}

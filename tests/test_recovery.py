@@ -11,10 +11,10 @@ from charrnn import checkpoint_file
 from charrnn.callbacks import Curves
 from charrnn.checkpoints import Checkpoints
 from charrnn.consensus import RunState
-from charrnn.errors import RunFailed, Stopped
 from charrnn.module import CharRNNModule
 from charrnn.recovery import Recovery
 from charrnn.runs import read_summary
+from charrnn.utils.errors import RunFailed, Stopped
 from conftest import train_here
 from test_ending import signal_at
 

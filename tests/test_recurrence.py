@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from charrnn import checkpoint_file
-from charrnn.errors import RequestError
 from charrnn.recurrence import ACTIVATIONS, KERNELS, choose_kernel, elman_scan, usable_kernels
+from charrnn.utils.errors import RequestError
 from conftest import call, train_here
 
 CPU = torch.device("cpu")

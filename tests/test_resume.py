@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from charrnn import checkpoint_file, runs
-from charrnn.errors import RequestError
 from charrnn.resume import Start, checkpoints_to_go_on_from, choose, refuse_used_folder, require_fitting
+from charrnn.utils.errors import RequestError
 
 CONFIG: dict[str, Any] = {
     "model": {"hidden": 8, "kernel": "auto"},

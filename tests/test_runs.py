@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn import checkpoint_file, runs
-from charrnn.errors import RequestError
+from charrnn.utils.errors import RequestError
 
 
 def make_run(folder: Path, *, checkpoint: str | None = "best.ckpt", age: float = 0.0) -> Path:

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from charrnn.errors import RequestError
 from charrnn.sampling import Sampling
+from charrnn.utils.errors import RequestError
 
 LOGITS = np.array([0.3, -1.0, 2.0, 0.0, 1.9], dtype=np.float32)
 

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 import torch
 
-from charrnn.errors import RequestError
 from charrnn.schedules import warmup_cosine
+from charrnn.utils.errors import RequestError
 
 
 def rates(steps: int, **arguments: Any) -> list[float]:

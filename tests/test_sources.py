@@ -12,9 +12,9 @@ from unittest import mock
 
 import pytest
 
-from charrnn.errors import RequestError
-from charrnn.files import cache_folder
 from charrnn.sources import Source, absolute_places, find_sources
+from charrnn.utils.errors import RequestError
+from charrnn.utils.files import cache_folder
 
 
 def sources(path: Any, pattern: str = "*.txt", sha256: str | None = None) -> list[Source]:

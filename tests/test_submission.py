@@ -11,9 +11,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from charrnn.checkpoint_file import read
-from charrnn.overrides import CONF
 from charrnn.runs import read_summary
 from charrnn.sweep import register_resolvers
+from charrnn.utils.paths import CONF
 from conftest import command, start, train_here, wait_for
 from test_sweep import SMALL, output
 

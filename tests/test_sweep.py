@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from charrnn.checkpoint_file import read
-from charrnn.process import default_threads
 from charrnn.runs import read_summary
 from charrnn.sweep import launcher_line
+from charrnn.utils.process import default_threads
 from conftest import command, start, train_here, wait_for
 
 pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs pip install -e '.[sweep]'")

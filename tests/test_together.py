@@ -19,8 +19,8 @@ from lightning.pytorch import Callback
 from torch import distributed
 
 from charrnn import checkpoint_file, module
-from charrnn.errors import RequestError
 from charrnn.runs import read_summary
+from charrnn.utils.errors import RequestError
 from conftest import ROOT, command, start, train_here
 from test_exactness import assert_equal, go_on, kill_at, outcome, train
 

@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn import checkpoint_file
-from charrnn.errors import RequestError, RunFailed, Stopped
-from charrnn.overrides import CONF
 from charrnn.records import read_job
 from charrnn.runs import read_summary
+from charrnn.utils.errors import RequestError, RunFailed, Stopped
+from charrnn.utils.paths import CONF
 from conftest import ROOT, call, command, train_here
 
 pytest.importorskip("optuna", reason="needs pip install -e '.[tune]'")

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from charrnn import units
-from charrnn.errors import RequestError
 from charrnn.network import CHUNK, CharRNN
 from charrnn.text_features import FEATURES, features_of
+from charrnn.utils.errors import RequestError
 from charrnn.vocabulary import Vocabulary
 
 Detector = tuple[CharRNN, Vocabulary]

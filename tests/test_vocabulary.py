@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from charrnn.errors import RequestError
+from charrnn.utils.errors import RequestError
 from charrnn.vocabulary import AnyVocabulary, ByteVocabulary, Vocabulary, count_symbols, vocabulary_of
 
 

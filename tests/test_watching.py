@@ -8,7 +8,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from charrnn import callbacks, canvas, checkpoint_file, module
-from charrnn.errors import RequestError
+from charrnn.utils.errors import RequestError
 from charrnn.watching import watcher
 from conftest import train_here
 from test_exactness import SMALL, go_on, killed

@@ -14,11 +14,11 @@ from torch import nn
 
 from benchmarks.candidates import V, network_of
 from benchmarks.record import interleaved, print_table, summary
-from charrnn.errors import RunFailed
 from charrnn.generation import stream_texts
 from charrnn.network import CharRNN
 from charrnn.sampling import Sampling
 from charrnn.stepper import Step, numpy_stepper, torch_stepper
+from charrnn.utils.errors import RunFailed
 from charrnn.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary("".join(map(chr, range(32, 32 + V))))

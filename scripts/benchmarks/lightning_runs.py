@@ -19,10 +19,10 @@ from benchmarks.record import print_table
 from charrnn.batches import Batch
 from charrnn.building import build, build_optimizer, build_scheduler
 from charrnn.experiment import run
-from charrnn.overrides import CONF
-from charrnn.process import prepare_process
 from charrnn.runs import read_summary
 from charrnn.sweep import register_resolvers
+from charrnn.utils.paths import CONF
+from charrnn.utils.process import prepare_process
 
 GRID = [(64, 64, 256), (32, 32, 256), (16, 32, 256), (16, 32, 128)]
 TOY_GRID = [(4, 8, 8)]

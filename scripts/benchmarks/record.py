@@ -15,8 +15,8 @@ from typing import Any
 import lightning
 import torch
 
-from charrnn.errors import RequestError
-from charrnn.files import user_path, write_text
+from charrnn.utils.errors import RequestError
+from charrnn.utils.files import user_path, write_text
 
 
 def interleaved(

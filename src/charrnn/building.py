@@ -19,13 +19,14 @@ from charrnn.checkpoints import Checkpoints
 from charrnn.checks import trainer_settings
 from charrnn.consensus import RunState
 from charrnn.data import CharDataModule
-from charrnn.errors import RequestError, one_line, require_integer, require_number
 from charrnn.gradients import MeanGradients
 from charrnn.module import CharRNNModule
 from charrnn.network import CharRNN
 from charrnn.ranks import Ranks
 from charrnn.resume import SafeCheckpointIO
-from charrnn.settings import plain
+from charrnn.utils.config import plain
+from charrnn.utils.errors import RequestError, one_line
+from charrnn.utils.validation import require_integer, require_number
 
 WORDS = ("_target_", "fused", "mode", "threshold_mode", "anneal_strategy")  # settings of torch that are no numbers
 

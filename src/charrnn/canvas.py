@@ -4,8 +4,8 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charrnn.errors import RequestError
-from charrnn.files import atomic_write
+from charrnn.utils.errors import RequestError
+from charrnn.utils.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,8 +8,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from charrnn.errors import RequestError
-from charrnn.files import atomic_write
+from charrnn.utils.errors import RequestError
+from charrnn.utils.files import atomic_write
 
 FORMAT = 2
 

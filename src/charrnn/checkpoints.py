@@ -16,8 +16,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from charrnn import checkpoint_file
 from charrnn.consensus import RunState
-from charrnn.errors import RequestError
 from charrnn.module import VALIDATION
+from charrnn.utils.errors import RequestError
 
 log = logging.getLogger(__name__)
 

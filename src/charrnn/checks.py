@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from charrnn.errors import RequestError, require_choice, require_flag, require_integer, require_number
-from charrnn.settings import plain
+from charrnn.utils.config import plain
+from charrnn.utils.errors import RequestError
+from charrnn.utils.validation import require_choice, require_flag, require_integer, require_number
 
 GROUPS = ("model", "data", "optimizer", "scheduler", "trainer", "callbacks")
 GROUP_KEYS = {"recovery": ("retries", "factor", "explosion", "patience"), "sweep": ("resume",)}  # without a class

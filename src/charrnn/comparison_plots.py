@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from charrnn.canvas import new_figure, save_figure
 from charrnn.comparison import differing, groups, setting_text, uncommon
-from charrnn.errors import RequestError
 from charrnn.leaderboard import short_names, short_value
 from charrnn.records import Record, validation_curve
-from charrnn.tables import NOTHING
+from charrnn.utils.errors import RequestError
+from charrnn.utils.tables import NOTHING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

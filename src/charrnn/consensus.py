@@ -8,8 +8,8 @@ from typing import Any
 import lightning
 from lightning.pytorch import Callback
 
-from charrnn.errors import RunFailed
-from charrnn.process_state import gather
+from charrnn.utils.errors import RunFailed
+from charrnn.utils.process_state import gather
 
 CONSENSUS_EVERY = 10  # steps: seldom enough to cost nothing, soon enough for a time limit
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.encoder import TextEncoder
-from charrnn.errors import RequestError
-from charrnn.files import atomic_write, cache_folder
 from charrnn.ids_file import append_note, open_ids
 from charrnn.sources import find_sources
 from charrnn.text_options import TextOptions
+from charrnn.utils.errors import RequestError
+from charrnn.utils.files import atomic_write, cache_folder
 from charrnn.vocabulary import AnyVocabulary, Ids, vocabulary_of
 
 log = logging.getLogger(__name__)

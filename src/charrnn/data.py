@@ -8,10 +8,11 @@ import numpy as np
 
 from charrnn.batches import CharDataset, LaneBatches, ShuffledBatches, StreamBatches
 from charrnn.corpus import read_corpus
-from charrnn.errors import RequestError, require_choice, require_integer, require_number
 from charrnn.parts import split
 from charrnn.sources import absolute_places
 from charrnn.text_options import TextOptions
+from charrnn.utils.errors import RequestError
+from charrnn.utils.validation import require_choice, require_integer, require_number
 from charrnn.vocabulary import count_symbols
 
 CURVE_SYMBOLS = 1_000_000  # of the validation part, for the curve; the final figure reads all of it

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Literal, cast
 
-from charrnn.errors import RequestError
 from charrnn.sources import Source
 from charrnn.text_options import TextOptions
+from charrnn.utils.errors import RequestError
 
 BYTE_ORDER_MARK = "\ufeff"
 LIKELY_ENCODINGS = ("utf-8", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "latin-1")

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.decoding import decoded
-from charrnn.errors import RequestError
 from charrnn.sources import Source
 from charrnn.text_options import TextOptions
+from charrnn.utils.errors import RequestError
 from charrnn.vocabulary import AnyVocabulary, ByteVocabulary, Vocabulary, code_points
 
 LISTED = 5  # most frequent unknown characters in a message

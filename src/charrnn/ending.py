@@ -11,8 +11,8 @@ from lightning.pytorch import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 
 from charrnn.consensus import RunState
-from charrnn.errors import Stopped
-from charrnn.signals import STOPPING, is_passed_by
+from charrnn.utils.errors import Stopped
+from charrnn.utils.signals import STOPPING, is_passed_by
 
 Judge = Callable[[int, float], None]
 

@@ -16,7 +16,6 @@ from charrnn.checkpoints import LAST, PREVIOUS
 from charrnn.checks import check_keys
 from charrnn.data import CharDataModule
 from charrnn.ending import AskJudge, Judge
-from charrnn.errors import Pruned, RequestError, Stopped, one_line
 from charrnn.evaluation import in_text, score_carried
 from charrnn.network import CharRNN, network_weights
 from charrnn.preview import report_text, seconds_per_step
@@ -25,10 +24,11 @@ from charrnn.report import report_end, report_start, report_stop, shown
 from charrnn.resume import refuse_used_folder
 from charrnn.run_logger import RunLogger
 from charrnn.runs import locked, read_summary, write_settings, write_summary
-from charrnn.signals import signals_raise_stopped
 from charrnn.speed import Speed
 from charrnn.sweep import in_sweep
 from charrnn.training import assemble, find_own_rank, prepare, train_as_follower
+from charrnn.utils.errors import Pruned, RequestError, Stopped, one_line
+from charrnn.utils.signals import signals_raise_stopped
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from charrnn import pages
 from charrnn.network import CharRNN
+from charrnn.utils import html
 from charrnn.vocabulary import AnyVocabulary, Vocabulary
 
 FORMAT = 1  # of settings and weights; raised when a player of the old one would go wrong
@@ -80,4 +80,4 @@ def to_html(network: CharRNN, vocabulary: AnyVocabulary, facts: Facts) -> bytes:
     }
     facts = {**facts, "network": network.description}
     data = {"settings": settings_of(network, vocabulary), "weights": weights, "facts": facts}
-    return pages.fill("player.html", data).encode("utf-8")
+    return html.fill("charrnn.pages", "player.html", data).encode("utf-8")

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from charrnn.errors import RequestError, require_integer
+from charrnn.utils.errors import RequestError
+from charrnn.utils.validation import require_integer
 
 LAYERS: dict[str, type[nn.GRU | nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
 

@@ -20,10 +20,10 @@ from charrnn.comparison import (
     setting_text,
     uncommon,
 )
-from charrnn.files import write_text
 from charrnn.records import read_job, runs_below
 from charrnn.runs import LEADERBOARD, json_text
-from charrnn.tables import NOTHING, PLUS_MINUS, aligned, csv_text, markdown
+from charrnn.utils.files import write_text
+from charrnn.utils.tables import NOTHING, PLUS_MINUS, aligned, csv_text, markdown
 
 COSTS = tuple(figure for figure in FIGURES if figure not in BITS)
 CLASS = "._target_"

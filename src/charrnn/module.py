@@ -22,7 +22,7 @@ from charrnn.batches import IGNORED, Batch
 from charrnn.evaluation import summed_nats
 from charrnn.figures import TrainingFigures
 from charrnn.network import CharRNN, network_weights
-from charrnn.process_state import gather_state, restore_rng_state, state_of_rank
+from charrnn.utils.process_state import gather_state, restore_rng_state, state_of_rank
 from charrnn.vocabulary import AnyVocabulary
 
 VALIDATION = "nats_per_char/val"  # the figure that picks the best checkpoint

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from charrnn import checkpoint_file
 from charrnn.cells import ElmanCell
-from charrnn.errors import RequestError, require_choice, require_flag, require_integer, require_number
 from charrnn.gated import GatedCell
 from charrnn.recurrence import REMOVED_KERNELS
+from charrnn.utils.errors import RequestError
+from charrnn.utils.validation import require_choice, require_flag, require_integer, require_number
 from charrnn.vocabulary import AnyVocabulary, vocabulary_of
 
 # By name and not by import path: a name read from a checkpoint must never run code of its choice.

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from charrnn.errors import RequestError, RunFailed
 from charrnn.export import Facts, weights_of
 from charrnn.network import CharRNN, evaluating
+from charrnn.utils.errors import RequestError, RunFailed
 from charrnn.vocabulary import AnyVocabulary
 
 if TYPE_CHECKING:

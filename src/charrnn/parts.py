@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from charrnn.corpus import read_corpus
-from charrnn.errors import PARTS, RequestError
 from charrnn.sources import STDIN
 from charrnn.text_options import options_of
+from charrnn.utils.errors import RequestError
+from charrnn.utils.validation import PARTS
 from charrnn.vocabulary import AnyVocabulary, Ids
 
 NAMED = 3  # files of a text in its name

@@ -15,8 +15,8 @@ from charrnn.baselines import reference_figures
 from charrnn.batches import read_sequences
 from charrnn.checks import PRECISIONS
 from charrnn.data import CharDataModule
-from charrnn.errors import PARTS
 from charrnn.network import CharRNN
+from charrnn.utils.validation import PARTS
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from charrnn.files import cache_folder, write_text
+from charrnn.utils.files import cache_folder, write_text
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
-from charrnn.errors import RequestError, require_integer
+from charrnn.utils.errors import RequestError
+from charrnn.utils.validation import require_integer
 
 # Who starts processes, the variable that says so, and those with the number of processes, the rank, the local rank.
 STARTERS = (

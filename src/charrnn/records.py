@@ -13,10 +13,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]  # comes with OmegaConf
 
-from charrnn.errors import RequestError
-from charrnn.files import user_path
 from charrnn.runs import CHECKPOINTS, CONFIG, HYDRA_FOLDER, OVERRIDES, SUMMARY, named_folder, read_summary
-from charrnn.settings import flattened
+from charrnn.utils.config import flattened
+from charrnn.utils.errors import RequestError
+from charrnn.utils.files import user_path
 
 CURVE = "bits_per_char/val"
 

@@ -10,9 +10,10 @@ from lightning.pytorch import Callback
 
 from charrnn.checkpoints import Checkpoints, readable_checkpoints
 from charrnn.consensus import RunState
-from charrnn.errors import RunFailed, require_integer, require_number
 from charrnn.module import CharRNNModule
 from charrnn.network import network_weights
+from charrnn.utils.errors import RunFailed
+from charrnn.utils.validation import require_integer, require_number
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,8 @@ from charrnn.checks import PRECISIONS
 from charrnn.data import CharDataModule
 from charrnn.network import CharRNN
 from charrnn.recurrence import choose_kernel, usable_kernels
-from charrnn.runs import OUTPUTS, command_to_go_on
+from charrnn.runs import command_to_go_on
+from charrnn.utils.paths import OUTPUTS
 
 log = logging.getLogger(__name__)
 

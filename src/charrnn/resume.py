@@ -13,11 +13,11 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from charrnn import checkpoint_file
 from charrnn.checkpoints import readable_checkpoints
 from charrnn.data import CharDataModule
-from charrnn.errors import RequestError
-from charrnn.files import user_path
 from charrnn.network import CharRNN, network_weights
 from charrnn.runs import command_to_go_on, latest_run
-from charrnn.settings import flattened
+from charrnn.utils.config import flattened
+from charrnn.utils.errors import RequestError
+from charrnn.utils.files import user_path
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 from torch.utils.tensorboard.summary import hparams
 
-from charrnn.settings import flattened, plain
+from charrnn.utils.config import flattened, plain
 
 log = logging.getLogger(__name__)
 

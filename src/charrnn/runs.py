@@ -21,13 +21,13 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from charrnn import checkpoint_file
-from charrnn.errors import RequestError
-from charrnn.files import user_path, write_text
+from charrnn.utils.errors import RequestError
+from charrnn.utils.files import user_path, write_text
+from charrnn.utils.paths import OUTPUTS
 
 log = logging.getLogger(__name__)
 
 # The project is installed in place (pip install -e), so its outputs lie beside its sources.
-OUTPUTS = Path(__file__).resolve().parents[2] / "outputs"
 CHECKPOINTS, BEST, LAST, PREVIOUS = "checkpoints", "best.ckpt", "last.ckpt", "previous.ckpt"
 SUMMARY, LOG, SAMPLES = "summary.json", "train.log", "samples.txt"
 LEADERBOARD = "leaderboard"  # .csv and .md

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.errors import require_integer, require_number
+from charrnn.utils.validation import require_integer, require_number
 
 COLDEST = 1e-30  # below it a quotient might overflow; all but the likeliest symbols have the weight 0 long before
 Logits = NDArray[np.floating]

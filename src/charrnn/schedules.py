@@ -5,7 +5,7 @@ import math
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from charrnn.errors import require_integer, require_number
+from charrnn.utils.validation import require_integer, require_number
 
 
 def warmup_cosine(optimizer: Optimizer, *, total_steps: int, warmup_steps: int, final_fraction: float) -> LambdaLR:

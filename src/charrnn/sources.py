@@ -24,9 +24,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, cast
 
-from charrnn.errors import RequestError
-from charrnn.files import atomic_write, cache_folder, user_path
 from charrnn.python_docs import python_docs
+from charrnn.utils.errors import RequestError
+from charrnn.utils.files import atomic_write, cache_folder, user_path
 
 log = logging.getLogger(__name__)
 

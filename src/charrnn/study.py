@@ -20,11 +20,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from yaml import YAMLError  # type: ignore[import-untyped]  # comes with OmegaConf
 
 from charrnn.comparison import setting_text
-from charrnn.errors import RequestError, one_line
-from charrnn.files import user_path
-from charrnn.overrides import CONF
 from charrnn.runs import locked
 from charrnn.sweep import composed
+from charrnn.utils.errors import RequestError, one_line
+from charrnn.utils.files import user_path
+from charrnn.utils.paths import CONF
 
 SET_BY_SEARCH = ("resume_from", "dry_run", "sweep.resume")
 # Runs of different lengths can't be compared at the same step, nor runs on different texts.

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from charrnn import pages
 from charrnn.batches import LaneBatches
-from charrnn.errors import RequestError
 from charrnn.network import CHUNK, CharRNN, read_chunks
 from charrnn.readable import symbol_signs, units
+from charrnn.utils import html
+from charrnn.utils.errors import RequestError
 from charrnn.vocabulary import AnyVocabulary, Ids
 
 GUESSES = 5
@@ -103,7 +103,7 @@ def page(surprisal: Surprisal, ids: Ids, vocabulary: AnyVocabulary, facts: dict[
         "guesses": surprisal.guesses_NK.ravel().tolist(),
         "probabilities": (1000 * surprisal.probabilities_NK).round().astype(int).ravel().tolist(),
     }
-    return pages.fill("surprisal.html", facts | data)
+    return html.fill("charrnn.pages", "surprisal.html", facts | data)
 
 
 def terminal_text(surprisal: Surprisal, ids: Ids, vocabulary: AnyVocabulary) -> str:

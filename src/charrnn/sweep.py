@@ -19,11 +19,13 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from charrnn.errors import EXIT_FAILED, EXIT_REQUEST, RequestError, Stopped, one_line
 from charrnn.leaderboard import write_leaderboard
-from charrnn.overrides import CONF, request_line
-from charrnn.process import default_threads, processors, when_parent_ends
-from charrnn.runs import LOG, OUTPUTS, SUMMARY, job_folder_name, read_summary
+from charrnn.runs import LOG, SUMMARY, job_folder_name, read_summary
+from charrnn.utils.cli import EXIT_FAILED, EXIT_REQUEST
+from charrnn.utils.errors import RequestError, Stopped, one_line
+from charrnn.utils.hydra_errors import request_line
+from charrnn.utils.paths import CONF, OUTPUTS
+from charrnn.utils.process import default_threads, processors, when_parent_ends
 
 
 class SweepRefused(BaseException):

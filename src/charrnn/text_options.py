@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from charrnn.errors import RequestError, require_choice, require_integer
+from charrnn.utils.errors import RequestError
+from charrnn.utils.validation import require_choice, require_integer
 
 CHOICES = {
     "level": ("char", "byte"),

@@ -23,10 +23,8 @@ from charrnn.checks import check_keys, run_length
 from charrnn.consensus import Consensus, RunState
 from charrnn.data import CharDataModule
 from charrnn.ending import StopOnSignal
-from charrnn.errors import EXIT_FAILED, RequestError, RunFailed, Stopped, one_line
 from charrnn.module import CharRNNModule
 from charrnn.network import CharRNN
-from charrnn.process import prepare_process, when_parent_ends
 from charrnn.ranks import Ranks, find_ranks
 from charrnn.recovery import Recovery
 from charrnn.report import fix_kernel
@@ -40,8 +38,11 @@ from charrnn.resume import (
 )  # fmt: skip
 from charrnn.run_logger import RunLogger
 from charrnn.runs import read_summary
-from charrnn.settings import plain
 from charrnn.sweep import SweepRefused, in_submitit_job, in_sweep
+from charrnn.utils.cli import EXIT_FAILED
+from charrnn.utils.config import plain
+from charrnn.utils.errors import RequestError, RunFailed, Stopped, one_line
+from charrnn.utils.process import prepare_process, when_parent_ends
 from charrnn.watching.watcher import Watcher
 
 

@@ -21,12 +21,12 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
-from charrnn.errors import Pruned, RequestError, RunFailed, Stopped, one_line
 from charrnn.leaderboard import short_names
 from charrnn.runs import locked, read_summary, write_summary
-from charrnn.signals import signals_noted
 from charrnn.study import GRACE, Request, open_study, size
 from charrnn.sweep import composed
+from charrnn.utils.errors import Pruned, RequestError, RunFailed, Stopped, one_line
+from charrnn.utils.signals import signals_noted
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 RETRIES = 10  # of one trial: settings that kill their process must not hold up the search for ever

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn import pages, readable
+from charrnn import readable
 from charrnn.diagnostics.states import SATURATED
 from charrnn.network import CharRNN
 from charrnn.text_features import FEATURES
 from charrnn.units import Floats, activity, correlations, most_telling
+from charrnn.utils import html
 from charrnn.vocabulary import AnyVocabulary, Ids
 
 FULL_UNITS = 64  # units whose activations the page has for all that it shows
@@ -55,7 +56,7 @@ def page(
         "beginning": beginning,
         "all_activations": _base64(quantized_UP[:, :beginning]),
     }
-    return pages.fill("units.html", facts | data)
+    return html.fill("charrnn.pages", "units.html", facts | data)
 
 
 def _base64(values: NDArray[np.int8]) -> str:

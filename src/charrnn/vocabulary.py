@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.errors import RequestError
+from charrnn.utils.errors import RequestError
 
 Ids = NDArray[np.unsignedinteger]
 UNKNOWN = "\ufffd"  # Unicode's own sign for a character that could not be represented

@@ -12,8 +12,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from charrnn.errors import RequestError, require_choice
 from charrnn.recurrence import fused, reference
+from charrnn.utils.errors import RequestError
+from charrnn.utils.validation import require_choice
 
 Kernel = Callable[[Tensor, Tensor, Tensor, str], Tensor]
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from charrnn import plots
 from charrnn.diagnostics import states, weights
-from charrnn.errors import require_integer
 from charrnn.network import CharRNN
+from charrnn.utils.validation import require_integer
 from charrnn.watching.watcher import Plots, Subject, Values, Watcher
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import lightning
 
-from charrnn.errors import require_integer, require_number
 from charrnn.generation import generate_text
+from charrnn.utils.validation import require_integer, require_number
 from charrnn.watching.watcher import Plots, Subject, Values, Watcher
 
 PROMPT_LENGTH = 12  # characters that the text itself gives

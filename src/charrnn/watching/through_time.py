@@ -10,7 +10,7 @@ import numpy as np
 
 from charrnn import plots
 from charrnn.diagnostics import flow, memory
-from charrnn.errors import require_integer
+from charrnn.utils.validation import require_integer
 from charrnn.watching.watcher import Plots, Subject, Values, Watcher
 
 SETTLE = 32  # time steps from a zero state until the network is in its stride

@@ -18,8 +18,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from charrnn import canvas
 from charrnn.batches import Batch, read_sequences
-from charrnn.errors import require_choice
 from charrnn.network import CharRNN
+from charrnn.utils.validation import require_choice
 from charrnn.vocabulary import AnyVocabulary, Ids
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from charrnn import process
-from charrnn.errors import RequestError
+from charrnn.utils import process
+from charrnn.utils.errors import RequestError
 
 
 def test_the_seed_sets_every_generator() -> None:

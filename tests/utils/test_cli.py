@@ -1,12 +1,11 @@
 import importlib
-import math
 import sys
 from unittest.mock import Mock
 
 import pytest
 
-from charrnn import errors
-from charrnn.errors import RequestError, RunFailed
+from charrnn.utils.cli import CommandParser
+from charrnn.utils.errors import RequestError, RunFailed
 from conftest import ROOT
 
 
@@ -30,20 +29,8 @@ def test_a_script_ends_with_its_code(
         run_script(Mock(side_effect=ZeroDivisionError))
 
 
-def test_what_is_in_range_comes_back_and_all_else_is_refused() -> None:
-    assert errors.require_integer("n", 0, minimum=0) == 0
-    assert errors.require_number("x", 0, 0.0) == 0.0
-    assert errors.require_choice("c", "a", ("a", "b")) == "a"
-    for value in (0, -1, 1.0, "3", None, True, math.nan):
-        with pytest.raises(RequestError, match="n must be a positive integer, got"):
-            errors.require_integer("n", value)
-    for value in (-0.1, 1.0, "0.5", None, False, math.nan):
-        with pytest.raises(RequestError, match="x must be a number of at least 0 and below 1, got"):
-            errors.require_number("x", value, 0.0, below=1.0)
-
-
 def test_a_wrong_command_line_of_a_script_is_one_line() -> None:
-    parser = errors.CommandParser(prog="tool")
+    parser = CommandParser(prog="tool")
     parser.add_argument("--length", type=int)
     with pytest.raises(RequestError, match="invalid int value: 'abc'; tool --help lists what there is"):
         parser.parse_args(["--length", "abc"])

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.files import atomic_write, cache_folder, write_text
+from charrnn.utils.files import atomic_write, cache_folder, write_text
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

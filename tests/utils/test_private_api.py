@@ -8,7 +8,7 @@ import pytest
 from lightning.pytorch.loggers import TensorBoardLogger
 
 import charrnn
-from charrnn.private_api import PRIVATE_API
+from charrnn.utils.private_api import PRIVATE_API
 
 
 @pytest.mark.parametrize("name", PRIVATE_API)

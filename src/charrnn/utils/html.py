@@ -1,4 +1,4 @@
-"""Pages that need nothing but a browser: a template of this folder with data in it. No server, no network."""
+"""Pages that need nothing but a browser: a template with data in it. No server, no network."""
 
 import json
 from importlib.resources import files
@@ -7,12 +7,13 @@ from typing import Any
 DATA = "{{ data }}"
 
 
-def fill(template: str, data: dict[str, Any]) -> str:
-    """The template with `data` as JSON where it says `{{ data }}`, within a `<script type="application/json">`.
+def fill(package: str, template: str, data: dict[str, Any]) -> str:
+    """Return a template, a file of `package`, with `data` as JSON in place of `{{ data }}`.
 
+    The place must lie within a `<script type="application/json">`.
     Nothing in the data can end the script or begin a comment, and no character depends on the page's encoding.
     Raises `ValueError` for NaN and infinity, which JSON does not know.
     """
-    page = (files(__package__) / template).read_text("utf-8")
+    page = (files(package) / template).read_text("utf-8")
     head, tail = page.split(DATA)
     return head + json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c") + tail

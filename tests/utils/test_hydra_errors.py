@@ -1,8 +1,8 @@
 import pytest
 from hydra.errors import MissingConfigException
 
-from charrnn.errors import RequestError
-from charrnn.overrides import check_command_line, request_line
+from charrnn.utils.errors import RequestError
+from charrnn.utils.hydra_errors import check_command_line, request_line
 
 
 @pytest.mark.parametrize(

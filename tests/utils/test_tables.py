@@ -4,7 +4,7 @@ import io
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.tables import aligned, csv_text, markdown
+from charrnn.utils.tables import aligned, csv_text, markdown
 
 HEADINGS = ["#", "best step", "name"]
 ROWS = [["1", "9,000", "a"], ["2", "40", "long name"], ["3", "-", ""]]

@@ -8,7 +8,8 @@ import time
 import warnings
 from collections.abc import Callable
 
-from charrnn.errors import RequestError, require_integer
+from charrnn.utils.errors import RequestError
+from charrnn.utils.validation import require_integer
 
 MOST_THREADS = 8  # the matmuls of a small network are too short to be shared among more
 # Of threads that wait for work: enough for the pause between two operations. By default they spin for ever, and a run

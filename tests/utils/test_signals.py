@@ -4,8 +4,8 @@ from contextlib import suppress
 
 import pytest
 
-from charrnn import signals
-from charrnn.errors import Stopped
+from charrnn.utils import signals
+from charrnn.utils.errors import Stopped
 
 
 @pytest.mark.parametrize("signum", signals.STOPPING)

@@ -14,10 +14,10 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from charrnn.errors import RequestError, one_line
-from charrnn.settings import flattened
+from charrnn.utils.config import flattened
+from charrnn.utils.errors import RequestError, one_line
+from charrnn.utils.paths import CONF
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
 HELP = "python train.py --help lists what there is"
 # The extra that brings each of Hydra's launchers.
 LAUNCHERS = {"joblib": "sweep", "submitit_local": "cluster", "submitit_slurm": "cluster"}

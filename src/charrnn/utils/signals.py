@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from charrnn.errors import Stopped
+from charrnn.utils.errors import Stopped
 
 # Ctrl-C, `kill`, and what schedulers send some time before they end a job.
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
