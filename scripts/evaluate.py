@@ -15,9 +15,9 @@ from charrnn.utils.cli import CommandParser
 from charrnn.utils.files import user_path
 
 if TYPE_CHECKING:  # they bring torch, which takes a second: --help need not wait
+    from charrnn.data.vocabulary import AnyVocabulary, Ids
     from charrnn.evaluation import Score
     from charrnn.network import CharRNN
-    from charrnn.vocabulary import AnyVocabulary, Ids
 
 WINDOW = 64
 
@@ -69,9 +69,9 @@ def check(parser: CommandParser, arguments: argparse.Namespace) -> None:
 def main() -> None:
     arguments = read_arguments()
 
+    from charrnn.data.splits import named_text
     from charrnn.evaluation import carried_lanes, in_text, score_carried, score_dynamic, score_windows
     from charrnn.network import load_network
-    from charrnn.parts import named_text
     from charrnn.runs import find_checkpoint, json_text
 
     checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)

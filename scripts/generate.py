@@ -97,10 +97,10 @@ def main() -> None:
     arguments = parse()
     prompt = read_prompt(arguments)
 
+    from charrnn.data.splits import read_part
     from charrnn.generation import fit_prompt, stream_texts  # torch takes a second: not for --help
     from charrnn.network import load_network
     from charrnn.novelty import describe_novelty
-    from charrnn.parts import read_part
     from charrnn.runs import find_checkpoint
     from charrnn.sampling import Sampling
     from charrnn.surprisal import log_probabilities

@@ -47,8 +47,8 @@ def main() -> None:
 def contents(path: Path) -> Any:
     """What the checkpoint holds, the numbers in its tensors aside, as plain values; None for what it does not know."""
     from charrnn import checkpoint_file
+    from charrnn.data.vocabulary import vocabulary_of
     from charrnn.network import network_weights  # torch takes a second: --help need not wait
-    from charrnn.vocabulary import vocabulary_of
 
     checkpoint = checkpoint_file.read(path)
     about = checkpoint["charrnn"]

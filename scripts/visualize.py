@@ -38,9 +38,9 @@ def read_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = read_arguments()
 
+    from charrnn.data.splits import named_text
     from charrnn.diagnosis import diagnose
     from charrnn.network import load_network
-    from charrnn.parts import named_text
     from charrnn.runs import find_checkpoint
     from charrnn.text_features import features_of
     from charrnn.unit_page import page

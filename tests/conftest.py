@@ -22,14 +22,14 @@ from omegaconf import DictConfig, OmegaConf
 from selenium import webdriver
 
 from charrnn import checkpoint_file, experiment
-from charrnn.corpus import read_corpus
+from charrnn.data.corpus import read_corpus
+from charrnn.data.options import TextOptions
+from charrnn.data.sources import PYTHON_DOCS
+from charrnn.data.vocabulary import AnyVocabulary
 from charrnn.network import CharRNN
 from charrnn.runs import read_summary
-from charrnn.sources import PYTHON_DOCS
 from charrnn.sweep import SweepCallback
-from charrnn.text_options import TextOptions
 from charrnn.utils.paths import CONF
-from charrnn.vocabulary import AnyVocabulary
 
 ROOT = Path(__file__).resolve().parents[1]
 OPTIONS: dict[str, Any] = {

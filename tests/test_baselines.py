@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from charrnn.baselines import ngram_nats, reference_figures
-from charrnn.vocabulary import ByteVocabulary, Vocabulary
+from charrnn.data.vocabulary import ByteVocabulary, Vocabulary
 
 
 def witten_bell(train: str, text: str, symbols: int, order: int) -> float:

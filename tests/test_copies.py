@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from charrnn import callbacks
+from charrnn.data.vocabulary import Vocabulary
 from charrnn.utils import process_state
-from charrnn.vocabulary import Vocabulary
 
 TRAIN = "the quick brown fox jumps over the lazy dog. "
 

@@ -12,8 +12,9 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from charrnn import batches, callbacks, checkpoint_file, experiment, module
+from charrnn import callbacks, checkpoint_file, experiment, module
 from charrnn.checkpoints import readable_checkpoints
+from charrnn.data import batches
 from charrnn.runs import read_summary
 from charrnn.utils.errors import RequestError
 from conftest import train_here

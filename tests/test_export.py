@@ -16,11 +16,11 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from charrnn import export, onnx_step
+from charrnn.data.vocabulary import AnyVocabulary, ByteVocabulary, Vocabulary
 from charrnn.generation import generate_text
 from charrnn.network import CharRNN
 from charrnn.runs import write_summary
 from charrnn.utils.errors import RequestError
-from charrnn.vocabulary import AnyVocabulary, ByteVocabulary, Vocabulary
 from conftest import OPTIONS, ROOT, call, command, save_network
 from test_bad_requests import refused
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from charrnn.data.vocabulary import ByteVocabulary, Vocabulary
 from charrnn.generation import fit_prompt, generate_text, stream_texts
 from charrnn.network import CharRNN
 from charrnn.sampling import Sampling
 from charrnn.utils.errors import RequestError
-from charrnn.vocabulary import ByteVocabulary, Vocabulary
 from conftest import OPTIONS
 
 Make = Callable[..., CharRNN]

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from charrnn.callbacks import Curves
-from charrnn.data import CharDataModule
+from charrnn.data.datamodule import CharDataModule
 from charrnn.module import VALIDATION, CharRNNModule
 from charrnn.network import CharRNN
 from conftest import TEXT

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from charrnn import checkpoint_file
+from charrnn.data.vocabulary import Vocabulary
 from charrnn.network import CharRNN, load_network
 from charrnn.utils.errors import RequestError
-from charrnn.vocabulary import Vocabulary
 from conftest import save_network
 
 Make = Callable[..., CharRNN]

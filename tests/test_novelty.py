@@ -9,8 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from charrnn import novelty, rolling_hash
+from charrnn.data.vocabulary import ByteVocabulary, Ids, Vocabulary
 from charrnn.novelty import Novelty, Span, describe_novelty, held_out_stretches, measure_novelty
-from charrnn.vocabulary import ByteVocabulary, Ids, Vocabulary
 
 
 def ids(text: str) -> Ids:

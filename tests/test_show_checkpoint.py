@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from charrnn import checkpoint_file
+from charrnn.data.vocabulary import ByteVocabulary, Vocabulary
 from charrnn.network import CharRNN
-from charrnn.vocabulary import ByteVocabulary, Vocabulary
 from conftest import ROOT, call, save_network, train_here
 from test_bad_requests import refused
 

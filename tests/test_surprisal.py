@@ -17,12 +17,12 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from charrnn import readable, surprisal
+from charrnn.data.vocabulary import AnyVocabulary, ByteVocabulary, Vocabulary
 from charrnn.generation import generate_text
 from charrnn.network import CharRNN
 from charrnn.readable import units
 from charrnn.surprisal import COLORS, Surprisal, log_probabilities, page, surprisals, terminal_text
 from charrnn.utils.errors import RequestError
-from charrnn.vocabulary import AnyVocabulary, ByteVocabulary, Vocabulary
 from conftest import TEXT, call, save_network
 
 Make = Callable[..., CharRNN]

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from charrnn.data.vocabulary import ByteVocabulary, Vocabulary
 from charrnn.text_features import FEATURES, codes_of, features_of
-from charrnn.vocabulary import ByteVocabulary, Vocabulary
 
 TEXT = """\
 First Citizen:

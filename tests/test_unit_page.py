@@ -9,9 +9,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 
 from charrnn import unit_page, units
+from charrnn.data.vocabulary import ByteVocabulary
 from charrnn.network import CharRNN
 from charrnn.text_features import features_of
-from charrnn.vocabulary import ByteVocabulary
 from test_units import QUOTES, TEXT, MakeNetwork, quote_detector
 
 FACTS: dict[str, Any] = {"text": "small.txt", "measured": len(TEXT), "about": [["network", "made by hand"]]}

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from charrnn import units
+from charrnn.data.vocabulary import Vocabulary
 from charrnn.network import CHUNK, CharRNN
 from charrnn.text_features import FEATURES, features_of
 from charrnn.utils.errors import RequestError
-from charrnn.vocabulary import Vocabulary
 
 Detector = tuple[CharRNN, Vocabulary]
 MakeNetwork = Callable[..., CharRNN]

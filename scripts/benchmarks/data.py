@@ -14,16 +14,16 @@ import numpy as np
 
 from benchmarks.candidates import candidates, training_step
 from benchmarks.record import interleaved, print_table, summary
-from charrnn.batches import StreamBatches
-from charrnn.python_docs import python_docs
+from charrnn.data.batches import StreamBatches
+from charrnn.data.python_docs import python_docs
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = (64, 64, 256)
 RUN = ("trainer.max_steps=2", "data.validation_fraction=1e-5", "data.test_fraction=0")
 ENCODE = """
 import sys, time
-from charrnn.corpus import read_corpus
-from charrnn.text_options import TextOptions
+from charrnn.data.corpus import read_corpus
+from charrnn.data.options import TextOptions
 options = TextOptions(
     path=sys.argv[1], pattern="*", sha256=None, separator="", level=sys.argv[2], encoding="utf-8", errors="strict",
     newlines="keep", normalize="none", min_count=1, vocabulary_from="all",

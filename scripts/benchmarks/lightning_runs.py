@@ -16,8 +16,8 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from benchmarks.record import print_table
-from charrnn.batches import Batch
 from charrnn.building import build, build_optimizer, build_scheduler
+from charrnn.data.batches import Batch
 from charrnn.experiment import run
 from charrnn.runs import read_summary
 from charrnn.sweep import register_resolvers

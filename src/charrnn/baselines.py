@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.vocabulary import AnyVocabulary, Ids, count_symbols
+from charrnn.data.vocabulary import AnyVocabulary, Ids, count_symbols
 
 TRAINED_ON = 4_000_000  # symbols of the training part that are counted
 SCORED = 1_000_000  # characters of the validation part that are predicted

@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from charrnn.checkpoints import Checkpoints
 from charrnn.checks import trainer_settings
 from charrnn.consensus import RunState
-from charrnn.data import CharDataModule
+from charrnn.data.datamodule import CharDataModule
 from charrnn.gradients import MeanGradients
 from charrnn.module import CharRNNModule
 from charrnn.network import CharRNN

@@ -13,11 +13,11 @@ from lightning.pytorch import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 from tqdm import tqdm
 
+from charrnn.data.vocabulary import Ids
 from charrnn.generation import generate_text
 from charrnn.module import CharRNNModule
 from charrnn.novelty import NGRAM, measure_novelty
 from charrnn.utils.files import write_text
-from charrnn.vocabulary import Ids
 
 log = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.batches import read_sequences
+from charrnn.data.batches import read_sequences
+from charrnn.data.vocabulary import Ids
 from charrnn.diagnostics import flow, memory, weights
 from charrnn.network import CharRNN
-from charrnn.vocabulary import Ids
 
 LAGS = 128  # characters back
 STEPS, SETTLE = 400, 50  # of the Lyapunov exponent; at both ends SETTLE do not count

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from charrnn.batches import IGNORED, Batch, CharDataset, LaneBatches, read_sequences
+from charrnn.data.batches import IGNORED, Batch, CharDataset, LaneBatches, read_sequences
+from charrnn.data.vocabulary import AnyVocabulary, Ids, count_symbols
 from charrnn.network import CHUNK, CharRNN, read_chunks
 from charrnn.utils.errors import RequestError
 from charrnn.utils.validation import require_integer, require_number
-from charrnn.vocabulary import AnyVocabulary, Ids, count_symbols
 
 CHARACTERS_PER_LANE = 100_000  # one lane is exact; more lanes keep a long text from taking for ever
 DYNAMIC_CHUNK = 32  # characters between two steps of dynamic evaluation

@@ -14,7 +14,7 @@ from charrnn.building import build_optimizer
 from charrnn.callbacks import Progress, Samples
 from charrnn.checkpoints import LAST, PREVIOUS
 from charrnn.checks import check_keys
-from charrnn.data import CharDataModule
+from charrnn.data.datamodule import CharDataModule
 from charrnn.ending import AskJudge, Judge
 from charrnn.evaluation import in_text, score_carried
 from charrnn.network import CharRNN, network_weights

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from charrnn.data.vocabulary import AnyVocabulary, Vocabulary
 from charrnn.network import CharRNN
 from charrnn.utils import html
-from charrnn.vocabulary import AnyVocabulary, Vocabulary
 
 FORMAT = 1  # of settings and weights; raised when a player of the old one would go wrong
 TORCH_NAMES = {

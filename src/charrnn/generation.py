@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.data.vocabulary import UNKNOWN, AnyVocabulary, ByteVocabulary
 from charrnn.network import CharRNN
 from charrnn.sampling import Sampling
 from charrnn.stepper import Step, as_floats, read_text, stepper
 from charrnn.utils.errors import RequestError
 from charrnn.utils.validation import require_choice, require_integer
-from charrnn.vocabulary import UNKNOWN, AnyVocabulary, ByteVocabulary
 
 DRAWS_AT_ONCE = 1024  # random numbers of a text; a call for each would cost as much as a small network's step
 UNKNOWN_WAYS = ("error", "skip", "replace")

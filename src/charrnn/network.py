@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from charrnn import checkpoint_file
 from charrnn.cells import ElmanCell
+from charrnn.data.vocabulary import AnyVocabulary, vocabulary_of
 from charrnn.gated import GatedCell
 from charrnn.recurrence import REMOVED_KERNELS
 from charrnn.utils.errors import RequestError
 from charrnn.utils.validation import require_choice, require_flag, require_integer, require_number
-from charrnn.vocabulary import AnyVocabulary, vocabulary_of
 
 # By name and not by import path: a name read from a checkpoint must never run code of its choice.
 CELLS: dict[str, Callable[..., nn.Module]] = {

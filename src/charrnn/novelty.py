@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from charrnn.data.vocabulary import AnyVocabulary, Ids
 from charrnn.rolling_hash import HashedText, HashSet, Powers
-from charrnn.vocabulary import AnyVocabulary, Ids
 
 NGRAM = 10  # about two words: shorter ones are mostly those of the language
 PIECE = 1 << 13  # symbols of the training text at once: small arrays, whose memory is used again and again

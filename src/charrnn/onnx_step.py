@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from charrnn.data.vocabulary import AnyVocabulary
 from charrnn.export import Facts, weights_of
 from charrnn.network import CharRNN, evaluating
 from charrnn.utils.errors import RequestError, RunFailed
-from charrnn.vocabulary import AnyVocabulary
 
 if TYPE_CHECKING:
     from onnx import GraphProto

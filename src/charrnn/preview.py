@@ -12,9 +12,9 @@ from torch import nn
 from torch.optim import Optimizer
 
 from charrnn.baselines import reference_figures
-from charrnn.batches import read_sequences
 from charrnn.checks import PRECISIONS
-from charrnn.data import CharDataModule
+from charrnn.data.batches import read_sequences
+from charrnn.data.datamodule import CharDataModule
 from charrnn.network import CharRNN
 from charrnn.utils.validation import PARTS
 

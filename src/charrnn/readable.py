@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.vocabulary import AnyVocabulary, ByteVocabulary, Ids
+from charrnn.data.vocabulary import AnyVocabulary, ByteVocabulary, Ids
 
 # Signs for common characters that are not seen by themselves; of the others the code point is.
 SIGNS = {"\n": "↵", "\r": "⇤", "\t": "⇥", " ": "␣"}

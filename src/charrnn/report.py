@@ -12,7 +12,7 @@ import torch
 from omegaconf import DictConfig
 
 from charrnn.checks import PRECISIONS
-from charrnn.data import CharDataModule
+from charrnn.data.datamodule import CharDataModule
 from charrnn.network import CharRNN
 from charrnn.recurrence import choose_kernel, usable_kernels
 from charrnn.runs import command_to_go_on

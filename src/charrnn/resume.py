@@ -12,7 +12,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from charrnn import checkpoint_file
 from charrnn.checkpoints import readable_checkpoints
-from charrnn.data import CharDataModule
+from charrnn.data.datamodule import CharDataModule
 from charrnn.network import CharRNN, network_weights
 from charrnn.runs import command_to_go_on, latest_run
 from charrnn.utils.config import flattened

@@ -6,7 +6,7 @@ n symbols in a window, K windows in a set. Equal windows have equal hashes; the 
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.vocabulary import Ids
+from charrnn.data.vocabulary import Ids
 
 BASE = 0x9E3779B97F4A7C15  # any odd number whose bits show no pattern
 ROOM = 32  # entries of the table per hash in it: one window in so many is looked up in vain

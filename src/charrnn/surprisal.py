@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from charrnn.batches import LaneBatches
+from charrnn.data.batches import LaneBatches
+from charrnn.data.vocabulary import AnyVocabulary, Ids
 from charrnn.network import CHUNK, CharRNN, read_chunks
 from charrnn.readable import symbol_signs, units
 from charrnn.utils import html
 from charrnn.utils.errors import RequestError
-from charrnn.vocabulary import AnyVocabulary, Ids
 
 GUESSES = 5
 SHOWN = 50_000  # symbols: a page of 2 MB, which a telephone still opens at once; nobody reads more

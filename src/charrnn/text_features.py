@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.vocabulary import AnyVocabulary, ByteVocabulary, Ids, code_points, utf8_sizes
+from charrnn.data.vocabulary import AnyVocabulary, ByteVocabulary, Ids, code_points, utf8_sizes
 
 Codes = NDArray[np.uint32]  # code points, [N]
 Marks = NDArray[np.bool_]

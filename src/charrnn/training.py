@@ -21,7 +21,7 @@ from charrnn.callbacks import Curves
 from charrnn.checkpoints import Checkpoints
 from charrnn.checks import check_keys, run_length
 from charrnn.consensus import Consensus, RunState
-from charrnn.data import CharDataModule
+from charrnn.data.datamodule import CharDataModule
 from charrnn.ending import StopOnSignal
 from charrnn.module import CharRNNModule
 from charrnn.network import CharRNN

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn import readable
+from charrnn.data.vocabulary import AnyVocabulary, Ids
 from charrnn.diagnostics.states import SATURATED
 from charrnn.network import CharRNN
 from charrnn.text_features import FEATURES
 from charrnn.units import Floats, activity, correlations, most_telling
 from charrnn.utils import html
-from charrnn.vocabulary import AnyVocabulary, Ids
 
 FULL_UNITS = 64  # units whose activations the page has for all that it shows
 BEGINNING_VALUES = 1_200_000  # bytes of the page for all units over the beginning of the text

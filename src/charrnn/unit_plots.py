@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from charrnn import readable
 from charrnn.canvas import new_figure, save_figure
+from charrnn.data.vocabulary import AnyVocabulary, Ids
 from charrnn.network import CharRNN
 from charrnn.text_features import FEATURES
 from charrnn.units import activity, correlations
-from charrnn.vocabulary import AnyVocabulary, Ids
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

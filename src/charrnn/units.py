@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from charrnn.data.vocabulary import Ids
 from charrnn.diagnostics.states import SATURATED
 from charrnn.network import CharRNN, read_chunks
 from charrnn.utils.errors import RequestError
-from charrnn.vocabulary import Ids
 
 MOST_VALUES = 1 << 25  # activations that are held in memory: 134 MB, 65,536 symbols for 512 units
 BINS = 40

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from charrnn.batches import read_sequences
+from charrnn.data.batches import read_sequences
+from charrnn.data.vocabulary import Ids
 from charrnn.network import CharRNN, read_chunks
-from charrnn.vocabulary import Ids
 
 LANES = 64
 CHARACTERS = 50_000  # of a longer text, from its lanes' beginnings: enough to know the number to a few characters

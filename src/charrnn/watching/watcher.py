@@ -17,10 +17,10 @@ from lightning.pytorch import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 
 from charrnn import canvas
-from charrnn.batches import Batch, read_sequences
+from charrnn.data.batches import Batch, read_sequences
+from charrnn.data.vocabulary import AnyVocabulary, Ids
 from charrnn.network import CharRNN
 from charrnn.utils.validation import require_choice
-from charrnn.vocabulary import AnyVocabulary, Ids
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn import corpus, encoder
-from charrnn.corpus import Corpus, read_corpus
+from charrnn.data import corpus, encoder
+from charrnn.data.corpus import Corpus, read_corpus
+from charrnn.data.vocabulary import Vocabulary, count_symbols
 from charrnn.utils.errors import RequestError
 from charrnn.utils.files import cache_folder
-from charrnn.vocabulary import Vocabulary, count_symbols
 from conftest import text_options
 
 RAW = "one\r\ntwo\n\x00three é 😀".encode()
@@ -52,7 +52,7 @@ def test_any_text_comes_back(text: str) -> None:
 
 
 def test_a_text_in_many_pieces_of_several_widths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charrnn.sources.CHUNK", 5)
+    monkeypatch.setattr("charrnn.data.sources.CHUNK", 5)
     text = "plain ascii, then é, then 語, then 😀, and ascii again"
     read = from_stdin(text.encode())
     assert text_of(read) == text

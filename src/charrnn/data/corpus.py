@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from charrnn.encoder import TextEncoder
-from charrnn.ids_file import append_note, open_ids
-from charrnn.sources import find_sources
-from charrnn.text_options import TextOptions
+from charrnn.data.encoder import TextEncoder
+from charrnn.data.memmap import append_note, open_ids
+from charrnn.data.options import TextOptions
+from charrnn.data.sources import find_sources
+from charrnn.data.vocabulary import AnyVocabulary, Ids, vocabulary_of
 from charrnn.utils.errors import RequestError
 from charrnn.utils.files import atomic_write, cache_folder
-from charrnn.vocabulary import AnyVocabulary, Ids, vocabulary_of
 
 log = logging.getLogger(__name__)
 

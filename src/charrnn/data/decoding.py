@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Literal, cast
 
-from charrnn.sources import Source
-from charrnn.text_options import TextOptions
+from charrnn.data.options import TextOptions
+from charrnn.data.sources import Source
 from charrnn.utils.errors import RequestError
 
 BYTE_ORDER_MARK = "\ufeff"

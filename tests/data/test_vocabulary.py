@@ -5,8 +5,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from charrnn.data.vocabulary import AnyVocabulary, ByteVocabulary, Vocabulary, count_symbols, vocabulary_of
 from charrnn.utils.errors import RequestError
-from charrnn.vocabulary import AnyVocabulary, ByteVocabulary, Vocabulary, count_symbols, vocabulary_of
 
 
 @given(st.text(st.characters(), min_size=1))

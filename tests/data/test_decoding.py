@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn import sources
-from charrnn.decoding import decoded
-from charrnn.sources import Source, find_sources
+from charrnn.data import sources
+from charrnn.data.decoding import decoded
+from charrnn.data.sources import Source, find_sources
 from charrnn.utils.errors import RequestError
 from conftest import text_options
 

@@ -6,14 +6,14 @@ from typing import Any
 import lightning
 import numpy as np
 
-from charrnn.batches import CharDataset, LaneBatches, ShuffledBatches, StreamBatches
-from charrnn.corpus import read_corpus
-from charrnn.parts import split
-from charrnn.sources import absolute_places
-from charrnn.text_options import TextOptions
+from charrnn.data.batches import CharDataset, LaneBatches, ShuffledBatches, StreamBatches
+from charrnn.data.corpus import read_corpus
+from charrnn.data.options import TextOptions
+from charrnn.data.sources import absolute_places
+from charrnn.data.splits import split
+from charrnn.data.vocabulary import count_symbols
 from charrnn.utils.errors import RequestError
 from charrnn.utils.validation import require_choice, require_integer, require_number
-from charrnn.vocabulary import count_symbols
 
 CURVE_SYMBOLS = 1_000_000  # of the validation part, for the curve; the final figure reads all of it
 

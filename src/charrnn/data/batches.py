@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from charrnn.data.vocabulary import Ids
 from charrnn.utils.validation import require_integer
-from charrnn.vocabulary import Ids
 
 IGNORED = -100  # the target that cross-entropy leaves out, by torch's convention
 

@@ -12,7 +12,7 @@ from unittest import mock
 
 import pytest
 
-from charrnn.sources import Source, absolute_places, find_sources
+from charrnn.data.sources import Source, absolute_places, find_sources
 from charrnn.utils.errors import RequestError
 from charrnn.utils.files import cache_folder
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.corpus import read_corpus
-from charrnn.sources import STDIN
-from charrnn.text_options import options_of
+from charrnn.data.corpus import read_corpus
+from charrnn.data.options import options_of
+from charrnn.data.sources import STDIN
+from charrnn.data.vocabulary import AnyVocabulary, Ids
 from charrnn.utils.errors import RequestError
 from charrnn.utils.validation import PARTS
-from charrnn.vocabulary import AnyVocabulary, Ids
 
 NAMED = 3  # files of a text in its name
 

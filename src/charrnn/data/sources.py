@@ -24,7 +24,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, cast
 
-from charrnn.python_docs import python_docs
+from charrnn.data.python_docs import python_docs
 from charrnn.utils.errors import RequestError
 from charrnn.utils.files import atomic_write, cache_folder, user_path
 

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from charrnn.vocabulary import Ids
+from charrnn.data.vocabulary import Ids
 
 TAIL = 32 + 8
 # Up to here all ids are checked; of longer files samples, since a start must not read a gigabyte.

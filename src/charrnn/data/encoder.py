@@ -12,11 +12,11 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.decoding import decoded
-from charrnn.sources import Source
-from charrnn.text_options import TextOptions
+from charrnn.data.decoding import decoded
+from charrnn.data.options import TextOptions
+from charrnn.data.sources import Source
+from charrnn.data.vocabulary import AnyVocabulary, ByteVocabulary, Vocabulary, code_points
 from charrnn.utils.errors import RequestError
-from charrnn.vocabulary import AnyVocabulary, ByteVocabulary, Vocabulary, code_points
 
 LISTED = 5  # most frequent unknown characters in a message
 

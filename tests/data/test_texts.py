@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from charrnn import checkpoint_file, experiment
+from charrnn.data.splits import read_part
 from charrnn.network import load_network
-from charrnn.parts import read_part
 from conftest import train_here
 
 SMALL = (

@@ -4,9 +4,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from charrnn.batches import IGNORED
-from charrnn.data import CharDataModule
-from charrnn.parts import read_part, split
+from charrnn.data.batches import IGNORED
+from charrnn.data.datamodule import CharDataModule
+from charrnn.data.splits import read_part, split
 from charrnn.utils.errors import RequestError
 from conftest import TEXT
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.batches import IGNORED, Batch, CharDataset, LaneBatches, ShuffledBatches, StreamBatches
+from charrnn.data.batches import IGNORED, Batch, CharDataset, LaneBatches, ShuffledBatches, StreamBatches
 
 
 def numbered(n: int) -> np.ndarray:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from charrnn import python_docs
+from charrnn.data import python_docs
 from charrnn.utils.files import cache_folder
 
 

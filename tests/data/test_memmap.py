@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charrnn import ids_file
-from charrnn.ids_file import append_note, open_ids
+from charrnn.data import memmap
+from charrnn.data.memmap import append_note, open_ids
 from charrnn.utils.files import atomic_write
 
 
@@ -27,8 +27,8 @@ def test_ids_and_note_come_back_mapped(tmp_path: Path, dtype: type, count: int) 
 
 @pytest.mark.parametrize("checked_whole", [1 << 26, 0])
 def test_a_file_cut_or_changed_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checked_whole: int) -> None:
-    monkeypatch.setattr(ids_file, "CHECKED_WHOLE", checked_whole)
-    monkeypatch.setattr(ids_file, "SAMPLE", 1 << 10)
+    monkeypatch.setattr(memmap, "CHECKED_WHOLE", checked_whole)
+    monkeypatch.setattr(memmap, "SAMPLE", 1 << 10)
     path = tmp_path / "a.ids"
     with atomic_write(path) as file:
         file.write(bytes(range(200)) * 100)
