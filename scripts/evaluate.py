@@ -71,7 +71,7 @@ def main() -> None:
 
     from charrnn.data.splits import named_text
     from charrnn.evaluation import carried_lanes, in_text, score_carried, score_dynamic, score_windows
-    from charrnn.network import load_network
+    from charrnn.load import load_network
     from charrnn.runs import find_checkpoint, json_text
 
     checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)

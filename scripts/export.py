@@ -22,7 +22,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from charrnn.export import to_html, to_numpy  # torch takes a second: --help need not wait
-    from charrnn.network import load_network
+    from charrnn.load import load_network
     from charrnn.onnx_step import to_onnx
     from charrnn.runs import find_checkpoint
     from charrnn.utils.files import atomic_write, user_path

@@ -99,7 +99,7 @@ def main() -> None:
 
     from charrnn.data.splits import read_part
     from charrnn.generation import fit_prompt, stream_texts  # torch takes a second: not for --help
-    from charrnn.network import load_network
+    from charrnn.load import load_network
     from charrnn.novelty import describe_novelty
     from charrnn.runs import find_checkpoint
     from charrnn.sampling import Sampling

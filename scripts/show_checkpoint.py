@@ -47,8 +47,8 @@ def main() -> None:
 def contents(path: Path) -> Any:
     """What the checkpoint holds, the numbers in its tensors aside, as plain values; None for what it does not know."""
     from charrnn import checkpoint_file
+    from charrnn.checkpoint_file import network_weights  # torch takes a second: --help need not wait
     from charrnn.data.vocabulary import vocabulary_of
-    from charrnn.network import network_weights  # torch takes a second: --help need not wait
 
     checkpoint = checkpoint_file.read(path)
     about = checkpoint["charrnn"]
@@ -123,7 +123,7 @@ def lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def network_lines(network: dict[str, Any], parameters: int) -> Iterator[tuple[str, str]]:
-    from charrnn.network import describe
+    from charrnn.network.char_rnn import describe
 
     yield "network", printable(describe(network, parameters))
     if network["cell"] == "elman":

@@ -40,7 +40,7 @@ def main() -> None:
 
     from charrnn.data.splits import named_text
     from charrnn.diagnosis import diagnose
-    from charrnn.network import load_network
+    from charrnn.load import load_network
     from charrnn.runs import find_checkpoint
     from charrnn.text_features import features_of
     from charrnn.unit_page import page

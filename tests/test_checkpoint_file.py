@@ -9,7 +9,7 @@ import torch
 from charrnn import checkpoint_file
 from charrnn.data.options import options_of
 from charrnn.evaluation import score_carried
-from charrnn.network import load_network
+from charrnn.load import load_network
 from charrnn.resume import checkpoints_to_go_on_from
 from charrnn.utils import process_state
 from charrnn.utils.errors import RequestError

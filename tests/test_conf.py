@@ -86,7 +86,7 @@ def test_a_fault_of_the_program_is_no_wrong_request(monkeypatch: pytest.MonkeyPa
     def broken(*arguments: Any, **keywords: Any) -> None:
         raise KeyError("gone")
 
-    monkeypatch.setattr("charrnn.network.CharRNN.__init__", broken)
+    monkeypatch.setattr("charrnn.network.char_rnn.CharRNN.__init__", broken)
     with pytest.raises(KeyError, match="gone"):
         building.build(composed(), "model", vocabulary_size=7)
 

@@ -14,7 +14,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from charrnn.checkpoint_file import read
-from charrnn.network import load_network
+from charrnn.load import load_network
 from charrnn.runs import read_summary
 from conftest import ROOT, Called, call, command, start, train_here, wait_for
 

@@ -6,7 +6,7 @@ import torch
 
 from charrnn import units
 from charrnn.data.vocabulary import Vocabulary
-from charrnn.network import CHUNK, CharRNN
+from charrnn.network.char_rnn import CHUNK, CharRNN
 from charrnn.text_features import FEATURES, features_of
 from charrnn.utils.errors import RequestError
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from charrnn.cells import ElmanCell
 from charrnn.network import CharRNN
-from charrnn.recurrence import KERNELS, usable_kernels
+from charrnn.network.elman import ElmanCell
+from charrnn.network.recurrence import KERNELS, usable_kernels
 
 V = 65
 BASELINE = "nn.RNN"

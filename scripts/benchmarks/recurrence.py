@@ -27,7 +27,7 @@ from benchmarks.candidates import (
     without_gradients,
 )
 from benchmarks.record import interleaved, print_table, summary
-from charrnn.recurrence import KERNELS, elman_scan
+from charrnn.network.recurrence import KERNELS, elman_scan
 from charrnn.utils.errors import RequestError
 
 GRID = [(16, 32, 256), (64, 64, 128), (64, 64, 256), (64, 64, 512)]

@@ -6,10 +6,13 @@ version, the network's settings, the vocabulary and where the text came from, al
 
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from charrnn.utils.errors import RequestError
 from charrnn.utils.files import atomic_write
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMAT = 2
 
@@ -45,6 +48,12 @@ def read(path: Path) -> dict[str, Any]:
         advice = "update charrnn" if newer else "take a checkpoint of this version"
         raise RequestError(f"{path} has checkpoint format {version!r}, this version reads {FORMAT}; {advice}")
     return checkpoint
+
+
+def network_weights(checkpoint: dict[str, Any]) -> "dict[str, Tensor]":
+    """The network's part of a checkpoint's `state_dict`, under the network's own names."""
+    weights: dict[str, Tensor] = checkpoint["state_dict"]
+    return {name.removeprefix("network."): tensor for name, tensor in weights.items() if name.startswith("network.")}
 
 
 def is_whole(path: Path) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from charrnn.data.batches import IGNORED, Batch, CharDataset, LaneBatches, read_sequences
 from charrnn.data.vocabulary import AnyVocabulary, Ids, count_symbols
-from charrnn.network import CHUNK, CharRNN, read_chunks
+from charrnn.network.char_rnn import CHUNK, CharRNN, read_chunks
 from charrnn.utils.errors import RequestError
 from charrnn.utils.validation import require_integer, require_number
 

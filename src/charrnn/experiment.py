@@ -12,12 +12,13 @@ from omegaconf import DictConfig
 from charrnn import checkpoint_file
 from charrnn.building import build_optimizer
 from charrnn.callbacks import Progress, Samples
+from charrnn.checkpoint_file import network_weights
 from charrnn.checkpoints import LAST, PREVIOUS
 from charrnn.checks import check_keys
 from charrnn.data.datamodule import CharDataModule
 from charrnn.ending import AskJudge, Judge
 from charrnn.evaluation import in_text, score_carried
-from charrnn.network import CharRNN, network_weights
+from charrnn.network import CharRNN
 from charrnn.preview import report_text, seconds_per_step
 from charrnn.ranks import find_ranks
 from charrnn.report import report_end, report_start, report_stop, shown

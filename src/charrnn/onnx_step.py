@@ -12,7 +12,7 @@ import torch
 
 from charrnn.data.vocabulary import AnyVocabulary
 from charrnn.export import Facts, weights_of
-from charrnn.network import CharRNN, evaluating
+from charrnn.network.char_rnn import CharRNN, evaluating
 from charrnn.utils.errors import RequestError, RunFailed
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ import lightning
 import torch
 from lightning.pytorch import Callback
 
+from charrnn.checkpoint_file import network_weights
 from charrnn.checkpoints import Checkpoints, readable_checkpoints
 from charrnn.consensus import RunState
 from charrnn.module import CharRNNModule
-from charrnn.network import network_weights
 from charrnn.utils.errors import RunFailed
 from charrnn.utils.validation import require_integer, require_number
 

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from charrnn.checks import PRECISIONS
 from charrnn.data.datamodule import CharDataModule
 from charrnn.network import CharRNN
-from charrnn.recurrence import choose_kernel, usable_kernels
+from charrnn.network.recurrence import choose_kernel, usable_kernels
 from charrnn.runs import command_to_go_on
 from charrnn.utils.paths import OUTPUTS
 

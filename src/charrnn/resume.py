@@ -11,9 +11,10 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from charrnn import checkpoint_file
+from charrnn.checkpoint_file import network_weights
 from charrnn.checkpoints import readable_checkpoints
 from charrnn.data.datamodule import CharDataModule
-from charrnn.network import CharRNN, network_weights
+from charrnn.network import CharRNN
 from charrnn.runs import command_to_go_on, latest_run
 from charrnn.utils.config import flattened
 from charrnn.utils.errors import RequestError

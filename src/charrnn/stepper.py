@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charrnn.network import CharRNN, evaluating, read_chunks
+from charrnn.network.char_rnn import CharRNN, evaluating, read_chunks
 
 Floats = NDArray[np.floating]
 Step = Callable[[NDArray[np.integer]], Floats]  # ids [B] in, logits of the next symbols [B, V] out

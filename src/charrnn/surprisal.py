@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from charrnn.data.batches import LaneBatches
 from charrnn.data.vocabulary import AnyVocabulary, Ids
-from charrnn.network import CHUNK, CharRNN, read_chunks
+from charrnn.network.char_rnn import CHUNK, CharRNN, read_chunks
 from charrnn.readable import symbol_signs, units
 from charrnn.utils import html
 from charrnn.utils.errors import RequestError

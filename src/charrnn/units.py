@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from charrnn.data.vocabulary import Ids
 from charrnn.diagnostics.states import SATURATED
-from charrnn.network import CharRNN, read_chunks
+from charrnn.network.char_rnn import CharRNN, read_chunks
 from charrnn.utils.errors import RequestError
 
 MOST_VALUES = 1 << 25  # activations that are held in memory: 134 MB, 65,536 symbols for 512 units

@@ -9,7 +9,7 @@ import torch
 
 from charrnn import checkpoint_file, experiment
 from charrnn.data.splits import read_part
-from charrnn.network import load_network
+from charrnn.load import load_network
 from conftest import train_here
 
 SMALL = (

@@ -12,7 +12,7 @@ from torch import nn
 
 from charrnn.data.batches import read_sequences
 from charrnn.data.vocabulary import Ids
-from charrnn.network import CharRNN, read_chunks
+from charrnn.network.char_rnn import CharRNN, read_chunks
 
 LANES = 64
 CHARACTERS = 50_000  # of a longer text, from its lanes' beginnings: enough to know the number to a few characters

@@ -6,7 +6,7 @@ B batch lane, T time step, H hidden unit, L layer, S state size of one layer.
 import torch
 from torch import Tensor
 
-from charrnn.network import CharRNN, read_chunks
+from charrnn.network.char_rnn import CharRNN, read_chunks
 
 SATURATED = 0.97  # |h| above it: tanh' = 1 - h^2 is below 0.06, so hardly a twentieth of an error gets through
 

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charrnn.cells import ElmanCell
 from charrnn.network import CharRNN
+from charrnn.network.elman import ElmanCell
 
 
 def recurrent_matrices(network: CharRNN) -> list[Tensor]:

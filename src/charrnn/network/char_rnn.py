@@ -6,18 +6,13 @@ B batch lane, T time step, V vocabulary, H hidden unit, L layer, S state size of
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from charrnn import checkpoint_file
-from charrnn.cells import ElmanCell
-from charrnn.data.vocabulary import AnyVocabulary, vocabulary_of
-from charrnn.gated import GatedCell
-from charrnn.recurrence import REMOVED_KERNELS
-from charrnn.utils.errors import RequestError
+from charrnn.network.elman import ElmanCell
+from charrnn.network.gated import GatedCell
 from charrnn.utils.validation import require_choice, require_flag, require_integer, require_number
 
 # By name and not by import path: a name read from a checkpoint must never run code of its choice.
@@ -151,27 +146,3 @@ def read_chunks(
             with evaluating(network):  # not around `yield`: the caller's own code stays as it is
                 outputs, state_LBS = (unroll or network.unroll)(inputs.to(state_LBS.device), state_LBS)
             yield outputs, targets.to(state_LBS.device), state_LBS
-
-
-def load_network(path: Path) -> tuple[CharRNN, AnyVocabulary, dict[str, Any]]:
-    """The network of a checkpoint, on the CPU and ready to predict, its vocabulary, and what else was noted in it.
-
-    Needs nothing but the file. Raises `RequestError` if it is not a checkpoint of this project.
-    """
-    checkpoint = checkpoint_file.read(path)
-    about = checkpoint["charrnn"]
-    try:
-        kernel = {"kernel": "auto"} if about["network"].get("kernel") in REMOVED_KERNELS else {}
-        network, vocabulary = CharRNN(**{**about["network"], **kernel}), vocabulary_of(about["vocabulary"])
-        network.load_state_dict(network_weights(checkpoint))
-        if len(vocabulary) != about["network"]["vocabulary_size"]:
-            raise ValueError(f"a vocabulary of {len(vocabulary)} for {about['network']['vocabulary_size']} outputs")
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise RequestError(f"what {path} holds does not fit together ({error!r}); take another checkpoint") from error
-    return network.eval(), vocabulary, about
-
-
-def network_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
-    """The network's part of a checkpoint's `state_dict`, under the network's own names."""
-    weights: dict[str, Tensor] = checkpoint["state_dict"]
-    return {name.removeprefix("network."): tensor for name, tensor in weights.items() if name.startswith("network.")}

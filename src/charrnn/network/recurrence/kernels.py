@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from charrnn.recurrence import fused, reference
+from charrnn.network.recurrence import fused, reference
 from charrnn.utils.errors import RequestError
 from charrnn.utils.validation import require_choice
 
@@ -20,7 +20,7 @@ Kernel = Callable[[Tensor, Tensor, Tensor, str], Tensor]
 
 
 def _triton_scan(inputs_TBH: Tensor, state_BH: Tensor, weight_HH: Tensor, activation: str) -> Tensor:
-    from charrnn.recurrence import triton_gpu  # optional: only who asks for it needs Triton
+    from charrnn.network.recurrence import triton_gpu  # optional: only who asks for it needs Triton
 
     return triton_gpu.elman_scan(inputs_TBH, state_BH, weight_HH, activation)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from charrnn.recurrence import bptt
+from charrnn.network.recurrence import bptt
 
 aten = torch.ops.aten
 LOGISTIC = (torch.float32, torch.float64)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from charrnn.cells import ElmanCell
+from charrnn.network.elman import ElmanCell
 from charrnn.utils.errors import RequestError
 from conftest import OPTIONS
 

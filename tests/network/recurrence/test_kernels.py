@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from charrnn import checkpoint_file
-from charrnn.recurrence import ACTIVATIONS, KERNELS, choose_kernel, elman_scan, usable_kernels
+from charrnn.network.recurrence import ACTIVATIONS, KERNELS, choose_kernel, elman_scan, usable_kernels
 from charrnn.utils.errors import RequestError
 from conftest import call, train_here
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from charrnn.gated import GatedCell
+from charrnn.network.gated import GatedCell
 from charrnn.utils.errors import RequestError
 
 V, H, B, T = 7, 5, 3, 6

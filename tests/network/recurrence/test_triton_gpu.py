@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from charrnn.recurrence import ACTIVATIONS, reference
+from charrnn.network.recurrence import ACTIVATIONS, reference
 
 ON_GPU = torch.cuda.is_available()
 if not ON_GPU:
@@ -19,7 +19,7 @@ DTYPES = {torch.float32: 1e-5, **({torch.bfloat16: 4e-2} if ON_GPU else {})}  # 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(1, 3, 5), (6, 20, 32), (5, 2, 17)])
 def test_values_and_gradients_of_the_kernel(activation: str, dtype: torch.dtype, shape: tuple[int, int, int]) -> None:
-    from charrnn.recurrence import triton_gpu
+    from charrnn.network.recurrence import triton_gpu
 
     steps, lanes, hidden = shape
     weight = torch.linalg.qr(torch.randn(hidden, hidden))[0] * 0.9

@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from charrnn.recurrence import bptt
+from charrnn.network.recurrence import bptt
 
 LANES = 16  # per program: the smallest that the tensor cores take, so that many programs share the batch
 

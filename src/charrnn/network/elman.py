@@ -6,8 +6,8 @@ B batch lane, T time step, V vocabulary, H hidden unit, S state size of one laye
 import torch
 from torch import Tensor, nn
 
-from charrnn.recurrence import ACTIVATIONS, KERNELS, elman_scan
-from charrnn.recurrence.reference import PHI
+from charrnn.network.recurrence import ACTIVATIONS, KERNELS, elman_scan
+from charrnn.network.recurrence.reference import PHI
 from charrnn.utils.errors import RequestError
 from charrnn.utils.validation import require_choice, require_integer, require_number
 

@@ -8,7 +8,8 @@ from torch import nn
 
 from charrnn import checkpoint_file
 from charrnn.data.vocabulary import Vocabulary
-from charrnn.network import CharRNN, load_network
+from charrnn.load import load_network
+from charrnn.network import CharRNN
 from charrnn.utils.errors import RequestError
 from conftest import save_network
 
