@@ -15,7 +15,7 @@ try:
     import hydra
     from omegaconf import DictConfig
 
-    from charrnn import sweep
+    from charrnn.runs import sweep
     from charrnn.utils.cli import EXIT_FAILED, EXIT_REQUEST, print_error
     from charrnn.utils.errors import RunFailed, Stopped
     from charrnn.utils.hydra_errors import check_command_line, request_line

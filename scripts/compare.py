@@ -28,9 +28,9 @@ def main() -> None:
     if arguments.x is not None and arguments.curves is None:
         parser.error("--x goes with --curves")
 
-    from charrnn.comparison import SEED, common_folder, differing, group_rows, run_rows, setting_text
-    from charrnn.leaderboard import GROUPED, as_csv, as_json, as_markdown, on_screen
-    from charrnn.records import find_runs, read_run
+    from charrnn.runs.comparison import SEED, common_folder, differing, group_rows, run_rows, setting_text
+    from charrnn.runs.leaderboard import GROUPED, as_csv, as_json, as_markdown, on_screen
+    from charrnn.runs.records import find_runs, read_run
     from charrnn.utils.files import user_path, write_text
     from charrnn.utils.paths import OUTPUTS
 
@@ -54,7 +54,7 @@ def main() -> None:
         write_text(user_path(arguments.out), table)
 
     if arguments.curves or arguments.effects:
-        from charrnn.comparison_plots import draw_curves, draw_effects
+        from charrnn.visualization.run_plots import draw_curves, draw_effects
     if arguments.curves:
         without = draw_curves(records, arguments.x or "steps", user_path(arguments.curves))
         if without:

@@ -16,7 +16,7 @@ from charrnn.utils.files import user_path
 
 if TYPE_CHECKING:  # they bring torch, which takes a second: --help need not wait
     from charrnn.data.vocabulary import AnyVocabulary, Ids
-    from charrnn.evaluation import Score
+    from charrnn.evaluation.scoring import Score
     from charrnn.network import CharRNN
 
 WINDOW = 64
@@ -70,9 +70,9 @@ def main() -> None:
     arguments = read_arguments()
 
     from charrnn.data.splits import named_text
-    from charrnn.evaluation import carried_lanes, in_text, score_carried, score_dynamic, score_windows
-    from charrnn.load import load_network
-    from charrnn.runs import find_checkpoint, json_text
+    from charrnn.evaluation.scoring import carried_lanes, in_text, score_carried, score_dynamic, score_windows
+    from charrnn.runs.folder import find_checkpoint, json_text
+    from charrnn.runs.load import load_network
 
     checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)
     network, vocabulary, about = load_network(checkpoint)
@@ -123,9 +123,10 @@ def show_surprisal(
     arguments: argparse.Namespace, network: "CharRNN", vocabulary: "AnyVocabulary", ids: "Ids", facts: dict[str, Any]
 ) -> None:
     """Write the page, or the colored text, of what was scored, or of its beginning if it is long."""
-    from charrnn.evaluation import Score, in_text
-    from charrnn.surprisal import SHOWN, page, surprisals, terminal_text
+    from charrnn.evaluation.scoring import Score, in_text
+    from charrnn.evaluation.surprisal import surprisals
     from charrnn.utils.files import write_text
+    from charrnn.visualization.pages.surprisal_page import SHOWN, page, terminal_text
 
     # It ends within the first lane of a long text, which starts from a zero state too: the bits are those of the score.
     shown, note = ids[: SHOWN + 1], ""

@@ -21,10 +21,11 @@ def main() -> None:
     parser.add_argument("--force", action="store_true", help="write over a file that is there")
     arguments = parser.parse_args()
 
-    from charrnn.export import to_html, to_numpy  # torch takes a second: --help need not wait
-    from charrnn.load import load_network
-    from charrnn.onnx_step import to_onnx
-    from charrnn.runs import find_checkpoint
+    from charrnn.export.arrays import to_numpy
+    from charrnn.export.onnx_graph import to_onnx
+    from charrnn.export.page import to_html  # torch takes a second: --help need not wait
+    from charrnn.runs.folder import find_checkpoint
+    from charrnn.runs.load import load_network
     from charrnn.utils.files import atomic_write, user_path
 
     checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)
@@ -43,7 +44,7 @@ def main() -> None:
 
 def facts(checkpoint: Path) -> dict[str, str | float]:
     """What the checkpoint's run says of it, where it lies in a run's folder."""
-    from charrnn.runs import read_summary
+    from charrnn.runs.folder import read_summary
 
     run = checkpoint.resolve().parent.parent
     bits = read_summary(run).get("val_bits_per_char")

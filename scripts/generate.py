@@ -98,12 +98,12 @@ def main() -> None:
     prompt = read_prompt(arguments)
 
     from charrnn.data.splits import read_part
-    from charrnn.generation import fit_prompt, stream_texts  # torch takes a second: not for --help
-    from charrnn.load import load_network
-    from charrnn.novelty import describe_novelty
-    from charrnn.runs import find_checkpoint
-    from charrnn.sampling import Sampling
-    from charrnn.surprisal import log_probabilities
+    from charrnn.evaluation.novelty import describe_novelty
+    from charrnn.evaluation.surprisal import log_probabilities
+    from charrnn.generation.generate import fit_prompt, stream_texts  # torch takes a second: not for --help
+    from charrnn.generation.sampling import Sampling
+    from charrnn.runs.folder import find_checkpoint
+    from charrnn.runs.load import load_network
 
     sampling = Sampling(arguments.temperature, arguments.top_k, arguments.top_p, arguments.min_p)
     checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)

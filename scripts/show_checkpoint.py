@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="everything, as one JSON object")
     arguments = parser.parse_args()
 
-    from charrnn.runs import find_checkpoint
+    from charrnn.runs.folder import find_checkpoint
 
     path = find_checkpoint(arguments.run, arguments.checkpoint)
     try:
@@ -46,9 +46,9 @@ def main() -> None:
 
 def contents(path: Path) -> Any:
     """What the checkpoint holds, the numbers in its tensors aside, as plain values; None for what it does not know."""
-    from charrnn import checkpoint_file
-    from charrnn.checkpoint_file import network_weights  # torch takes a second: --help need not wait
     from charrnn.data.vocabulary import vocabulary_of
+    from charrnn.runs import checkpoint_file
+    from charrnn.runs.checkpoint_file import network_weights  # torch takes a second: --help need not wait
 
     checkpoint = checkpoint_file.read(path)
     about = checkpoint["charrnn"]

@@ -44,9 +44,9 @@ def main() -> int:
     if find_spec("optuna") is None:
         raise RequestError("the search needs optuna, which is not installed: pip install -e '.[tune]'")
 
-    from charrnn.search_report import report
-    from charrnn.study import make_request, open_study
-    from charrnn.tuning import ENDED, prepare, work
+    from charrnn.search.report import report
+    from charrnn.search.study import make_request, open_study
+    from charrnn.search.tune import ENDED, prepare, work
     from charrnn.utils.files import user_path
     from charrnn.utils.paths import OUTPUTS
 

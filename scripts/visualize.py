@@ -38,18 +38,18 @@ def read_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = read_arguments()
 
+    from charrnn.analysis.summary import diagnose
+    from charrnn.analysis.text_features import features_of
+    from charrnn.analysis.units import read_states, readable_symbols
     from charrnn.data.splits import named_text
-    from charrnn.diagnosis import diagnose
-    from charrnn.load import load_network
-    from charrnn.runs import find_checkpoint
-    from charrnn.text_features import features_of
-    from charrnn.unit_page import page
-    from charrnn.units import read_states, readable_symbols
+    from charrnn.runs.folder import find_checkpoint
+    from charrnn.runs.load import load_network
     from charrnn.utils.files import write_text
+    from charrnn.visualization.pages.unit_page import page
 
     if arguments.png is not None:
-        from charrnn.canvas import new_figure
-        from charrnn.unit_plots import draw_pictures
+        from charrnn.visualization.figure import new_figure
+        from charrnn.visualization.unit_plots import draw_pictures
 
         new_figure(1, 1)  # refused without matplotlib, before the text is read, which takes seconds
     checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)

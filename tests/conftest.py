@@ -21,14 +21,15 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from selenium import webdriver
 
-from charrnn import checkpoint_file, experiment
+from charrnn import experiment
 from charrnn.data.corpus import read_corpus
 from charrnn.data.options import TextOptions
 from charrnn.data.sources import PYTHON_DOCS
 from charrnn.data.vocabulary import AnyVocabulary
 from charrnn.network import CharRNN
-from charrnn.runs import read_summary
-from charrnn.sweep import SweepCallback
+from charrnn.runs import checkpoint_file
+from charrnn.runs.folder import read_summary
+from charrnn.runs.sweep import SweepCallback
 from charrnn.utils.paths import CONF
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from charrnn import checkpoint_file
-from charrnn.runs import locked, read_summary
+from charrnn.runs import checkpoint_file
+from charrnn.runs.folder import locked, read_summary
 from conftest import call, command
-from test_checkpoint_file import Malicious
+from handmade import Malicious
 
 TINY = (
     "data=text", "data.path=text.txt", "model.hidden=4", "data.batch_size=2", "data.sequence_length=3", "threads=1",

@@ -8,8 +8,8 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import OmegaConf
 
-from charrnn import building, checks
-from charrnn.ranks import find_ranks
+from charrnn.training import builders, config_checks
+from charrnn.training.distributed.ranks import find_ranks
 from conftest import ROOT, composed, train_here
 
 GROUPS = ("model", "data", "optimizer", "scheduler", "trainer", "callbacks")
@@ -20,28 +20,28 @@ OPTIONS = [(group, file.stem) for group in GROUPS for file in sorted((ROOT / "co
 def test_every_group_has_its_folder() -> None:
     folders = {path.name for path in (ROOT / "conf").iterdir() if path.is_dir()}
     assert folders == {*GROUPS, "experiment", "hydra", "search"}
-    assert set(composed()) == set(checks.TOP_LEVEL_KEYS)
+    assert set(composed()) == set(config_checks.TOP_LEVEL_KEYS)
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_builds(group: str, option: str, text_file: Path, tmp_path: Path) -> None:
     cfg = composed(f"{group}={option}", f"++data.path={text_file}", "++data.sha256=null")
-    data = building.build(cfg, "data")
-    network = building.build(cfg, "model", vocabulary_size=len(data.vocabulary))
+    data = builders.build(cfg, "data")
+    network = builders.build(cfg, "model", vocabulary_size=len(data.vocabulary))
     parameters = list(network.parameters())
-    optimizer = building.build_optimizer(cfg, network)(parameters)
+    optimizer = builders.build_optimizer(cfg, network)(parameters)
     assert isinstance(optimizer, torch.optim.Optimizer)
     assert sum(p.numel() for p in optimizer.param_groups[0]["params"]) == network.parameter_count()
-    scheduler = building.build_scheduler(cfg, 100)(optimizer)
+    scheduler = builders.build_scheduler(cfg, 100)(optimizer)
     assert scheduler.optimizer is optimizer
     there = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if group == "trainer" and not there.get(option, True):
         assert cfg.trainer.accelerator == option
         pytest.skip(f"no {option} device on this machine")
-    callbacks = building.build_callbacks(cfg)
+    callbacks = builders.build_callbacks(cfg)
     assert len(callbacks) == len(cfg.callbacks)
     ranks = find_ranks(cfg.trainer.devices, cfg.trainer.num_nodes)
-    trainer = building.build_trainer(cfg, data, TensorBoardLogger(tmp_path), callbacks, ranks)
+    trainer = builders.build_trainer(cfg, data, TensorBoardLogger(tmp_path), callbacks, ranks)
     assert trainer.num_devices == ranks.size == (2 if option == "ddp" else 1)
     assert trainer.gradient_clip_val == 1.0
 
@@ -49,10 +49,10 @@ def test_every_option_builds(group: str, option: str, text_file: Path, tmp_path:
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "adagrad"])
 def test_the_fused_form_is_taken_where_there_is_one(name: str) -> None:
     cfg = composed(f"optimizer={name}")
-    network = building.build(cfg, "model", vocabulary_size=7)
-    assert building.build_optimizer(cfg, network)(list(network.parameters())).defaults["fused"] is True
+    network = builders.build(cfg, "model", vocabulary_size=7)
+    assert builders.build_optimizer(cfg, network)(list(network.parameters())).defaults["fused"] is True
     cfg = composed(f"optimizer={name}", "trainer.precision=16-mixed")
-    assert building.build_optimizer(cfg, network)(list(network.parameters())).defaults["fused"] is None
+    assert builders.build_optimizer(cfg, network)(list(network.parameters())).defaults["fused"] is None
 
 
 @pytest.mark.parametrize("name", ["NAdam", "ASGD"])
@@ -60,8 +60,8 @@ def test_any_class_of_torch_optim(name: str) -> None:
     """Also one that has no fused form; and lists of the configuration must not reach its state."""
     betas = ["~optimizer.betas", "~optimizer.weight_decay"] if name == "ASGD" else []
     cfg = composed(f"optimizer._target_=torch.optim.{name}", *betas)
-    network = building.build(cfg, "model", vocabulary_size=7)
-    optimizer = building.build_optimizer(cfg, network)(list(network.parameters()))
+    network = builders.build(cfg, "model", vocabulary_size=7)
+    optimizer = builders.build_optimizer(cfg, network)(list(network.parameters()))
     assert type(optimizer).__name__ == name
     assert not any(OmegaConf.is_config(value) for value in optimizer.param_groups[0].values())
 
@@ -79,7 +79,7 @@ def test_the_shakespeare_option_is_the_text_and_the_split_that_everyone_quotes()
 )
 def test_the_first_limit_reached_ends_the_run(max_steps: Any, max_epochs: Any, accumulate: int, steps: int) -> None:
     trainer = OmegaConf.create({"accumulate_grad_batches": accumulate})
-    assert checks.run_length(max_steps, max_epochs, 7, trainer) == steps
+    assert config_checks.run_length(max_steps, max_epochs, 7, trainer) == steps
 
 
 def test_a_fault_of_the_program_is_no_wrong_request(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +88,7 @@ def test_a_fault_of_the_program_is_no_wrong_request(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr("charrnn.network.char_rnn.CharRNN.__init__", broken)
     with pytest.raises(KeyError, match="gone"):
-        building.build(composed(), "model", vocabulary_size=7)
+        builders.build(composed(), "model", vocabulary_size=7)
 
 
 @pytest.mark.parametrize("name", RECIPES)

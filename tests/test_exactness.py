@@ -12,10 +12,12 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from charrnn import callbacks, checkpoint_file, experiment, module
-from charrnn.checkpoints import readable_checkpoints
+from charrnn import experiment, module
 from charrnn.data import batches
-from charrnn.runs import read_summary
+from charrnn.runs import checkpoint_file
+from charrnn.runs.folder import read_summary
+from charrnn.training.callbacks import progress
+from charrnn.training.callbacks.checkpoint import readable_checkpoints
 from charrnn.utils.errors import RequestError
 from conftest import train_here
 
@@ -107,11 +109,11 @@ CASES = {
     "adagrad, relu": ("optimizer=adagrad", "model.activation=relu", "trainer.val_check_interval=10"),
 }
 MOMENTS = [
-    (callbacks.Curves, "on_train_batch_end", 3),  # before the first checkpoint
+    (progress.Curves, "on_train_batch_end", 3),  # before the first checkpoint
     (module.CharRNNModule, "training_step", 20),  # a checkpoint's step
-    (callbacks.Progress, "on_train_batch_end", 24),  # after the figures, before the checkpoint; an epoch's end
+    (progress.Progress, "on_train_batch_end", 24),  # after the figures, before the checkpoint; an epoch's end
     (module.CharRNNModule, "validation_step", 36),
-    (callbacks.Progress, "on_validation_end", 48),  # before best.ckpt
+    (progress.Progress, "on_validation_end", 48),  # before best.ckpt
     (module.CharRNNModule, "training_step", 48),
     (module.CharRNNModule, "validation_step", 60),  # the last validation
     (experiment, "_measure", 0),  # after the fit
@@ -163,7 +165,7 @@ def test_after_an_error_the_last_checkpoint_remains(undisturbed: Any, text: Path
         if place == "loader":
             patch.setattr(batches.StreamBatches, "__iter__", breaking)
         else:
-            owner = {"step": (module.CharRNNModule, "backward"), "callback": (callbacks.Curves, "on_train_batch_end")}
+            owner = {"step": (module.CharRNNModule, "backward"), "callback": (progress.Curves, "on_train_batch_end")}
             kill_at(27, *owner[place], patch, OSError)
         train(tmp_path, text, *overrides)
     assert read_summary(tmp_path)["status"] == "failed"
@@ -307,7 +309,7 @@ def test_a_new_run_may_begin_with_the_weights_of_another(text: Path, tmp_path: P
     first, second = outcome(tmp_path / "first"), outcome(tmp_path / "second")
     assert_equal(second["weights"]["last"], first["weights"]["best"])
     assert second["summary"]["best_step"] == 12
-    killed(tmp_path / "again", text, callbacks.Curves, "on_train_batch_end", 3, *frozen)  # only step 0 was saved
+    killed(tmp_path / "again", text, progress.Curves, "on_train_batch_end", 3, *frozen)  # only step 0 was saved
     go_on(tmp_path / "again", text, *frozen)
     assert_equal(outcome(tmp_path / "again"), second)
     with pytest.raises(RequestError, match="holds another network; build the same one with .* model.hidden=6"):

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from charrnn.callbacks import Curves
 from charrnn.data.datamodule import CharDataModule
 from charrnn.module import VALIDATION, CharRNNModule
 from charrnn.network import CharRNN
+from charrnn.training.callbacks.progress import Curves
 from conftest import TEXT
 
 Make = Callable[..., CharRNN]

@@ -31,7 +31,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # Each command is a process of its own, but torch and the like, which take seconds, are imported once.
 STARTER = """
 import os, runpy, shlex, sys
-import charrnn.experiment, charrnn.export
+import charrnn.experiment, charrnn.export.arrays
 sys.path.insert(0, "scripts")
 for line in sys.stdin:
     child = os.fork()

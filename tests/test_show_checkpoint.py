@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from charrnn import checkpoint_file
 from charrnn.data.vocabulary import ByteVocabulary, Vocabulary
 from charrnn.network import CharRNN
+from charrnn.runs import checkpoint_file
 from conftest import ROOT, call, save_network, train_here
 from test_bad_requests import refused
 

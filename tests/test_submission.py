@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from charrnn.checkpoint_file import read
-from charrnn.runs import read_summary
-from charrnn.sweep import register_resolvers
+from charrnn.runs.checkpoint_file import read
+from charrnn.runs.folder import read_summary
+from charrnn.runs.sweep import register_resolvers
 from charrnn.utils.paths import CONF
 from conftest import command, start, train_here, wait_for
 from test_sweep import SMALL, output

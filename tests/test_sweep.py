@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.checkpoint_file import read
-from charrnn.runs import read_summary
-from charrnn.sweep import launcher_line
+from charrnn.runs.checkpoint_file import read
+from charrnn.runs.folder import read_summary
+from charrnn.runs.sweep import launcher_line
 from charrnn.utils.process import default_threads
 from conftest import command, start, train_here, wait_for
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from charrnn.checkpoint_file import read
-from charrnn.load import load_network
-from charrnn.runs import read_summary
+from charrnn.runs.checkpoint_file import read
+from charrnn.runs.folder import read_summary
+from charrnn.runs.load import load_network
 from conftest import ROOT, Called, call, command, start, train_here, wait_for
 
 SMALL = (

@@ -15,10 +15,10 @@ from torch import nn
 from benchmarks.candidates import V, network_of
 from benchmarks.record import interleaved, print_table, summary
 from charrnn.data.vocabulary import Vocabulary
-from charrnn.generation import stream_texts
+from charrnn.generation.generate import stream_texts
+from charrnn.generation.sampling import Sampling
+from charrnn.generation.stepper import Step, numpy_stepper, torch_stepper
 from charrnn.network import CharRNN
-from charrnn.sampling import Sampling
-from charrnn.stepper import Step, numpy_stepper, torch_stepper
 from charrnn.utils.errors import RunFailed
 
 VOCABULARY = Vocabulary("".join(map(chr, range(32, 32 + V))))

@@ -16,11 +16,11 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from benchmarks.record import print_table
-from charrnn.building import build, build_optimizer, build_scheduler
 from charrnn.data.batches import Batch
 from charrnn.experiment import run
-from charrnn.runs import read_summary
-from charrnn.sweep import register_resolvers
+from charrnn.runs.folder import read_summary
+from charrnn.runs.sweep import register_resolvers
+from charrnn.training.builders import build, build_optimizer, build_scheduler
 from charrnn.utils.paths import CONF
 from charrnn.utils.process import prepare_process
 

@@ -17,7 +17,7 @@ from torch.multiprocessing.spawn import spawn
 
 from benchmarks.candidates import V, network_of
 from benchmarks.record import print_table
-from charrnn.gradients import average_gradients
+from charrnn.training.distributed.strategy import average_gradients
 from charrnn.utils.validation import require_integer
 
 GRID = [(32, 32, 128), (32, 32, 256), (64, 64, 256), (64, 64, 512), (64, 64, 1024)]

@@ -9,25 +9,26 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from charrnn import checkpoint_file
-from charrnn.building import build_optimizer
-from charrnn.callbacks import Progress, Samples
-from charrnn.checkpoint_file import network_weights
-from charrnn.checkpoints import LAST, PREVIOUS
-from charrnn.checks import check_keys
 from charrnn.data.datamodule import CharDataModule
-from charrnn.ending import AskJudge, Judge
-from charrnn.evaluation import in_text, score_carried
+from charrnn.evaluation.scoring import in_text, score_carried
 from charrnn.network import CharRNN
-from charrnn.preview import report_text, seconds_per_step
-from charrnn.ranks import find_ranks
-from charrnn.report import report_end, report_start, report_stop, shown
-from charrnn.resume import refuse_used_folder
-from charrnn.run_logger import RunLogger
-from charrnn.runs import locked, read_summary, write_settings, write_summary
-from charrnn.speed import Speed
-from charrnn.sweep import in_sweep
-from charrnn.training import assemble, find_own_rank, prepare, train_as_follower
+from charrnn.runs import checkpoint_file
+from charrnn.runs.checkpoint_file import network_weights
+from charrnn.runs.folder import locked, read_summary, write_settings, write_summary
+from charrnn.runs.sweep import in_sweep
+from charrnn.training.builders import build_optimizer
+from charrnn.training.callbacks.checkpoint import LAST, PREVIOUS
+from charrnn.training.callbacks.progress import Progress
+from charrnn.training.callbacks.samples import Samples
+from charrnn.training.callbacks.stopping import AskJudge, Judge
+from charrnn.training.callbacks.throughput import Speed
+from charrnn.training.config_checks import check_keys
+from charrnn.training.distributed.ranks import find_ranks
+from charrnn.training.logger import RunLogger
+from charrnn.training.preview import report_text, seconds_per_step
+from charrnn.training.report import report_end, report_start, report_stop, shown
+from charrnn.training.resume import refuse_used_folder
+from charrnn.training.setup import assemble, find_own_rank, prepare, train_as_follower
 from charrnn.utils.errors import Pruned, RequestError, Stopped, one_line
 from charrnn.utils.signals import signals_raise_stopped
 

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from charrnn import checkpoint_file
-from charrnn.checkpoint_file import network_weights
 from charrnn.data.batches import IGNORED, Batch
 from charrnn.data.vocabulary import AnyVocabulary
-from charrnn.evaluation import summed_nats
-from charrnn.figures import TrainingFigures
+from charrnn.evaluation.metrics import TrainingFigures
+from charrnn.evaluation.scoring import summed_nats
 from charrnn.network import CharRNN
+from charrnn.runs import checkpoint_file
+from charrnn.runs.checkpoint_file import network_weights
 from charrnn.utils.process_state import gather_state, restore_rng_state, state_of_rank
 
 VALIDATION = "nats_per_char/val"  # the figure that picks the best checkpoint

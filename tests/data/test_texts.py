@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from charrnn import checkpoint_file, experiment
+from charrnn import experiment
 from charrnn.data.splits import read_part
-from charrnn.load import load_network
+from charrnn.runs import checkpoint_file
+from charrnn.runs.load import load_network
 from conftest import train_here
 
 SMALL = (

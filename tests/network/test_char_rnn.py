@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from charrnn import checkpoint_file
 from charrnn.data.vocabulary import Vocabulary
-from charrnn.load import load_network
 from charrnn.network import CharRNN
+from charrnn.runs import checkpoint_file
+from charrnn.runs.load import load_network
 from charrnn.utils.errors import RequestError
 from conftest import save_network
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from charrnn import checkpoint_file
 from charrnn.network.recurrence import ACTIVATIONS, KERNELS, choose_kernel, elman_scan, usable_kernels
+from charrnn.runs import checkpoint_file
 from charrnn.utils.errors import RequestError
 from conftest import call, train_here
 

@@ -1,0 +1,29 @@
+"""Load a trained network from a checkpoint file."""
+
+from pathlib import Path
+from typing import Any
+
+from charrnn.data.vocabulary import AnyVocabulary, vocabulary_of
+from charrnn.network import CharRNN
+from charrnn.network.recurrence import REMOVED_KERNELS
+from charrnn.runs import checkpoint_file
+from charrnn.runs.checkpoint_file import network_weights
+from charrnn.utils.errors import RequestError
+
+
+def load_network(path: Path) -> tuple[CharRNN, AnyVocabulary, dict[str, Any]]:
+    """The network of a checkpoint, on the CPU and ready to predict, its vocabulary, and what else was noted in it.
+
+    Needs nothing but the file. Raises `RequestError` if it is not a checkpoint of this project.
+    """
+    checkpoint = checkpoint_file.read(path)
+    about = checkpoint["charrnn"]
+    try:
+        kernel = {"kernel": "auto"} if about["network"].get("kernel") in REMOVED_KERNELS else {}
+        network, vocabulary = CharRNN(**{**about["network"], **kernel}), vocabulary_of(about["vocabulary"])
+        network.load_state_dict(network_weights(checkpoint))
+        if len(vocabulary) != about["network"]["vocabulary_size"]:
+            raise ValueError(f"a vocabulary of {len(vocabulary)} for {about['network']['vocabulary_size']} outputs")
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise RequestError(f"what {path} holds does not fit together ({error!r}); take another checkpoint") from error
+    return network.eval(), vocabulary, about

@@ -1,0 +1,171 @@
+"""What surrounds the jobs of a Hydra multirun: the names of their folders, and the leaderboard at the end."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, read_write
+
+from charrnn.runs.folder import LOG, SUMMARY, job_folder_name, read_summary
+from charrnn.runs.leaderboard import write_leaderboard
+from charrnn.utils.cli import EXIT_FAILED, EXIT_REQUEST
+from charrnn.utils.errors import RequestError, Stopped, one_line
+from charrnn.utils.hydra_errors import request_line
+from charrnn.utils.paths import CONF, OUTPUTS
+from charrnn.utils.process import default_threads, processors, when_parent_ends
+
+
+class SweepRefused(BaseException):
+    """Runs on several devices in a sweep; no `Exception`, so that it ends the sweep and not just one job."""
+
+    def __str__(self) -> str:
+        return "a sweep trains each run on one device; for several leave out -m, or use hydra/launcher=slurm_ddp"
+
+
+def register_resolvers() -> None:
+    """Make `${outputs:}` and `${job_folder:NAME,NUMBER}` known to OmegaConf; conf/config.yaml uses them."""
+    OmegaConf.register_new_resolver("outputs", lambda: str(OUTPUTS), replace=True)
+    OmegaConf.register_new_resolver("job_folder", job_folder_name, replace=True)
+
+
+def composed(overrides: Sequence[str]) -> DictConfig:
+    """Compose the configuration that train.py would have, with `hydra` in it. Raises `RequestError`."""
+    register_resolvers()
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+            return compose("config", overrides=list(overrides), return_hydra_config=True)
+    except Exception as error:
+        if (line := request_line(error)) is None:
+            raise
+        raise RequestError(line) from error
+
+
+def in_sweep() -> bool:
+    """Tell whether this run is one job of a multirun."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def in_submitit_job() -> bool:
+    """Tell whether submitit started this process, on a cluster or on this machine."""
+    return "SUBMITIT_EXECUTOR" in os.environ
+
+
+class SweepCallback(Callback):
+    """Remembers the sweep's folder, and lets only swept keys into the names of the jobs' folders.
+
+    Launchers that start other processes pickle Hydra's callbacks; unpickling this one registers the resolvers there.
+    """
+
+    folder: Path | None = None  # of the sweep that this process started
+
+    def __init__(self) -> None:
+        register_resolvers()
+
+    def __reduce__(self) -> tuple[type["SweepCallback"], tuple[()]]:
+        return SweepCallback, ()
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        SweepCallback.folder = Path(config.hydra.sweep.dir).absolute()
+        overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+        swept = {override.key_or_group for override in overrides if override.is_sweep_override()}
+        excluded = ",".join(f"'{key}'" for key in {override.key_or_group for override in overrides} - swept)
+        more = [f"hydra.job.config.override_dirname.exclude_keys=[{excluded}]"]
+        launcher = config.hydra.launcher._target_
+        if "Slurm" not in launcher and config.trainer.devices not in (1, None):
+            raise SweepRefused
+        if "joblib" in launcher:  # jobs side by side would mix their lines on the screen; each has its train.log
+            more.append("hydra.job_logging.root.handlers=[file]")
+            jobs = config.hydra.launcher.n_jobs
+            os.environ.setdefault("OMP_NUM_THREADS", str(default_threads(jobs if jobs > 0 else processors())))
+        if "submitit" in launcher:  # a job that is requeued tomorrow must find its folder
+            folder = str(SweepCallback.folder).replace("\\", "\\\\").replace('"', '\\"')
+            more.append(f'hydra.sweep.dir="{folder}"')
+        with read_write(config):  # every job is composed from these, in whatever process it runs
+            config.hydra.overrides.hydra.extend(more)
+
+
+def resume_requeued_job(cfg: DictConfig) -> None:
+    """Set `resume_from=last` with `sweep.resume=true`, and in a requeued submitit job, which finds a checkpoint."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    if OmegaConf.select(cfg, "sweep.resume") or (in_submitit_job() and any((folder / "checkpoints").glob("*.ckpt"))):
+        cfg.resume_from = "last"
+
+
+@cache  # a process runs one job after the other
+def stop_with_launcher() -> None:
+    """Stop this process, if the joblib launcher started it, once the launcher has ended; the run is saved."""
+    if multiprocessing.current_process().name.startswith("Loky"):
+        sys.stderr.isatty = lambda: False  # type: ignore[method-assign]  # no progress bars on top of each other
+        when_parent_ends(lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+
+@contextmanager
+def requeued_by_submitit() -> Iterator[None]:
+    """Around a job: once the run is saved, hand the signal that stopped it to submitit, which requeues the job.
+
+    submitit's handler ends rank 0 only; on the others the block returns, since their exit code could end rank 0 first.
+    """
+    try:
+        yield
+    except Stopped as stop:
+        handler = signal.getsignal(stop.signum)
+        if not in_submitit_job():
+            raise
+        if stop.signum == signal.SIGINT or not callable(handler):
+            sys.exit(stop.exit_code)
+        try:
+            handler(stop.signum, None)
+        except subprocess.CalledProcessError:  # Slurm refuses, since it is requeueing the job by itself
+            sys.exit(stop.exit_code)
+
+
+def end_job(status: str) -> None:
+    """Say how a job ended whose log goes to its file alone, and end the process if other Slurm tasks wait for it."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    if HydraConfig.get().job_logging["root"]["handlers"] == ["file"]:
+        bits = read_summary(folder).get("val_bits_per_char")
+        print(f"{folder.name}: {status}" + (f", {bits:.4f} bits per character" if bits is not None else ""), flush=True)
+    if status == "failed" and in_submitit_job() and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+        sys.exit(EXIT_FAILED)
+
+
+def launcher_line(error: Exception) -> tuple[str, int] | None:
+    """Return one line and the exit code for an error of a launcher; None for any other error."""
+    origin = type(error).__module__.split(".")[0]
+    if origin == "joblib":
+        return "a job was killed, which ended the sweep; jobs that finished keep their results", EXIT_FAILED
+    if origin == "submitit":
+        if "sbatch: error" in str(error):
+            return f"Slurm did not take the jobs: {one_line(error)}", EXIT_REQUEST
+        return f"a job did not end as it should; jobs that finished keep their results ({one_line(error)})", EXIT_FAILED
+    if isinstance(error, RuntimeError) and "slurm cluster" in str(error):  # submitit found no srun
+        return "Slurm is not available here: run this on a cluster, or use hydra/launcher=joblib", EXIT_REQUEST
+    return None
+
+
+def report_sweep(folder: Path, ended: bool) -> tuple[str, bool]:
+    """Write the leaderboard of a sweep, which `ended` by itself or not; return the text, and whether all finished."""
+    jobs = [job for job in folder.glob("*/") if (job / LOG).exists() or (job / SUMMARY).exists()]
+    if not jobs:  # it was refused before its first job
+        (folder / "multirun.yaml").unlink(missing_ok=True)
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+        return "", True
+    _, table = write_leaderboard(folder, shutil.get_terminal_size((120, 0)).columns)
+    title = f"leaderboard {folder / 'leaderboard.csv'} and .md, best first, in bits per character:"
+    all_finished = ended and all(read_summary(job)["status"] == "finished" for job in jobs)
+    advice = "" if all_finished else f"\n\nto resume: the same command with hydra.sweep.dir={folder} sweep.resume=true"
+    return f"{title}\n{table}".rstrip() + advice, all_finished

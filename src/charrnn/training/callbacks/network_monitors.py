@@ -1,0 +1,97 @@
+"""What can be watched in the network at one moment: weights, the steps that change them, states.
+
+T time step, B batch lane, H hidden unit, L layer, S state size of one layer.
+"""
+
+from functools import partial
+from math import isfinite
+from typing import Any
+
+import lightning
+import numpy as np
+from lightning.pytorch import Callback
+from torch import Tensor
+
+from charrnn.analysis import states, weights
+from charrnn.network import CharRNN
+from charrnn.training.callbacks.monitor import Plots, Subject, Values, Watcher
+from charrnn.utils.validation import require_integer
+from charrnn.visualization import diagnostic_plots
+
+
+class RecurrentWeights(Watcher):
+    """Spectral radius and largest singular value of every W_hh; a plot of all its eigen- and singular values."""
+
+    def look(self, subject: Subject) -> tuple[Values, Plots]:
+        matrices = weights.recurrent_matrices(subject.network)
+        if not matrices:
+            return {}, {}
+        eigenvalues_LH = [weights.eigenvalues(matrix_HH) for matrix_HH in matrices]
+        singular_values_LH = [weights.singular_values(matrix_HH) for matrix_HH in matrices]
+        values: Values = {}
+        for layer, (eigenvalues_H, sizes_H) in enumerate(zip(eigenvalues_LH, singular_values_LH, strict=True)):
+            values[f"network/spectral_radius/layer{layer}"] = float(np.abs(eigenvalues_H).max())
+            values[f"network/largest_singular_value/layer{layer}"] = float(sizes_H[0])
+        return values, {
+            "network/spectrum": partial(diagnostic_plots.spectrum, eigenvalues_LH, singular_values_LH, subject.step)
+        }
+
+
+class HiddenStates(Watcher):
+    """The norm of the state, the share of saturated tanh units, or of dead and of always active ReLU units, per layer.
+
+    The state is sampled after every `every` of `length` characters in so many lanes.
+    """
+
+    def __init__(self, when: str, lanes: int, length: int, every: int) -> None:
+        super().__init__(when)
+        self._lanes, self._length = require_integer("lanes", lanes), require_integer("length", length)
+        self._every = require_integer("every", every)
+
+    def look(self, subject: Subject) -> tuple[Values, Plots]:
+        inputs_TB = subject.lanes(self._lanes, self._length).inputs_TB
+        states_TLBS = states.sample_states(subject.network, inputs_TB, min(self._every, len(inputs_TB)))
+        activation = subject.network.settings.get("activation", "gates")
+        shares = {
+            "tanh": {"saturated": states.saturated_share},
+            "relu": {"dead": states.dead_share, "always_active": states.always_active_share},
+        }.get(activation, {})
+        return {
+            f"network/{name}/layer{layer}": measure(states_TBS)
+            for name, measure in {"state_norm": states.state_norm, **shares}.items()
+            for layer, states_TBS in enumerate(states_TLBS.unbind(1))
+        }, {}
+
+
+class Updates(Callback):
+    """How much of each weight matrix the step before the figures exchanged: ||W_t - W_{t-1}|| / ||W_t||.
+
+    It looks whenever figures are written, and comes before what may put other weights in place (`Recovery`).
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[str, Tensor] = {}
+
+    def on_before_optimizer_step(self, trainer: lightning.Trainer, pl_module: Any, optimizer: Any) -> None:
+        if (trainer.global_step + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._before = {name: weight.detach().clone() for name, weight in _matrices(pl_module.network)}
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
+        if not self._before or not pl_module.logs_now():
+            return
+        ratios = {
+            f"update_ratio/{_short(name)}": weights.update_ratio(self._before[name], weight)
+            for name, weight in _matrices(pl_module.network)
+        }
+        pl_module.write_metrics({tag: ratio for tag, ratio in ratios.items() if isfinite(ratio)})
+        self._before = {}
+
+
+def _matrices(network: CharRNN) -> list[tuple[str, Tensor]]:
+    return [(name, weight.detach()) for name, weight in network.named_parameters() if weight.ndim == 2]
+
+
+def _short(name: str) -> str:
+    """`cells.0.hidden_to_hidden` -> `layer0/hidden_to_hidden`, also for a cell around a layer of PyTorch's."""
+    parts = name.split(".")
+    return name if len(parts) == 1 else f"layer{parts[1]}/{parts[-1]}"

@@ -1,0 +1,71 @@
+"""What is shown of a run while it trains: curves and a progress bar."""
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import lightning
+from lightning.pytorch import Callback
+from lightning.pytorch.trainer.states import TrainerFn
+from tqdm import tqdm
+
+log = logging.getLogger(__name__)
+
+BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"
+BAR_WIDTH = 79  # one line on the narrowest usual terminal
+
+
+class Curves(Callback):
+    """Writes the training figures; before the checkpoint of the same step, so that it knows what was written."""
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        pl_module.write_again()
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
+        if pl_module.logs_now():
+            pl_module.write_training_figures()
+
+
+class Progress(Callback):
+    """One bar for the whole training on a terminal; elsewhere a plain line after each validation."""
+
+    def __init__(self, steps: int, write_line: Callable[[str], None]) -> None:
+        self._steps = steps
+        self._write_line = write_line
+        self._bar: tqdm[Any] | None = None
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        if sys.stderr.isatty():
+            self._bar = tqdm(
+                total=self._steps, initial=trainer.global_step, bar_format=BAR, ncols=BAR_WIDTH, leave=False
+            )
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
+        if self._bar is not None and pl_module.logs_now():
+            self._bar.set_postfix_str(f"{_metrics(pl_module.latest)} bits/char", refresh=False)
+            self._bar.update(trainer.global_step - self._bar.n)
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        if self._bar is None and trainer.state.fn == TrainerFn.FITTING:
+            speed = pl_module.latest.get("speed/chars_per_second")
+            line = f"step {trainer.global_step:,} of {self._steps:,}: {_metrics(pl_module.latest)} bits per character"
+            self._write_line(line + (f", {speed:,.0f} characters/s" if speed else ""))
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        if self._bar is not None:
+            self._bar.update(trainer.global_step - self._bar.n)
+        self._close()
+
+    def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _metrics(latest: dict[str, float]) -> str:
+    tags = {"train": "bits_per_char/train", "validation": "bits_per_char/val"}
+    return ", ".join(f"{split} {latest[tag]:.3f}" for split, tag in tags.items() if tag in latest)

@@ -1,0 +1,108 @@
+"""Numbers that go wrong: a loss or a gradient that is no number, or a loss that explodes, and the way back."""
+
+import logging
+import math
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch import Callback
+
+from charrnn.module import CharRNNModule
+from charrnn.runs.checkpoint_file import network_weights
+from charrnn.training.callbacks.checkpoint import Checkpoints, readable_checkpoints
+from charrnn.training.distributed.consensus import RunState
+from charrnn.utils.errors import RunFailed
+from charrnn.utils.validation import require_integer, require_number
+
+log = logging.getLogger(__name__)
+
+RATES = ("lr", "initial_lr", "max_lr", "min_lr")  # what schedules keep in the optimizer
+
+
+class Recovery(Callback):
+    """Goes back to the last saved weights when numbers go wrong, lowers the learning rate by `factor` and goes on.
+
+    Wrong is what is not finite, and a loss above `explosion` times its minimum, and worse than guessing, in `patience`
+    figures in a row; meanwhile nothing is saved. Steps and the place in the text go on, the state starts from zero.
+    After `retries` times the run fails.
+    """
+
+    def __init__(
+        self, checkpoints: Checkpoints, state: RunState, *, retries: int, factor: float, explosion: float, patience: int
+    ) -> None:
+        self._checkpoints, self._state = checkpoints, state
+        self._retries = require_integer("recovery.retries", retries, minimum=0)
+        self._factor = require_number("recovery.factor", factor, 0.0, below=1.0)
+        self._explosion = require_number("recovery.explosion", explosion, 1.0)
+        self._patience = require_integer("recovery.patience", patience)
+        self._used = 0
+        self._minimum = math.inf
+        self._high = 0
+        self._good_step = 0  # of the last figure that was not high
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"used": self._used, "minimum": self._minimum, "high": self._high, "good_step": self._good_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._used, self._minimum = state_dict["used"], state_dict["minimum"]
+        self._high, self._good_step = state_dict["high"], state_dict["good_step"]
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
+        if not (pl_module.logs_now() or (pl_module.made_a_step() and self._checkpoints.due(trainer))):
+            return
+        trouble = pl_module.trouble()
+        if trouble is None and pl_module.logs_now():
+            trouble = self._watch(pl_module.training_loss(), math.log(len(pl_module.vocabulary)), trainer.global_step)
+        if trouble is not None:
+            self._go_back(trainer, pl_module, trouble)
+        self._state.saving_suspended = self._high > 0
+
+    def _watch(self, nats: float, guessing: float, step: int) -> str | None:
+        """Take note of a figure; say what is wrong once too many in a row were high."""
+        self._minimum = min(self._minimum, nats)
+        if nats <= max(self._explosion * self._minimum, guessing):
+            self._high, self._good_step = 0, step
+            return None
+        self._high += 1
+        if self._high < self._patience:
+            return None
+        return f"the loss is {nats:.3g} at step {step}, it was {self._minimum:.3g}"
+
+    def _last_good(self) -> dict[str, Any] | None:
+        """The newest checkpoint from before the trouble; one that the undisturbed run has too, if there is such."""
+        folder = self._checkpoints.folder
+        finite = [
+            checkpoint
+            for _, checkpoint in readable_checkpoints(folder, with_best=True)
+            if checkpoint["global_step"] <= (self._good_step if self._high else math.inf)
+            and all(weight.isfinite().all() for weight in network_weights(checkpoint).values())
+        ]
+        return max(
+            finite,
+            key=lambda found: (self._checkpoints.regular(found["global_step"]), found["global_step"]),
+            default=None,
+        )
+
+    def _go_back(self, trainer: lightning.Trainer, module: CharRNNModule, trouble: str) -> None:
+        found = self._last_good() if trainer.is_global_zero else None
+        checkpoint = trainer.strategy.broadcast(found)  # one for all processes
+        if self._used >= self._retries or checkpoint is None:
+            times = f" after {self._used} recoveries" if self._used else ""
+            raise RunFailed(f"{trouble}{times}; begin anew with a lower optimizer.lr")
+        self._used, self._high = self._used + 1, 0
+        with torch.no_grad():
+            module.network.load_state_dict(network_weights(checkpoint))
+        (optimizer,) = trainer.optimizers
+        rates = [{key: group[key] for key in RATES if key in group} for group in optimizer.param_groups]
+        optimizer.load_state_dict(checkpoint["optimizer_states"][0])
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group.update({key: value * self._factor for key, value in rate.items()})
+        scheduler: Any = module.lr_schedulers()
+        if hasattr(scheduler, "base_lrs"):  # what the schedule multiplies
+            scheduler.base_lrs = [rate * self._factor for rate in scheduler.base_lrs]
+        module.forget()
+        log.warning(
+            "%s; back to the weights of step %s, learning rate x %g (%d of %d times)",
+            trouble, f"{checkpoint['global_step']:,}", self._factor, self._used, self._retries,
+        )  # fmt: skip

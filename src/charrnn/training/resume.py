@@ -1,0 +1,159 @@
+"""Going on with a run: which checkpoint, whether it fits what is asked, and how Lightning writes and reads it."""
+
+import json
+import logging
+import shlex
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from charrnn.data.datamodule import CharDataModule
+from charrnn.network import CharRNN
+from charrnn.runs import checkpoint_file
+from charrnn.runs.checkpoint_file import network_weights
+from charrnn.runs.folder import command_to_go_on, latest_run
+from charrnn.training.callbacks.checkpoint import readable_checkpoints
+from charrnn.utils.config import flattened
+from charrnn.utils.errors import RequestError
+from charrnn.utils.files import user_path
+
+log = logging.getLogger(__name__)
+
+# What the saved state of optimizer, schedule, generators and data position belongs to; it would fit nothing else.
+KEPT = (
+    "model.", "optimizer.", "scheduler.", "data.order.", "data.batch_size.", "data.sequence_length.", "data.seed.",
+    "data.validation_fraction.", "data.test_fraction.", "trainer.accumulate_grad_batches.", "trainer.precision.",
+)  # fmt: skip
+FREE = ("model.kernel", "optimizer.fused")  # how it is computed, not what
+
+
+class SafeCheckpointIO(TorchCheckpointIO):
+    """Whole files only, on the disk before they get their name; nothing in a file is ever executed.
+
+    `trouble` says why the last one could not be written. It is not raised: other processes wait for this one.
+    """
+
+    trouble: str | None = None
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        try:
+            checkpoint_file.write(checkpoint, Path(path), keep=storage_options)
+            self.trouble = None
+        except OSError as error:
+            self.trouble = error.strerror or str(error)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        return checkpoint_file.read(Path(path))
+
+
+def checkpoints_to_go_on_from(
+    resume_from: object, folder: Path, folder_is_named: bool
+) -> list[tuple[Path, dict[str, Any]]]:
+    """The checkpoints that `resume_from` (null, a path, or `last`) names, best choice first; none for a new run.
+
+    Raises `RequestError` if there is none to be read.
+    """
+    if resume_from == "last":
+        if not folder_is_named:
+            advice = ": add hydra.run.dir=DIR"
+            with suppress(RequestError):
+                advice = f"; for the newest run: {command_to_go_on(latest_run())}"
+            raise RequestError(f"resume_from=last needs the run's folder{advice}")
+        found = readable_checkpoints(folder)
+        if not found and any(folder.glob("*.ckpt")):
+            raise RequestError(f"no checkpoint in {folder} can be read; name another hydra.run.dir")
+        return found
+    if resume_from is None:
+        return []
+    path = user_path(resume_from)
+    checkpoint = checkpoint_file.read(path)
+    if not {"run", "train_state", "random"} <= checkpoint["charrnn"].keys():
+        raise RequestError(f"resume_from: {path} holds a network and no run; begin a new run with init_from={path}")
+    return [(path, checkpoint)]
+
+
+def refuse_used_folder(resume_from: object, run: Path) -> None:
+    """Raise `RequestError` if the folder holds a run other than the one to go on with: it would be written over."""
+    folder = run / "checkpoints"
+    if resume_from == "last" or not any(folder.glob("*.ckpt")):
+        return
+    if resume_from is None or user_path(resume_from).resolve().parent != folder.resolve():
+        raise RequestError(
+            f"{run} holds a run already; go on with it by resume_from=last, or name another hydra.run.dir"
+        )
+
+
+class Start(NamedTuple):
+    """Where training begins: with `path` after `step` steps; a run that is `trained` needs its scoring only."""
+
+    path: Path | None
+    step: int
+    trained: bool = False
+
+
+def choose(found: list[tuple[Path, dict[str, Any]]], steps: int, *, own: bool) -> Start:
+    """The newest of the checkpoints before step `steps`, if there is one.
+
+    If they are the run's `own`, it was killed after its last step: it repeats the steps since the checkpoint before,
+    so that it ends as any other. Raises `RequestError` for a checkpoint beyond that step.
+    """
+    step = found[0][1]["global_step"] if found else 0
+    if step > steps or (step == steps and not own):
+        path, checkpoint = found[0]
+        raise RequestError(
+            f"resume_from: {path} is at step {checkpoint['global_step']} and this run ends at {steps}; "
+            "raise trainer.max_steps or trainer.max_epochs"
+        )
+    before = [(path, checkpoint["global_step"]) for path, checkpoint in found if checkpoint["global_step"] < steps]
+    if not before:
+        return Start(None, steps, trained=True) if found else Start(None, 0)
+    path, step = before[0]
+    return Start(path if step else None, step)  # before its first step a run begins as a new one
+
+
+def require_fitting(path: Path, checkpoint: dict[str, Any], config: dict[str, Any], data: CharDataModule) -> None:
+    """Raise `RequestError`, with the overrides that would fit, if the checkpoint belongs to other settings."""
+    about = checkpoint["charrnn"]
+    was, now = flattened(about.get("config", {})), flattened(config)
+    different = [
+        key
+        for key in sorted({*was, *now})
+        if was.get(key) != now.get(key) and key not in FREE and f"{key}.".startswith(KEPT)
+    ]
+    if different:
+        classes = [key for key in different if key.endswith("._target_")]  # their settings differ as a consequence
+        advice = shlex.join(_override(key, was.get(key)) for key in classes or different)
+        raise RequestError(f"resume_from: {path} was trained with other settings; go on with {advice}")
+    if about.get("data", {}).get("corpus_sha256") != data.corpus.sha256:
+        raise RequestError(f"resume_from: {path} was trained on another text; name that one with data.path")
+    if about["vocabulary"] != data.vocabulary.settings:
+        raise RequestError(
+            f"resume_from: {path} has another vocabulary; go on with its data.level, data.min_count and "
+            "data.vocabulary_from"
+        )
+
+
+def take_weights(init_from: object, network: CharRNN, data: CharDataModule) -> None:
+    """Begin with the weights of a checkpoint, and nothing else of it. Raises `RequestError` if they do not fit."""
+    path = user_path(init_from)
+    checkpoint = checkpoint_file.read(path)
+    about = checkpoint["charrnn"]
+    if about["vocabulary"] != data.vocabulary.settings:
+        raise RequestError(f"init_from: {path} has another vocabulary than this text; take one with the same symbols")
+    weights = network_weights(checkpoint)
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    if {name: tuple(tensor.shape) for name, tensor in weights.items()} != wanted:
+        shape = ", ".join(f"model.{key}={about['network'].get(key)}" for key in ("cell", "hidden", "layers"))
+        raise RequestError(f"init_from: {path} holds another network; build the same one with {shape}")
+    with torch.no_grad():
+        network.load_state_dict(weights)
+
+
+def _override(key: str, value: object) -> str:
+    group, _, name = key.partition(".")
+    if name == "_target_" and group == "optimizer":
+        return f"optimizer={str(value).rsplit('.', 1)[-1].lower()}"
+    return f"{'seed' if key == 'data.seed' else key}={json.dumps(value) if not isinstance(value, str) else value}"

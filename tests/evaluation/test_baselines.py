@@ -1,0 +1,51 @@
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from charrnn.data.vocabulary import ByteVocabulary, Vocabulary
+from charrnn.evaluation.baselines import ngram_nats, reference_figures
+
+
+def witten_bell(train: str, text: str, symbols: int, order: int) -> float:
+    """The formula, letter by letter."""
+    nats = 0.0
+    for i, c in enumerate(text):
+        p = 1 / symbols
+        for n in range(min(order, i + 1)):
+            h = text[i - n : i]
+            followers = Counter(train[j] for j in range(n, len(train)) if train[j - n : j] == h)
+            if followers:
+                p = (followers[c] + len(followers) * p) / (followers.total() + len(followers))
+        nats -= math.log(p)
+    return nats
+
+
+@pytest.mark.parametrize(("train", "text"), [("abracadabra", "cabbacad"), ("aaa", "ab"), ("ab", "ccc"), ("a", "b")])
+def test_ngram_figures_are_those_of_the_formula(train: str, text: str) -> None:
+    vocabulary = Vocabulary("abcdrx")
+    nats = ngram_nats(vocabulary.encode(train), vocabulary.encode(text), len(vocabulary), 3)
+    assert nats == pytest.approx([witten_bell(train, text, len(vocabulary), order) for order in (1, 2, 3)])
+
+
+def test_figures_of_closed_cases() -> None:
+    letters = np.random.default_rng(0).integers(4, size=40_000).astype(np.uint8)
+    vocabulary = Vocabulary("abcd")
+    figures = reference_figures(letters[:30_000], letters[30_000:], vocabulary)
+    assert figures["unigram"] == pytest.approx(2, abs=0.01)  # four equally likely letters
+    assert figures["trigram"] == pytest.approx(2, abs=0.02)
+    assert 2 < figures["xz"] < 2.5
+    cycle = np.arange(40_000, dtype=np.uint8) % 4
+    figures = reference_figures(cycle[:30_000], cycle[30_000:], vocabulary)
+    assert figures["unigram"] == pytest.approx(2, abs=0.01)
+    assert figures["trigram"] < 0.01
+    assert figures["xz"] < 0.2
+
+
+def test_figures_of_bytes_are_per_character() -> None:
+    text = "é" * 5000
+    ids = np.frombuffer(text.encode(), np.uint8)
+    figures = reference_figures(ids, ids, ByteVocabulary())
+    assert figures["unigram"] == pytest.approx(2, abs=0.1)  # two equally likely bytes a character
+    assert figures["xz"] < 0.3

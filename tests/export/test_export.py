@@ -1,0 +1,236 @@
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from charrnn.data.vocabulary import AnyVocabulary, ByteVocabulary, Vocabulary
+from charrnn.export import arrays, onnx_graph, page
+from charrnn.generation.generate import generate_text
+from charrnn.network import CharRNN
+from charrnn.runs.folder import write_summary
+from charrnn.utils.errors import RequestError
+from conftest import OPTIONS, ROOT, call, command, save_network
+from test_bad_requests import refused
+
+LETTERS = Vocabulary("\n abcé€\U0001f600")
+NETWORKS: dict[str, tuple[AnyVocabulary, dict[str, Any]]] = {
+    "tanh": (LETTERS, {"layers": 1, **OPTIONS}),
+    "relu": (Vocabulary("\n abcde", unknown=True), {"layers": 3, **OPTIONS, "activation": "relu"}),
+    "not residual": (LETTERS, {"layers": 2, "residual": False, **OPTIONS}),
+    "bytes": (ByteVocabulary(), {"layers": 2, **OPTIONS}),
+    "gru": (LETTERS, {"layers": 2, "cell": "gru"}),
+    "lstm": (LETTERS, {"layers": 2, "cell": "lstm"}),
+}
+PROMPT = "ab c"
+
+
+def make(name: str) -> tuple[CharRNN, AnyVocabulary]:
+    vocabulary, changes = NETWORKS[name]
+    network = CharRNN(len(vocabulary), **{"cell": "elman", "hidden": 5, "dropout": 0.0, "residual": True, **changes})
+    torch.nn.init.normal_(network.hidden_to_output)
+    torch.nn.init.normal_(network.output_bias)
+    return network.eval(), vocabulary
+
+
+def play(model: Path, *arguments: object) -> str:
+    """What scripts/play.py writes where neither this project nor torch can be imported."""
+    program = (
+        "import runpy, sys; sys.modules.update(charrnn=None, torch=None);"
+        "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, ROOT / "scripts" / "play.py", model, *map(str, arguments)],
+        capture_output=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert not done.stderr
+    return done.stdout.decode("utf-8")
+
+
+def test_the_player_refuses_in_one_line(tmp_path: Path) -> None:
+    model = tmp_path / "model.npz"
+    model.write_bytes(arrays.to_numpy(*make("tanh"), {}))
+    np.savez(tmp_path / "future.npz", format=99)
+    for options, message in (
+        ((model, "--prompt=aü"), "does not know 'ü'"),
+        ((model, "--temperature=-1"), "must be at least 0"),
+        ((tmp_path / "future.npz",), "a model of format 1 is wanted, got 99"),
+        ((tmp_path / "gone.npz",), "No such file"),
+    ):
+        done = command("scripts/play.py", *options)
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_numpy_alone_writes_the_same_text(name: str, tmp_path: Path) -> None:
+    network, vocabulary = make(name)
+    model = tmp_path / "model.npz"
+    model.write_bytes(arrays.to_numpy(network, vocabulary, {"checkpoint": "best.ckpt"}))
+    for prompt, temperature in ((PROMPT, 1.0), ("", 0.7), (PROMPT, 0.0)):
+        asked = {"prompt": prompt, "length": 2000, "temperature": temperature, "seed": 3}
+        options = [f"--{key}={value}" for key, value in asked.items()]
+        assert play(model, *options) == generate_text(network, vocabulary, **asked)
+
+
+def test_from_a_run_to_its_text_by_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "my_run"
+    save_network(*make("relu"), run / "checkpoints" / "best.ckpt")
+    write_summary(run, {"val_bits_per_char": 2.25})
+    done = call("scripts/export.py", "--format", "numpy", "--run", run)
+    assert done == (0, f"best.npz: {Path('best.npz').stat().st_size:,} bytes\n", "")
+    assert np.load("best.npz")["checkpoint"] == "my_run/best.ckpt"
+    assert np.load("best.npz")["val_bits_per_char"] == 2.25
+    options = ("--prompt=a?b", "--length=2000", "--seed=5")
+    expected = command("scripts/generate.py", "--run", run, *options)
+    assert len(expected.stdout) == 2003, expected.stderr
+    assert play(Path("best.npz"), *options) == expected.stdout
+    assert np.load("best.npz", allow_pickle=False)["hidden_to_output"].dtype == np.float32
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_onnxruntime_computes_the_same(name: str) -> None:
+    network, vocabulary = make(name)
+    content = onnx_graph.to_onnx(network, vocabulary, {"val_bits_per_char": 2.5})
+    session = onnxruntime.InferenceSession(content)
+    for lanes in (1, 3):
+        ids_TB = torch.randint(len(vocabulary), (20, lanes))
+        expected, expected_last = network.unroll(ids_TB, network.initial_state(lanes))
+        state = network.initial_state(lanes).numpy()
+        for ids_B, expected_BV in zip(ids_TB.numpy(), expected, strict=True):
+            logits, state = session.run(["logits", "new_state"], {"ids": ids_B, "state": state})
+            torch.testing.assert_close(torch.from_numpy(logits), expected_BV)
+        torch.testing.assert_close(torch.from_numpy(state), expected_last)
+    notes = {note.key: json.loads(note.value) for note in onnx.load_from_string(content).metadata_props}
+    facts = {"val_bits_per_char": 2.5}
+    assert notes == {"settings": network.settings, "vocabulary": vocabulary.settings, "facts": facts}
+
+
+def test_onnx_that_computes_something_else_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = save_network(*make("tanh"), tmp_path / "a.ckpt")
+    weights_of = onnx_graph.weights_of
+    off = {"output_bias": np.full(len(LETTERS), 1e-4, dtype=np.float32)}
+    monkeypatch.setattr(onnx_graph, "weights_of", lambda network: {**weights_of(network), **off})
+    code, _, stderr = call(
+        "scripts/export.py", "--format", "onnx", "--checkpoint", checkpoint, "--out", tmp_path / "a.onnx"
+    )
+    assert (code, stderr.count("\n")) == (1, 1)
+    assert "differ from torch's by" in stderr
+    assert list(tmp_path.iterdir()) == [checkpoint]
+
+
+def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(RequestError, match=r"needs onnx and onnxruntime .* pip install onnx onnxruntime"):
+        onnx_graph.to_onnx(*make("tanh"), {})
+
+
+def test_no_file_is_written_over(tmp_path: Path) -> None:
+    checkpoint = save_network(*make("tanh"), tmp_path / "a.ckpt")
+    out = tmp_path / "a.npz"
+    asked = ("--format", "numpy", "--checkpoint", checkpoint, "--out")
+    out.write_text("mine")
+    for arguments, message in (
+        ((*asked, out), "is there already; name another file with --out, or write over it with --force"),
+        ((*asked, tmp_path), "is a folder"),
+        (("--format", "csv"), "invalid choice: 'csv'"),
+    ):
+        refused(*call("scripts/export.py", *arguments), message, "export.py")
+    assert out.read_text() == "mine"
+    assert call("scripts/export.py", *asked, out, "--force")[0] == 0
+    assert "hidden_to_hidden_0" in np.load(out)
+
+
+Open = Callable[[str], tuple[CharRNN, AnyVocabulary]]
+
+
+@pytest.fixture
+def open_page(browser: webdriver.Chrome, tmp_path: Path) -> Open:
+    def opened(name: str) -> tuple[CharRNN, AnyVocabulary]:
+        network, vocabulary = make(name)
+        (tmp_path / "page.html").write_bytes(page.to_html(network, vocabulary, {"val_bits_per_char": 2.345}))
+        browser.get((tmp_path / "page.html").as_uri())
+        return network, vocabulary
+
+    return opened
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_browser_writes_the_same_text(name: str, browser: webdriver.Chrome, open_page: Open) -> None:
+    network, vocabulary = open_page(name)
+    likeliest = generate_text(network, vocabulary, prompt=PROMPT, length=300, temperature=0, seed=1)
+    assert browser.execute_script("return charrnn.generate(...arguments)", PROMPT, 300, 0) == likeliest
+    drawn = generate_text(network, vocabulary, prompt=PROMPT, length=300, temperature=0.9, seed=2)
+    script = "const draws = arguments[3]; return charrnn.generate(...[...arguments].slice(0, 3), () => draws.shift())"
+    draws = np.random.default_rng(2).random(300).tolist()
+    assert browser.execute_script(script, PROMPT, 300, 0.9, draws) == drawn
+    assert not browser.get_log("browser")
+
+
+def test_typing_a_prompt_and_pressing_start_gives_text(browser: webdriver.Chrome, open_page: Open) -> None:
+    _, vocabulary = open_page("not residual")
+    text, start, stop = (browser.find_element(By.ID, name) for name in ("text", "start", "stop"))
+    canvas = browser.find_elements(By.TAG_NAME, "canvas")[1]
+    picture = "return arguments[0].toDataURL()"
+    blank = browser.execute_script(picture, canvas)
+    browser.find_element(By.ID, "prompt").send_keys("ab€\nc")
+    assert not stop.is_enabled()
+    start.click()
+    WebDriverWait(browser, 20).until(lambda _: len(text.get_property("textContent")) > 20)
+    stop.click()
+    written = text.get_property("textContent")
+    assert written.startswith("ab€\nc")
+    assert set(written) <= set(vocabulary.settings["characters"])
+    assert browser.execute_script(picture, canvas) != blank
+    browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+    assert text.get_property("textContent") == written
+    stop.click()
+    WebDriverWait(browser, 20).until(lambda _: len(text.get_property("textContent")) > len(written))
+    ActionChains(browser).move_to_element(canvas).perform()
+    unit = browser.find_element(By.ID, "unit")
+    WebDriverWait(browser, 20).until(lambda _: unit.text.startswith("layer 2, unit"))
+    for fact in ("2 layers of 5 (elman, tanh): ", " parameters", "2.345 bits per character"):
+        assert fact in browser.find_element(By.ID, "facts").text
+    assert not browser.get_log("browser")
+
+
+def test_characters_that_the_network_does_not_know_are_named(browser: webdriver.Chrome, open_page: Open) -> None:
+    open_page("tanh")
+    prompt, message = (browser.find_element(By.ID, name) for name in ("prompt", "message"))
+    prompt.send_keys("abzü")
+    assert message.is_displayed()
+    assert "does not know “z” (U+007A), “ü” (U+00FC);" in message.text
+    browser.find_element(By.ID, "start").click()
+    assert not browser.find_element(By.ID, "stop").is_enabled()
+    prompt.clear()
+    prompt.send_keys("ab")
+    assert not message.is_displayed()
+    assert not browser.get_log("browser")
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_the_page_fits_the_window(width: int, browser: webdriver.Chrome, open_page: Open) -> None:
+    size = {"width": width, "height": 900, "deviceScaleFactor": 2, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        open_page("lstm")
+        root = "return document.documentElement."
+        assert browser.execute_script(root + "scrollWidth <= document.documentElement.clientWidth")
+        width_of = "return arguments[0].getBoundingClientRect().width"
+        canvas, maps = browser.find_element(By.TAG_NAME, "canvas"), browser.find_element(By.ID, "maps")
+        assert 0 < browser.execute_script(width_of, canvas) <= browser.execute_script(width_of, maps)
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

@@ -1,0 +1,127 @@
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_records import make_run
+
+from charrnn.runs.comparison import common_folder, differing, group_rows, groups, run_rows, setting_text, uncommon
+from charrnn.runs.records import Record
+from conftest import call, command
+
+DEFAULTS = {"model.cell": "elman", "model.hidden": 8, "model.dropout": 0.0, "optimizer.lr": 0.003, "seed": 1}
+
+
+def record(name: str, bits: float | None = None, *, summary: Any = None, **settings: Any) -> Record:
+    changed = {**DEFAULTS, **{key.replace("_", ".", 1): value for key, value in settings.items()}}
+    return Record(Path("/runs") / name, changed, {"status": "finished", "val_bits_per_char": bits, **(summary or {})})
+
+
+def test_only_what_differs_counts_and_not_how_it_is_written() -> None:
+    same = record("b", model_dropout=0, seed=2, sweep_resume=True)
+    runs = [record("a"), same, record("c", optimizer_lr=1e-3)]
+    assert differing(runs) == ["optimizer.lr"]
+    assert differing(runs[:2]) == []
+    assert differing([*runs, Record(Path("/runs/broken"), {}, {})]) == ["optimizer.lr"]
+    assert differing([]) == []
+
+
+def test_a_key_that_some_lack_counts_where_it_alone_tells_runs_apart() -> None:
+    activation = {"model_activation": "tanh", "model_init": "auto"}  # a gated layer has neither
+    gru = record("gru", model_cell="gru")
+    assert differing([record("elman", **activation), gru]) == ["model.cell"]
+    assert differing([record("new", **activation), record("old")]) == ["model.activation"]
+    seeds = [record("new", seed=1, **activation), record("old", seed=2)]
+    assert len(groups(seeds, differing(seeds))) == 2  # another version is not another seed
+    unreadable = [Record(Path(f"/runs/{name}"), {}, {"status": "finished"}) for name in "ab"]
+    assert len(groups(unreadable, [])) == 2  # nobody's twin
+
+
+def test_seeds_are_grouped_to_mean_and_deviation() -> None:
+    bits = {"a": [2.5, 2.0, 2.75], "b": [2.25], "c": [2.4, 2.5]}
+    lr = {"a": 1e-3, "b": 2e-3, "c": 3e-3}
+    runs = [
+        record(f"{name}/{n}", value, optimizer_lr=lr[name], seed=n, summary={"parameters": 100, "best_step": n})
+        for name, values in bits.items()
+        for n, value in enumerate(values)
+    ]
+    rows = group_rows(runs, ["optimizer.lr"], Path("/runs"))
+    found = [(row["run"], row["n"], row["seeds"]) for row in rows]  # by the mean; the group's best run
+    assert found == [("b/0", 1, "0"), ("a/1", 3, "0 1 2"), ("c/0", 2, "0 1")]
+    for row, name in zip(rows, "bac", strict=True):
+        assert row["val_bits_per_char"] == pytest.approx(np.mean(bits[name]))
+        if len(bits[name]) > 1:
+            assert row["val_bits_per_char_deviation"] == pytest.approx(np.std(bits[name], ddof=1))
+    assert rows[0]["val_bits_per_char_deviation"] is rows[0]["test_bits_per_char"] is None
+    assert (rows[1]["parameters"], rows[1]["best_step"]) == (100, 1)
+
+
+def test_the_best_comes_first_and_what_has_no_result_last() -> None:
+    runs = [
+        record("dry", summary={"reason": "dry_run=true: nothing was trained"}),
+        record("failed", 1.0, summary={"status": "failed", "reason": "out of luck"}),
+        record("no validation part", summary={"train_seconds": 90.0}),
+        record("worse", 2.5),
+        record("equal", 2.5),
+        record("best", 2.25),
+        Record(Path("/runs/missing"), {}, {"status": "missing"}),
+        Record(Path("/runs/older"), {}, {"val_bits_per_char": 2.0}),
+    ]
+    rows = run_rows(runs, [], Path("/runs"))
+    assert [row["run"] for row in rows[:4]] == ["best", "equal", "worse", "no validation part"]
+    assert {row["run"] for row in rows[4:]} == {"dry", "missing", "older", "failed"}
+    assert rows[3]["minutes"] == 1.5
+    assert [row.get("n") for row in group_rows(runs, [], Path("/runs"))] == [4, None, None, None, None]
+
+
+def test_equal_names_in_different_folders() -> None:
+    runs = [record("a/run", 2.0), record("b/run", 3.0)]
+    assert [row["run"] for row in run_rows(runs, [], common_folder(runs))] == ["a/run", "b/run"]
+    assert common_folder(runs[:1]) == Path("/runs/a")
+
+
+def test_what_sets_a_run_apart_from_most() -> None:
+    settings = [{"lr": 1}, {"lr": 1}, {"lr": 1.0}, {"lr": 2}, {}]
+    assert uncommon({"lr": 1, "x": None}, ["lr", "x"], settings) == ["x"]
+    assert uncommon({"lr": 2}, ["lr", "x"], settings) == ["lr"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (0, "0"), (1e-3, "0.001"), (None, "null"), (True, "true"), ([0.9, 1], "[0.9, 1]"), ("a b", "a b"),
+     ("", '""'), (" ", '" "'), ("\n\n", r'"\n\n"'), ("\udce9", r'"\udce9"'), (float("inf"), "Infinity")],
+)  # fmt: skip
+def test_settings_are_shown_on_one_line(value: Any, text: str) -> None:
+    assert setting_text(value) == text
+    text.encode()
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    results = {(8, 1): 2.1, (8, 2): 2.2, (16, 1): 2.0, (32, 1): None}
+    for (hidden, seed), bits in results.items():
+        ended = {"val_bits_per_char": bits} if bits else {"status": "failed", "reason": "it broke"}
+        config = f"model: {{hidden: {hidden}, cell: elman}}\nseed: {seed}\n"
+        make_run(tmp_path / f"{hidden}-{seed}", config, json.dumps({"status": "finished", "seed": seed, **ended}))
+    return tmp_path
+
+
+def test_the_script_shows_groups_and_writes_what_programs_read(sweep: Path, tmp_path: Path) -> None:
+    done = command("scripts/compare.py", sweep, COLUMNS="80")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"4 runs in {sweep}, best first, in bits per character"
+    assert lines[5].split() == ["2", "2.1500", "±", "0.0707", "2", "8", "8-1"]
+    assert lines[-1] == "  32-1 (hidden=32): failed, it broke"
+    done = call("scripts/compare.py", sweep, "--format", "json")
+    assert [row.get("n") for row in json.loads(done.stdout)] == [1, 2, None]
+    done = call("scripts/compare.py", sweep, "--format", "csv", "--no-groups", "--out", tmp_path / "t.csv")
+    assert (done.returncode, done.stdout) == (0, "")
+    table = list(csv.DictReader(io.StringIO((tmp_path / "t.csv").read_text())))
+    assert all(row["run"] == f"{row['model.hidden']}-{row['seed']}" for row in table)
+    assert [row["run"] for row in table] == ["16-1", "8-1", "8-2", "32-1"]
+    done = call("scripts/compare.py", sweep, "--format", "markdown")
+    assert "| 8-1 | 8 | 2 | 1 2 | finished | 2.1500 ± 0.0707 |" in done.stdout
