@@ -17,7 +17,7 @@ from conftest import ROOT, call, save_network, train_here
 from test_bad_requests import refused
 
 SCRIPT = "scripts/show_checkpoint.py"
-STORED = ROOT / "tests" / "data" / "format2.ckpt"
+STORED = ROOT / "tests" / "stored" / "format2.ckpt"
 
 Make = Callable[..., CharRNN]
 

@@ -12,6 +12,7 @@ from charrnn.runs.load import load_network
 from charrnn.training.resume import checkpoints_to_go_on_from
 from charrnn.utils import process_state
 from charrnn.utils.errors import RequestError
+from conftest import ROOT
 from handmade import Malicious
 
 
@@ -60,7 +61,7 @@ def test_foreign_files_are_refused(tmp_path: Path, checkpoint: Any, message: str
 
 def test_a_checkpoint_of_this_format_is_read_for_ever(tmp_path: Path) -> None:
     """tests/stored/format2.ckpt: `model.hidden=4 model.kernel=fused`, 30 steps on a sentence from standard input."""
-    path = Path(__file__).parent / "stored" / "format2.ckpt"
+    path = ROOT / "tests" / "stored" / "format2.ckpt"
     network, vocabulary, about = load_network(path)
     text = "the lazy dog jumps over the quick brown fox."
     assert score_carried(network, vocabulary.encode(text)).nats_per_char == pytest.approx(3.3236073, rel=1e-6)

@@ -38,7 +38,8 @@ def write(path: Path, step: int = 20) -> dict[str, Any]:
 
 def test_a_run_that_fits_resumes(tmp_path: Path) -> None:
     longer, other_kernel = changed("trainer", max_steps=30), changed("model", kernel="reference")
-    for config in (CONFIG, longer, other_kernel, changed("optimizer", fused=False)):
+    moved = changed("scheduler", _target_="elsewhere.StepLR")
+    for config in (CONFIG, longer, other_kernel, moved, changed("optimizer", fused=False)):
         require_fitting(tmp_path, write(tmp_path / "last.ckpt"), config, data())
 
 
@@ -49,7 +50,7 @@ def test_a_run_that_fits_resumes(tmp_path: Path) -> None:
         (changed("optimizer", lr=0.1), "go on with optimizer.lr=0.003"),
         (changed("optimizer", _target_="torch.optim.SGD", lr=0.1), "go on with optimizer=adamw$"),
         (changed("data", seed=2), "go on with seed=null"),
-        (changed("scheduler", _target_="charrnn.training.schedules.warmup_cosine"), "scheduler._target_=torch.optim"),
+        (changed("scheduler", _target_="charrnn.training.schedules.warmup_cosine"), "go on with scheduler=step$"),
         (changed("data", order="shuffle", batch_size=5), "go on with data.batch_size=4 data.order=stream"),
         (changed("scheduler", gamma=0.1), "go on with scheduler.gamma=0.5"),
         (changed("trainer", precision="bf16-true"), "go on with trainer.precision=32-true"),

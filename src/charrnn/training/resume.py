@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from omegaconf import OmegaConf
 
 from charrnn.data.datamodule import CharDataModule
 from charrnn.network import CharRNN
@@ -19,6 +20,7 @@ from charrnn.training.callbacks.checkpoint import readable_checkpoints
 from charrnn.utils.config import flattened
 from charrnn.utils.errors import RequestError
 from charrnn.utils.files import user_path
+from charrnn.utils.paths import CONF
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +119,7 @@ def choose(found: list[tuple[Path, dict[str, Any]]], steps: int, *, own: bool) -
 def require_fitting(path: Path, checkpoint: dict[str, Any], config: dict[str, Any], data: CharDataModule) -> None:
     """Raise `RequestError`, with the overrides that would fit, if the checkpoint belongs to other settings."""
     about = checkpoint["charrnn"]
-    was, now = flattened(about.get("config", {})), flattened(config)
+    was, now = _comparable(about.get("config", {})), _comparable(config)
     different = [
         key
         for key in sorted({*was, *now})
@@ -134,6 +136,15 @@ def require_fitting(path: Path, checkpoint: dict[str, Any], config: dict[str, An
             f"resume_from: {path} has another vocabulary; go on with its data.level, data.min_count and "
             "data.vocabulary_from"
         )
+
+
+def _comparable(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings by full key, classes by their bare names: a class keeps its name when its module moves."""
+    return {key: _bare(value) if key.endswith("._target_") else value for key, value in flattened(config).items()}
+
+
+def _bare(target: object) -> str:
+    return str(target).rpartition(".")[2]
 
 
 def take_weights(init_from: object, network: CharRNN, data: CharDataModule) -> None:
@@ -154,6 +165,8 @@ def take_weights(init_from: object, network: CharRNN, data: CharDataModule) -> N
 
 def _override(key: str, value: object) -> str:
     group, _, name = key.partition(".")
-    if name == "_target_" and group == "optimizer":
-        return f"optimizer={str(value).rsplit('.', 1)[-1].lower()}"
+    if name == "_target_":
+        for option in sorted((CONF / group).glob("*.yaml")):
+            if _bare(OmegaConf.select(OmegaConf.load(option), "_target_")) == value:
+                return f"{group}={option.stem}"
     return f"{'seed' if key == 'data.seed' else key}={json.dumps(value) if not isinstance(value, str) else value}"
