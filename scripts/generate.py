@@ -97,7 +97,7 @@ def main() -> None:
     arguments = parse()
     prompt = read_prompt(arguments)
 
-    from charrnn.data.splits import read_part
+    from charrnn.data.splits import read_split
     from charrnn.evaluation.novelty import describe_novelty
     from charrnn.evaluation.surprisal import log_probabilities
     from charrnn.generation.generate import fit_prompt, stream_texts  # torch takes a second: not for --help
@@ -111,8 +111,8 @@ def main() -> None:
     prompt = fit_prompt(prompt, vocabulary, arguments.unknown)
     if arguments.novelty:  # before anything is written: the text may be gone
         data = about.get("data", {})
-        train = read_part(data, vocabulary, "train")
-        held_out = read_part(data, vocabulary, "validation") if data["validation_fraction"] else train[:0]
+        train = read_split(data, vocabulary, "train")
+        held_out = read_split(data, vocabulary, "validation") if data["validation_fraction"] else train[:0]
     asked: dict[str, Any] = {
         "prompt": prompt,
         "length": arguments.length,

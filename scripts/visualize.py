@@ -49,7 +49,7 @@ def main() -> None:
 
     if arguments.png is not None:
         from charrnn.visualization.figure import new_figure
-        from charrnn.visualization.unit_plots import draw_pictures
+        from charrnn.visualization.unit_plots import draw_unit_plots
 
         new_figure(1, 1)  # refused without matplotlib, before the text is read, which takes seconds
     checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)
@@ -60,7 +60,7 @@ def main() -> None:
     features_FN = features_of(read, vocabulary)
     shown = read[: arguments.characters]
     if arguments.png is not None:
-        for picture in draw_pictures(user_path(arguments.png), states_UN, features_FN, network, shown, vocabulary):
+        for picture in draw_unit_plots(user_path(arguments.png), states_UN, features_FN, network, shown, vocabulary):
             print(picture)
     if arguments.out is not None:
         facts: dict[str, Any] = {

@@ -20,13 +20,13 @@ from charrnn.training.builders import build_optimizer
 from charrnn.training.callbacks.checkpoint import LAST, PREVIOUS
 from charrnn.training.callbacks.progress import Progress
 from charrnn.training.callbacks.samples import Samples
-from charrnn.training.callbacks.stopping import AskJudge, Judge
-from charrnn.training.callbacks.throughput import Speed
+from charrnn.training.callbacks.stopping import OnValidation, PruningCallback
+from charrnn.training.callbacks.throughput import Throughput
 from charrnn.training.config_checks import check_keys
 from charrnn.training.distributed.ranks import find_ranks
 from charrnn.training.logger import RunLogger
 from charrnn.training.preview import report_text, seconds_per_step
-from charrnn.training.report import report_end, report_start, report_stop, shown
+from charrnn.training.report import display_path, report_end, report_start, report_stop
 from charrnn.training.resume import refuse_used_folder
 from charrnn.training.setup import assemble, find_own_rank, prepare, train_as_follower
 from charrnn.utils.errors import Pruned, RequestError, Stopped, one_line
@@ -41,10 +41,11 @@ SUMMARY_KEYS = (
 )  # fmt: skip
 
 
-def run(cfg: DictConfig, folder: Path | None = None, judge: Judge | None = None) -> float:
+def run(cfg: DictConfig, folder: Path | None = None, on_validation: OnValidation | None = None) -> float:
     """Train what `cfg` describes, leave the run in `folder` (by default Hydra's), return validation bits per character.
 
-    nan without a validation part. `judge` hears of every validation but the last, and may end the run (`Pruned`).
+    NaN without a validation split. `on_validation` is called after every validation but the last, with the step and the
+    bits per character; it may end the run by raising `Pruned`.
     However the run ends, `summary.json` says how; the exception goes on to the caller.
     A folder that another run is at work in, or has finished in, is left as it is.
     """
@@ -62,7 +63,7 @@ def run(cfg: DictConfig, folder: Path | None = None, judge: Judge | None = None)
         try:
             with signals_raise_stopped():
                 check_keys(cfg)
-                bits_per_char = _run(cfg, folder, named, summary, judge)
+                bits_per_char = _run(cfg, folder, named, summary, on_validation)
             summary["status"] = "finished"
             if cfg.dry_run and before is not None:
                 summary = before
@@ -89,21 +90,25 @@ def _folder_is_named() -> bool:
     return any(override.split("=")[0] == key for override in HydraConfig.get().overrides.hydra)
 
 
-def _run(cfg: DictConfig, folder: Path, named: bool, summary: dict[str, Any], judge: Judge | None) -> float:
+def _run(
+    cfg: DictConfig, folder: Path, named: bool, summary: dict[str, Any], on_validation: OnValidation | None
+) -> float:
     ranks = find_ranks(cfg.trainer.devices, cfg.trainer.num_nodes)
     ready = prepare(cfg, folder, named, ranks, summary)
     data, network, start = ready.data, ready.network, ready.start
     if ready.over is not None:
-        log.info("the run in %s has finished its %s steps; nothing to do", shown(folder), f"{ready.over['steps']:,}")
+        log.info(
+            "the run in %s has finished its %s steps; nothing to do", display_path(folder), f"{ready.over['steps']:,}"
+        )
         summary.update(ready.over)
         return _bits_per_char(summary)
     # Points from there on are written again.
     purge = start.step if any(folder.glob("events.out.*")) and not start.trained else None
     logger = RunLogger(folder, name="", version="", default_hp_metric=False, flush_secs=10, purge_step=purge)
     with closing(logger):
-        speed, samples = Speed(), Samples(folder, summary["seed"], data.train_ids)
+        speed, samples = Throughput(), Samples(folder, summary["seed"], data.train_ids)
         watching = [samples, speed, Progress(ready.steps, log.info)]
-        judges = [AskJudge(judge, ready.steps)] if judge is not None else []
+        judges = [PruningCallback(on_validation, ready.steps)] if on_validation is not None else []
         training = assemble(cfg, ready, folder, ranks, logger, watching, judges)
         trainer, checkpoints = training.trainer, training.checkpoints
         summary["kernel"] = training.kernel
@@ -116,14 +121,14 @@ def _run(cfg: DictConfig, folder: Path, named: bool, summary: dict[str, Any], ju
             summary.update(steps=0, reason="dry_run=true: nothing was trained")
             log.info("dry run   nothing was trained")
             return math.nan
-        log.info("folder    %s", shown(folder))
+        log.info("folder    %s", display_path(folder))
         if cfg.resume_from is not None:
             log.info("resuming  %s", f"after step {start.step:,}" if start.step else "nothing there: a new run")
         write_settings(folder, cfg)
         write_summary(folder, {**summary, "status": "interrupted", "reason": "still running, or killed"})
         try:
             if start.trained:  # and killed before it was scored
-                speed.load_state_dict(ready.found[0][1]["callbacks"]["Speed"])
+                speed.load_state_dict(ready.found[0][1]["callbacks"][speed.state_key])
                 training.state.saved_step = ready.steps
             else:
                 logger.draw_references(references, ready.steps, start.step)

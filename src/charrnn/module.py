@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from charrnn.data.batches import IGNORED, Batch
 from charrnn.data.vocabulary import AnyVocabulary
-from charrnn.evaluation.metrics import TrainingFigures
+from charrnn.evaluation.metrics import TrainingMetrics
 from charrnn.evaluation.scoring import summed_nats
 from charrnn.network import CharRNN
 from charrnn.runs import checkpoint_file
@@ -61,7 +61,7 @@ class CharRNNModule(lightning.LightningModule):
         # Plain attributes, not buffers: a state belongs to this process and its streams.
         self._train_state_LBS: Tensor | None = None
         self._validation_state_LBS: Tensor | None = None
-        self.figures = TrainingFigures()
+        self.figures = TrainingMetrics()
         self._step_before = 0
         self._written: dict[str, Any] = {"step": -1, "figures": {}}
         self._random: dict[str, Any] | None = None  # of the run that goes on
@@ -74,7 +74,7 @@ class CharRNNModule(lightning.LightningModule):
         logits_TBV, state_LBS = self.network.unroll(batch.inputs_TB, state_LBS)
         return logits_TBV.flatten(0, 1), state_LBS.detach()
 
-    def write_again(self) -> None:
+    def rewrite_metrics(self) -> None:
         """Write the figures that were written of the resumed step before it was saved; its points were dropped."""
         if self._written["step"] == self.global_step and self.logger is not None:
             self.logger.log_metrics(self._written["figures"], step=self.global_step)
@@ -110,32 +110,32 @@ class CharRNNModule(lightning.LightningModule):
         elif gradient_clip_val is not None:
             nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, torch.linalg.vector_norm(norms))
 
-    def made_a_step(self) -> bool:
+    def step_completed(self) -> bool:
         """Whether the batch just read ended an optimizer step; with accumulation not every one does."""
         return self.global_step != self._step_before
 
-    def logs_now(self) -> bool:
+    def should_log(self) -> bool:
         """Whether the step just made is one after which figures are written."""
-        return self.made_a_step() and self.global_step % self._log_every == 0
+        return self.step_completed() and self.global_step % self._log_every == 0
 
     def trouble(self) -> str | None:
         """What is not a finite number among the losses and gradients since the last figures, and since which step."""
-        self._share_figures()
+        self._share_metrics()
         names = [name for name, parameter in self.network.named_parameters() if parameter.requires_grad]
         # With 16-mixed the scaler tries gradients that are too large, and drops them.
         return self.figures.trouble(names, look_at_gradients=self.trainer.precision != "16-mixed")
 
     def training_loss(self) -> float:
         """Nats per symbol of all batches since the last figures, over all processes."""
-        self._share_figures()
+        self._share_metrics()
         return self.figures.mean()
 
-    def _share_figures(self) -> None:
+    def _share_metrics(self) -> None:
         if self.trainer.world_size > 1:
             # Added up one after the other, so that the sum does not depend on how many are sent at once.
             self.figures.share(lambda losses: reduce(torch.add, self.all_gather(losses)) / self.trainer.world_size)
 
-    def write_training_figures(self) -> None:
+    def write_training_metrics(self) -> None:
         """Write the figures since they were written last. Every n steps: it costs as much as a small network's step."""
         if not len(self.figures):  # a recovery has just thrown them away
             return

@@ -6,7 +6,7 @@ import pytest
 
 from charrnn.data.batches import IGNORED
 from charrnn.data.datamodule import CharDataModule
-from charrnn.data.splits import read_part, split
+from charrnn.data.splits import read_split, split
 from charrnn.utils.errors import RequestError
 from conftest import TEXT
 
@@ -43,10 +43,10 @@ def test_parts_batches_and_settings_of_a_data_module(tmp_path: Path) -> None:
     assert data.batches_per_epoch == len(list(data.train_dataloader())) == 14
     assert sum(int((batch.targets_TB != IGNORED).sum()) for batch in data.val_dataloader()) == 19
     for part, ids in zip(("train", "validation", "test"), parts, strict=True):
-        assert data.vocabulary.decode(read_part(data.settings, data.vocabulary, part)) == ids
+        assert data.vocabulary.decode(read_split(data.settings, data.vocabulary, part)) == ids
     (tmp_path / "text.txt").write_text(text + "!")
     with pytest.raises(RequestError, match="has changed since"):
-        read_part(data.settings, data.vocabulary, "train")
+        read_split(data.settings, data.vocabulary, "train")
 
 
 def test_no_validation_part_gives_no_validation_batches(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_no_validation_part_gives_no_validation_batches(tmp_path: Path) -> None:
     assert data.val_dataloader() == []
     assert len(data.train_ids) == 200
     with pytest.raises(RequestError, match="no validation part"):
-        read_part(data.settings, data.vocabulary, "validation")
+        read_split(data.settings, data.vocabulary, "validation")
 
 
 @pytest.mark.parametrize("order", ["stream", "shuffle"])

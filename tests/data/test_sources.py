@@ -12,7 +12,7 @@ from unittest import mock
 
 import pytest
 
-from charrnn.data.sources import Source, absolute_places, find_sources
+from charrnn.data.sources import Source, absolute_paths, find_sources
 from charrnn.utils.errors import RequestError
 from charrnn.utils.files import cache_folder
 
@@ -78,7 +78,7 @@ def test_patterns_and_lists(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert content("~/a.txt") == [b"a.txt"]
     monkeypatch.chdir(folder)
     assert content("a.txt") == [b"a.txt"]
-    assert absolute_places(["a.txt", "-", "~/b.txt"]) == [f"{folder}/a.txt", "-", f"{folder}/b.txt"]
+    assert absolute_paths(["a.txt", "-", "~/b.txt"]) == [f"{folder}/a.txt", "-", f"{folder}/b.txt"]
 
 
 @pytest.mark.parametrize(("ending", "module"), [(".gz", gzip), (".bz2", bz2), (".xz", lzma)])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from charrnn import experiment
-from charrnn.data.splits import read_part
+from charrnn.data.splits import read_split
 from charrnn.runs import checkpoint_file
 from charrnn.runs.load import load_network
 from conftest import train_here
@@ -63,7 +63,7 @@ def test_bytes_that_are_no_text_are_counted_as_bytes(tmp_path: Path) -> None:
     summary = train(tmp_path / "run", text_file(tmp_path, raw), "data.level=byte", "data.validation_fraction=0.5")
     assert summary["val_bits_per_char"] == pytest.approx(8, abs=0.5)
     _, vocabulary, about = load_network(Path(summary["checkpoint"]))
-    part = read_part(about["data"], vocabulary, "validation")
+    part = read_split(about["data"], vocabulary, "validation")
     assert part.tobytes() == raw[1000:]
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from charrnn.data.vocabulary import ByteVocabulary, Vocabulary
-from charrnn.evaluation.baselines import ngram_nats, reference_figures
+from charrnn.evaluation.baselines import baseline_scores, ngram_nats
 
 
 def witten_bell(train: str, text: str, symbols: int, order: int) -> float:
@@ -32,12 +32,12 @@ def test_ngram_figures_are_those_of_the_formula(train: str, text: str) -> None:
 def test_figures_of_closed_cases() -> None:
     letters = np.random.default_rng(0).integers(4, size=40_000).astype(np.uint8)
     vocabulary = Vocabulary("abcd")
-    figures = reference_figures(letters[:30_000], letters[30_000:], vocabulary)
+    figures = baseline_scores(letters[:30_000], letters[30_000:], vocabulary)
     assert figures["unigram"] == pytest.approx(2, abs=0.01)  # four equally likely letters
     assert figures["trigram"] == pytest.approx(2, abs=0.02)
     assert 2 < figures["xz"] < 2.5
     cycle = np.arange(40_000, dtype=np.uint8) % 4
-    figures = reference_figures(cycle[:30_000], cycle[30_000:], vocabulary)
+    figures = baseline_scores(cycle[:30_000], cycle[30_000:], vocabulary)
     assert figures["unigram"] == pytest.approx(2, abs=0.01)
     assert figures["trigram"] < 0.01
     assert figures["xz"] < 0.2
@@ -46,6 +46,6 @@ def test_figures_of_closed_cases() -> None:
 def test_figures_of_bytes_are_per_character() -> None:
     text = "é" * 5000
     ids = np.frombuffer(text.encode(), np.uint8)
-    figures = reference_figures(ids, ids, ByteVocabulary())
+    figures = baseline_scores(ids, ids, ByteVocabulary())
     assert figures["unigram"] == pytest.approx(2, abs=0.1)  # two equally likely bytes a character
     assert figures["xz"] < 0.3

@@ -9,7 +9,7 @@ from charrnn.data.options import options_of
 from charrnn.evaluation.scoring import score_carried
 from charrnn.runs import checkpoint_file
 from charrnn.runs.load import load_network
-from charrnn.training.resume import checkpoints_to_go_on_from
+from charrnn.training.resume import checkpoints_to_resume
 from charrnn.utils import process_state
 from charrnn.utils.errors import RequestError
 from conftest import ROOT
@@ -65,7 +65,7 @@ def test_a_checkpoint_of_this_format_is_read_for_ever(tmp_path: Path) -> None:
     network, vocabulary, about = load_network(path)
     text = "the lazy dog jumps over the quick brown fox."
     assert score_carried(network, vocabulary.encode(text)).nats_per_char == pytest.approx(3.3236073, rel=1e-6)
-    ((_, checkpoint),) = checkpoints_to_go_on_from(str(path), tmp_path, True)
+    ((_, checkpoint),) = checkpoints_to_resume(str(path), tmp_path, True)
     assert checkpoint["global_step"] == 30
     process_state.restore_rng_state(about["random"])
     assert options_of(about["data"]).path == ["-"]

@@ -58,7 +58,7 @@ class Runs:
         self.raised: dict[tuple[int, int], BaseException] = {}  # by the number of the run and the step
         self.diverged: set[int] = set()
 
-    def __call__(self, overrides: list[str], folder: Path, judge: Any) -> float:
+    def __call__(self, overrides: list[str], folder: Path, on_validation: Any) -> float:
         number = len(self.begun)
         self.begun.append((folder.name, tuple(overrides)))
         settings = dict(override.split("=") for override in overrides)
@@ -66,7 +66,7 @@ class Runs:
         for step in range(10, 60, 10):
             if (number, step) in self.raised:
                 raise self.raised[number, step]
-            judge(step, best + 3 / step)
+            on_validation(step, best + 3 / step)
         return math.nan if number in self.diverged else best
 
 

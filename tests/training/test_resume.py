@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from charrnn.runs import checkpoint_file, folder
-from charrnn.training.resume import Start, checkpoints_to_go_on_from, choose, refuse_used_folder, require_fitting
+from charrnn.training.resume import Start, checkpoints_to_resume, choose, refuse_used_folder, require_same_settings
 from charrnn.utils.errors import RequestError
 
 CONFIG: dict[str, Any] = {
@@ -40,7 +40,7 @@ def test_a_run_that_fits_resumes(tmp_path: Path) -> None:
     longer, other_kernel = changed("trainer", max_steps=30), changed("model", kernel="reference")
     moved = changed("scheduler", _target_="elsewhere.StepLR")
     for config in (CONFIG, longer, other_kernel, moved, changed("optimizer", fused=False)):
-        require_fitting(tmp_path, write(tmp_path / "last.ckpt"), config, data())
+        require_same_settings(tmp_path, write(tmp_path / "last.ckpt"), config, data())
 
 
 @pytest.mark.parametrize(
@@ -58,23 +58,23 @@ def test_a_run_that_fits_resumes(tmp_path: Path) -> None:
 )
 def test_a_run_that_does_not_fit_is_told_what_would(tmp_path: Path, config: dict[str, Any], told: str) -> None:
     with pytest.raises(RequestError, match=told):
-        require_fitting(tmp_path, write(tmp_path / "last.ckpt"), config, data())
+        require_same_settings(tmp_path, write(tmp_path / "last.ckpt"), config, data())
 
 
 def test_another_text_or_vocabulary(tmp_path: Path) -> None:
     checkpoint = write(tmp_path / "last.ckpt")
     with pytest.raises(RequestError, match="was trained on another text"):
-        require_fitting(tmp_path, checkpoint, CONFIG, data(sha256="abd"))
+        require_same_settings(tmp_path, checkpoint, CONFIG, data(sha256="abd"))
     with pytest.raises(RequestError, match="has another vocabulary"):
-        require_fitting(tmp_path, checkpoint, CONFIG, data(vocabulary="xy"))
+        require_same_settings(tmp_path, checkpoint, CONFIG, data(vocabulary="xy"))
 
 
 def test_which_checkpoint(tmp_path: Path) -> None:
-    assert checkpoints_to_go_on_from(None, tmp_path, True) == []
-    assert checkpoints_to_go_on_from("last", tmp_path, True) == []
+    assert checkpoints_to_resume(None, tmp_path, True) == []
+    assert checkpoints_to_resume("last", tmp_path, True) == []
     write(tmp_path / "previous.ckpt", 10)
     write(tmp_path / "last.ckpt", 20)
-    found = checkpoints_to_go_on_from("last", tmp_path, True)
+    found = checkpoints_to_resume("last", tmp_path, True)
     # A run that was killed after its last step repeats some, so that its end is as any other's.
     assert choose(found, 20, own=True) == Start(tmp_path / "previous.ckpt", 10)
     assert choose(found, 30, own=True) == Start(tmp_path / "last.ckpt", 20)
@@ -84,34 +84,34 @@ def test_which_checkpoint(tmp_path: Path) -> None:
         choose(found, 15, own=True)
     with pytest.raises(RequestError, match="is at step 20 and this run ends at 20"):
         choose(found[:1], 20, own=False)
-    ((path, _),) = checkpoints_to_go_on_from(str(tmp_path / "previous.ckpt"), tmp_path, True)
+    ((path, _),) = checkpoints_to_resume(str(tmp_path / "previous.ckpt"), tmp_path, True)
     assert path == tmp_path / "previous.ckpt"
     for name in ("last", "previous"):
         (tmp_path / f"{name}.ckpt").write_bytes(b"torn")
     with pytest.raises(RequestError, match="no checkpoint in .* can be read; name another"):
-        checkpoints_to_go_on_from("last", tmp_path, True)
+        checkpoints_to_resume("last", tmp_path, True)
     with pytest.raises(RequestError, match="is a folder; name a checkpoint file"):
-        checkpoints_to_go_on_from(str(tmp_path), tmp_path, True)
+        checkpoints_to_resume(str(tmp_path), tmp_path, True)
 
 
 def test_a_network_without_a_run_is_refused(tmp_path: Path) -> None:
     about = {"format": checkpoint_file.FORMAT, "network": {}}
     checkpoint_file.write({"state_dict": {}, "charrnn": about}, tmp_path / "a.ckpt")
     with pytest.raises(RequestError, match="holds a network and no run; begin a new run with init_from="):
-        checkpoints_to_go_on_from(str(tmp_path / "a.ckpt"), tmp_path, True)
+        checkpoints_to_resume(str(tmp_path / "a.ckpt"), tmp_path, True)
 
 
 def test_last_without_a_folder_tells_the_whole_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folder, "OUTPUTS", tmp_path)
     monkeypatch.setattr(folder.latest_run, "__defaults__", (tmp_path,))
     with pytest.raises(RequestError, match="needs the run's folder: add hydra.run.dir=DIR"):
-        checkpoints_to_go_on_from("last", tmp_path, False)
+        checkpoints_to_resume("last", tmp_path, False)
     write(tmp_path / "run" / "checkpoints" / "last.ckpt")
     (tmp_path / "run" / ".hydra").mkdir()
     (tmp_path / "run" / ".hydra" / "overrides.yaml").write_text("- model.hidden=8\n- data.path=a b.txt\n")
     command = f"python train.py model.hidden=8 'data.path=a b.txt' hydra.run.dir={tmp_path}/run resume_from=last"
     with pytest.raises(RequestError) as error:
-        checkpoints_to_go_on_from("last", tmp_path, False)
+        checkpoints_to_resume("last", tmp_path, False)
     assert str(error.value).endswith(f"for the newest run: {command}")
 
 

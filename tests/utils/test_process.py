@@ -21,7 +21,7 @@ def test_the_seed_sets_every_generator() -> None:
 def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert 1 <= process.default_threads() <= process.MOST_THREADS
-    monkeypatch.setattr(process, "processors", lambda: 6)
+    monkeypatch.setattr(process, "cpu_cores", lambda: 6)
     assert [process.default_threads(jobs) for jobs in (1, 2, 4, 9)] == [6, 3, 1, 1]
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert process.default_threads() == 3
@@ -31,10 +31,10 @@ def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_slurm_may_have_given_fewer_processors_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
-    there = process.processors()
+    there = process.cpu_cores()
     for given, used in (("1", 1), (str(there + 1), there), ("", there)):
         monkeypatch.setenv("SLURM_CPUS_PER_TASK", given)
-        assert process.processors() == used
+        assert process.cpu_cores() == used
 
 
 @pytest.mark.parametrize(("seed", "threads"), [(-1, 1), (2**32, 1), (1, 0), (1, "many")])

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.data.vocabulary import AnyVocabulary, ByteVocabulary, Vocabulary
-from charrnn.visualization.graphemes import units
+from charrnn.visualization.graphemes import split_graphemes
 
 
 def test_a_unit_is_what_a_reader_sees_as_one_character() -> None:
@@ -16,12 +16,12 @@ def test_a_unit_is_what_a_reader_sees_as_one_character() -> None:
         ("👩‍👩‍👧👍🏽🇩🇪🇫🇷", ["👩‍👩‍👧", "👍🏽", "🇩🇪", "🇫🇷"], [5, 2, 2, 2]),
         ("\u200d\nक\u094d\u3000", ["U+200D", "↵\n", "क\u094d", "\u3000"], [1, 1, 2, 1]),
     ):
-        seen, counts = units(Vocabulary(text).encode(text), Vocabulary(text))
+        seen, counts = split_graphemes(Vocabulary(text).encode(text), Vocabulary(text))
         assert (seen, counts.tolist()) == (pieces, sizes)
     sequence = np.frombuffer("aé\u3000e\u0301".encode() + b"\xff\xc3(", dtype=np.uint8)
-    seen, counts = units(sequence, ByteVocabulary())
+    seen, counts = split_graphemes(sequence, ByteVocabulary())
     assert (seen, counts.tolist()) == (["a", "é", "\u3000", "e\u0301", "0xFF", "0xC3", "("], [1, 2, 3, 3, 1, 1, 1])
-    seen, counts = units(sequence[:3], ByteVocabulary(utf8=False))
+    seen, counts = split_graphemes(sequence[:3], ByteVocabulary(utf8=False))
     assert (seen, counts.tolist()) == (["a", "0xC3", "0xA9"], [1, 1, 1])
 
 
@@ -29,7 +29,7 @@ def test_a_unit_is_what_a_reader_sees_as_one_character() -> None:
 def test_every_symbol_is_in_one_unit_and_does_nothing_to_the_text_around_it(text: str | bytes) -> None:
     vocabulary: AnyVocabulary = Vocabulary(text) if isinstance(text, str) else ByteVocabulary()
     sequence = vocabulary.encode(text) if isinstance(text, str) else np.frombuffer(text, dtype=np.uint8)
-    seen, counts = units(sequence, vocabulary)
+    seen, counts = split_graphemes(sequence, vocabulary)
     assert counts.sum() == len(sequence)
     assert counts.min() >= 1
     assert all(piece.encode("utf-8") for piece in seen)

@@ -9,7 +9,7 @@ import numpy as np
 from charrnn.data.batches import CharDataset, LaneBatches, ShuffledBatches, StreamBatches
 from charrnn.data.corpus import read_corpus
 from charrnn.data.options import TextOptions
-from charrnn.data.sources import absolute_places
+from charrnn.data.sources import absolute_paths
 from charrnn.data.splits import split
 from charrnn.data.vocabulary import count_symbols
 from charrnn.utils.errors import RequestError
@@ -54,7 +54,7 @@ class CharDataModule(lightning.LightningDataModule):
         self.counts = {"train": train, "validation": validation, "test": test}
         # Enough to cut the same parts again, for scripts/evaluate.py --split.
         self.settings: dict[str, Any] = {
-            "text": {**asdict(options), "path": absolute_places(options.path)},
+            "text": {**asdict(options), "path": absolute_paths(options.path)},
             "corpus_sha256": self.corpus.sha256,
             "train_share": train_share,
             "validation_fraction": v,

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 PYTHON_DOCS = "python:docs"
 STDIN = "-"
-ADDRESSES = ("http://", "https://", "file:")
+URL_SCHEMES = ("http://", "https://", "file:")
 ARCHIVES: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 CHUNK = 1 << 22  # bytes read at once
 
@@ -94,7 +94,7 @@ def _sources_at(place: str, pattern: str, sha256: str | None) -> list[Source]:
         if sys.stdin is None or sys.stdin.closed:
             raise RequestError("standard input is closed, or was read already; name a file")
         return [Source("stdin", lambda: cast(BinaryIO, sys.stdin.buffer))]
-    if place.startswith(ADDRESSES[:2]):
+    if place.startswith(URL_SCHEMES[:2]):
         return [_of_file(_fetched(place, sha256), place.rsplit("/", 1)[-1])]
     if place.startswith("file:"):
         place = urllib.request.url2pathname(urllib.parse.urlparse(place).path)
@@ -116,10 +116,10 @@ def _sources_at(place: str, pattern: str, sha256: str | None) -> list[Source]:
     raise RequestError(f"there is no text file {path.absolute()}; check the path")
 
 
-def absolute_places(path: object) -> list[str]:
+def absolute_paths(path: object) -> list[str]:
     """The places of `path` as they are found from any folder."""
     return [
-        place if place in (PYTHON_DOCS, STDIN) or place.startswith(ADDRESSES) else str(user_path(place).absolute())
+        place if place in (PYTHON_DOCS, STDIN) or place.startswith(URL_SCHEMES) else str(user_path(place).absolute())
         for place in map(str, path if isinstance(path, list | tuple) else [path])
     ]
 

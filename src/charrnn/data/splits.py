@@ -11,7 +11,7 @@ from charrnn.data.options import options_of
 from charrnn.data.sources import STDIN
 from charrnn.data.vocabulary import AnyVocabulary, Ids
 from charrnn.utils.errors import RequestError
-from charrnn.utils.validation import PARTS
+from charrnn.utils.validation import SPLITS
 
 NAMED = 3  # files of a text in its name
 
@@ -21,7 +21,7 @@ def split(ids: Ids, validation_fraction: float, test_fraction: float) -> dict[st
     n = len(ids)
     train = int((1 - validation_fraction - test_fraction) * n) if validation_fraction + test_fraction > 0 else n
     validation = int(validation_fraction * n) if test_fraction > 0 else n - train
-    return dict(zip(PARTS, np.split(ids, [train, train + validation]), strict=True))
+    return dict(zip(SPLITS, np.split(ids, [train, train + validation]), strict=True))
 
 
 def named_text(
@@ -35,13 +35,13 @@ def named_text(
     if text is None:
         part = part or "validation"
         names = [Path(place).name for place in options.path]
-        return f"{', '.join(names[:NAMED])}: {part} part", read_part(settings, vocabulary, part)
+        return f"{', '.join(names[:NAMED])}: {part} part", read_split(settings, vocabulary, part)
     options = replace(options, path=text, sha256=None, encoding=encoding or options.encoding)
     corpus = read_corpus(options, vocabulary=vocabulary)
     return corpus.name, corpus.ids
 
 
-def read_part(settings: dict[str, Any], vocabulary: AnyVocabulary, part: str) -> Ids:
+def read_split(settings: dict[str, Any], vocabulary: AnyVocabulary, part: str) -> Ids:
     """One part of the text that `CharDataModule.settings` describe; `RequestError` if the text has changed."""
     options = options_of(settings)
     if STDIN in options.path:

@@ -16,7 +16,7 @@ TRAINED_ON = 4_000_000  # symbols of the training part that are counted
 SCORED = 1_000_000  # characters of the validation part that are predicted
 
 
-def reference_figures(train: Ids, validation: Ids, vocabulary: AnyVocabulary) -> dict[str, float]:
+def baseline_scores(train: Ids, validation: Ids, vocabulary: AnyVocabulary) -> dict[str, float]:
     """Bits per character of the validation part: `unigram` and `trigram` by counts of the training part, `xz`."""
     seen, text = np.asarray(train[:TRAINED_ON]), np.asarray(validation[:SCORED])
     characters = max(1, vocabulary.lengths(count_symbols(text, len(vocabulary)))[0])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 
-class TrainingFigures:
+class TrainingMetrics:
     """The loss of every batch, and after every step the norm of every parameter's gradient, [P]."""
 
     def __init__(self) -> None:

@@ -108,7 +108,7 @@ def named_folder(typed: str) -> Path | None:
     return next((place for place in (named, OUTPUTS / named) if place.exists()), None)
 
 
-def command_to_go_on(run: Path) -> str:
+def resume_command(run: Path) -> str:
     """The command that began the run, made to go on with it."""
     file = run / HYDRA_FOLDER / OVERRIDES
     overrides = [str(override) for override in OmegaConf.load(file)] if file.exists() else []

@@ -25,7 +25,7 @@ from charrnn.utils.cli import EXIT_FAILED, EXIT_REQUEST
 from charrnn.utils.errors import RequestError, Stopped, one_line
 from charrnn.utils.hydra_errors import request_line
 from charrnn.utils.paths import CONF, OUTPUTS
-from charrnn.utils.process import default_threads, processors, when_parent_ends
+from charrnn.utils.process import cpu_cores, default_threads, when_parent_ends
 
 
 class SweepRefused(BaseException):
@@ -89,7 +89,7 @@ class SweepCallback(Callback):
         if "joblib" in launcher:  # jobs side by side would mix their lines on the screen; each has its train.log
             more.append("hydra.job_logging.root.handlers=[file]")
             jobs = config.hydra.launcher.n_jobs
-            os.environ.setdefault("OMP_NUM_THREADS", str(default_threads(jobs if jobs > 0 else processors())))
+            os.environ.setdefault("OMP_NUM_THREADS", str(default_threads(jobs if jobs > 0 else cpu_cores())))
         if "submitit" in launcher:  # a job that is requeued tomorrow must find its folder
             folder = str(SweepCallback.folder).replace("\\", "\\\\").replace('"', '\\"')
             more.append(f'hydra.sweep.dir="{folder}"')

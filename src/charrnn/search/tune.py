@@ -102,7 +102,7 @@ def run_trial(study: optuna.Study, request: Request, trial: optuna.Trial) -> flo
         return math.nan
     folder, names = _folder(request, own), short_names([*settings])
 
-    def judge(step: int, bits_per_char: float) -> None:
+    def on_validation(step: int, bits_per_char: float) -> None:
         trial.report(bits_per_char, step // request.validate_every)
         if trial.should_prune():
             raise Pruned(f"at step {step:,} with {bits_per_char:.4f}")
@@ -112,7 +112,9 @@ def run_trial(study: optuna.Study, request: Request, trial: optuna.Trial) -> flo
             raise RunFailed(f"its process was stopped or died {retries} times")
         with locked(folder, wait=True):  # a process that was taken for dead may still run it
             pass
-        bits_per_char = _run([*request.overrides, *(f"{key}={text}" for key, text in settings.items())], folder, judge)
+        bits_per_char = _run(
+            [*request.overrides, *(f"{key}={text}" for key, text in settings.items())], folder, on_validation
+        )
         if not math.isfinite(bits_per_char):
             raise RunFailed("the validation loss is NaN or infinite")
         outcome = f"finished with {bits_per_char:.4f}"
@@ -148,7 +150,7 @@ def _is_wanted(study: optuna.Study, request: Request, number: int, settings: dic
     return not repeated and sum(other.state != TrialState.WAITING for other in others) < request.trials
 
 
-def _run(overrides: Sequence[str], folder: Path, judge: Callable[[int, float], None] | None) -> float:
+def _run(overrides: Sequence[str], folder: Path, on_validation: Callable[[int, float], None] | None) -> float:
     """Run in `folder` what train.py would, or resume it, with the log in a file only."""
     from charrnn.experiment import run
 
@@ -160,6 +162,6 @@ def _run(overrides: Sequence[str], folder: Path, judge: Callable[[int, float], N
         cfg.resume_from = "last"
         del cfg["hydra"]
     try:
-        return run(cfg, folder, judge)
+        return run(cfg, folder, on_validation)
     finally:
         HydraConfig.instance().cfg = None

@@ -56,7 +56,7 @@ class RunLogger(TensorBoardLogger):
         with self._tolerant():
             self.experiment.add_text(tag, indented, step)
 
-    def add_picture(self, tag: str, figure: Any, step: int) -> None:
+    def add_plot(self, tag: str, figure: Any, step: int) -> None:
         """A figure of matplotlib, in the tab Images."""
         with self._tolerant():
             self.experiment.add_figure(tag, figure, step)

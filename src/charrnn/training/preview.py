@@ -13,10 +13,10 @@ from torch.optim import Optimizer
 
 from charrnn.data.batches import read_sequences
 from charrnn.data.datamodule import CharDataModule
-from charrnn.evaluation.baselines import reference_figures
+from charrnn.evaluation.baselines import baseline_scores
 from charrnn.network import CharRNN
 from charrnn.training.config_checks import PRECISIONS
-from charrnn.utils.validation import PARTS
+from charrnn.utils.validation import SPLITS
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +31,14 @@ def report_text(data: CharDataModule) -> dict[str, float]:
     if len(corpus.files) > 1:
         listed = [f"{name} ({size:,} bytes)" for name, size in corpus.files[:LISTED]]
         log.info("files     %d: %s", len(corpus.files), ", ".join(listed) + ", ..." * (len(corpus.files) > LISTED))
-    parts = ", ".join(f"{part} {int(data.counts[part].sum()):,}" for part in PARTS)
+    parts = ", ".join(f"{part} {int(data.counts[part].sum()):,}" for part in SPLITS)
     unit = "bytes" if vocabulary.level == "byte" else "characters"
     kinds = int(np.count_nonzero(corpus.counts))
     log.info("text      %s: %s %s, %s symbols; %s", corpus.name, f"{len(corpus.ids):,}", unit, f"{kinds:,}", parts)
     _report_symbols(data)
     if not len(data.validation_ids):
         return {}
-    figures = reference_figures(data.train_ids, data.validation_ids, vocabulary)
+    figures = baseline_scores(data.train_ids, data.validation_ids, vocabulary)
     log.info("compare   %s bits per character", ", ".join(f"{name} {bits:.3f}" for name, bits in figures.items()))
     return figures
 
@@ -61,7 +61,7 @@ def _report_symbols(data: CharDataModule) -> None:
         log.info("unknown   %s characters became the unknown symbol", f"{counts[vocabulary.unknown]:,}")
     if vocabulary.level == "char" and "\r" in vocabulary.characters:
         log.info("note      the text has carriage returns (Windows line ends); data.newlines=lf makes them plain")
-    for part in PARTS[1:]:
+    for part in SPLITS[1:]:
         new = (data.counts["train"] == 0) & (data.counts[part] > 0)
         if new.any():
             places = data.counts[part][new].sum()

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from charrnn.data.datamodule import CharDataModule
 from charrnn.network import CharRNN
 from charrnn.network.recurrence import choose_kernel, usable_kernels
-from charrnn.runs.folder import command_to_go_on
+from charrnn.runs.folder import resume_command
 from charrnn.training.config_checks import PRECISIONS
 from charrnn.utils.paths import OUTPUTS
 
@@ -86,10 +86,12 @@ def report_end(folder: Path, summary: dict[str, Any], sample: str) -> None:
     speed = summary["train_chars_per_second"] or 0
     lines.append(f"time        {summary['train_seconds']:.1f} s, {speed:,} characters/s")
     if summary["checkpoint"] is not None:
-        lines.append(f"checkpoint  {shown(Path(summary['checkpoint']))}")
-    curves = shown(OUTPUTS if OUTPUTS in folder.parents else folder)
+        lines.append(f"checkpoint  {display_path(Path(summary['checkpoint']))}")
+    curves = display_path(OUTPUTS if OUTPUTS in folder.parents else folder)
     lines.append(f"curves      {_command('tensorboard')} --logdir {curves}")
-    lines.append(f"more text   {_command('python')} {shown(SCRIPTS / 'generate.py')} --run {shown(folder)}")
+    lines.append(
+        f"more text   {_command('python')} {display_path(SCRIPTS / 'generate.py')} --run {display_path(folder)}"
+    )
     for line in lines:
         log.info("%s", line)
 
@@ -101,7 +103,7 @@ def report_stop(summary: dict[str, Any], folder: Path) -> None:
         return
     name = "Ctrl-C" if summary["reason"] == "SIGINT" else summary["reason"]
     log.info("\nstopped by %s; saved after step %s. To go on:", name, f"{summary['steps']:,}")
-    log.info("  %s", command_to_go_on(folder))
+    log.info("  %s", resume_command(folder))
 
 
 def _duration(seconds: float) -> str:
@@ -113,10 +115,10 @@ def _command(name: str) -> str:
     """How to call a program of this environment from here: its name if the shell would find it, else its path."""
     program = Path(sys.executable).parent / name
     found = shutil.which(name)
-    return name if found and Path(found).parent == program.parent else shown(program)
+    return name if found and Path(found).parent == program.parent else display_path(program)
 
 
-def shown(path: Path) -> str:
+def display_path(path: Path) -> str:
     """The path as one would type it here: relative where it lies below the current folder."""
     absolute = Path(os.path.abspath(path))  # noqa: PTH100  # resolve() would follow links that the user knows by name
     current = Path.cwd()

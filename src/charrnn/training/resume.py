@@ -15,7 +15,7 @@ from charrnn.data.datamodule import CharDataModule
 from charrnn.network import CharRNN
 from charrnn.runs import checkpoint_file
 from charrnn.runs.checkpoint_file import network_weights
-from charrnn.runs.folder import command_to_go_on, latest_run
+from charrnn.runs.folder import latest_run, resume_command
 from charrnn.training.callbacks.checkpoint import readable_checkpoints
 from charrnn.utils.config import flattened
 from charrnn.utils.errors import RequestError
@@ -51,7 +51,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
         return checkpoint_file.read(Path(path))
 
 
-def checkpoints_to_go_on_from(
+def checkpoints_to_resume(
     resume_from: object, folder: Path, folder_is_named: bool
 ) -> list[tuple[Path, dict[str, Any]]]:
     """The checkpoints that `resume_from` (null, a path, or `last`) names, best choice first; none for a new run.
@@ -62,7 +62,7 @@ def checkpoints_to_go_on_from(
         if not folder_is_named:
             advice = ": add hydra.run.dir=DIR"
             with suppress(RequestError):
-                advice = f"; for the newest run: {command_to_go_on(latest_run())}"
+                advice = f"; for the newest run: {resume_command(latest_run())}"
             raise RequestError(f"resume_from=last needs the run's folder{advice}")
         found = readable_checkpoints(folder)
         if not found and any(folder.glob("*.ckpt")):
@@ -116,7 +116,7 @@ def choose(found: list[tuple[Path, dict[str, Any]]], steps: int, *, own: bool) -
     return Start(path if step else None, step)  # before its first step a run begins as a new one
 
 
-def require_fitting(path: Path, checkpoint: dict[str, Any], config: dict[str, Any], data: CharDataModule) -> None:
+def require_same_settings(path: Path, checkpoint: dict[str, Any], config: dict[str, Any], data: CharDataModule) -> None:
     """Raise `RequestError`, with the overrides that would fit, if the checkpoint belongs to other settings."""
     about = checkpoint["charrnn"]
     was, now = _comparable(about.get("config", {})), _comparable(config)
@@ -147,7 +147,7 @@ def _bare(target: object) -> str:
     return str(target).rpartition(".")[2]
 
 
-def take_weights(init_from: object, network: CharRNN, data: CharDataModule) -> None:
+def load_weights(init_from: object, network: CharRNN, data: CharDataModule) -> None:
     """Begin with the weights of a checkpoint, and nothing else of it. Raises `RequestError` if they do not fit."""
     path = user_path(init_from)
     checkpoint = checkpoint_file.read(path)

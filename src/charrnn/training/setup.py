@@ -23,7 +23,7 @@ from charrnn.runs.folder import read_summary
 from charrnn.runs.sweep import SweepRefused, in_submitit_job, in_sweep
 from charrnn.training.builders import build, build_callbacks, build_checkpoints, build_module, build_trainer
 from charrnn.training.callbacks.checkpoint import Checkpoints
-from charrnn.training.callbacks.monitor import Watcher
+from charrnn.training.callbacks.monitor import Monitor
 from charrnn.training.callbacks.progress import Curves
 from charrnn.training.callbacks.recovery import Recovery
 from charrnn.training.callbacks.stopping import StopOnSignal
@@ -34,11 +34,11 @@ from charrnn.training.logger import RunLogger
 from charrnn.training.report import fix_kernel
 from charrnn.training.resume import (
     Start,
-    checkpoints_to_go_on_from,
+    checkpoints_to_resume,
     choose,
+    load_weights,
     refuse_used_folder,
-    require_fitting,
-    take_weights,
+    require_same_settings,
 )  # fmt: skip
 from charrnn.utils.cli import EXIT_FAILED
 from charrnn.utils.config import plain
@@ -66,7 +66,7 @@ class Preparation:
 
 def prepare(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks, summary: dict[str, Any]) -> Preparation:
     """Read the text, make the network, find where to begin; `summary` gets what is known of them."""
-    found = checkpoints_to_go_on_from(cfg.resume_from, folder / "checkpoints", named)
+    found = checkpoints_to_resume(cfg.resume_from, folder / "checkpoints", named)
     chosen = found[0][1]["charrnn"]["run"] if found else {}
     threads = chosen.get("threads", "auto") if cfg.threads == "auto" else cfg.threads
     sharing = 1 if ranks.starter == "Slurm" else ranks.here  # Slurm gives each process its own CPU cores
@@ -79,13 +79,13 @@ def prepare(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks, summary: d
     summary["parameters"] = network.parameter_count()
     steps = run_length(cfg.trainer.max_steps, cfg.trainer.max_epochs, data.batches_per_epoch, cfg.trainer)
     if found:
-        require_fitting(*found[0], plain(cfg), data)
+        require_same_settings(*found[0], plain(cfg), data)
     before = read_summary(folder)
     all_made = found and cfg.resume_from == "last" and before["status"] == "finished" and before["steps"] >= steps
     over = before if all_made else None
     start = Start(None, 0) if over else choose(found, steps, own=cfg.resume_from == "last")
     if not over and start.step == 0 and cfg.init_from is not None:
-        take_weights(cfg.init_from, network, data)
+        load_weights(cfg.init_from, network, data)
     return Preparation(data, network, steps, summary["threads"], found, chosen, start, over)
 
 
@@ -138,7 +138,7 @@ def assemble(
     stop = StopOnSignal(state, listens=ranks.rank == 0 or ranks.starter != "Lightning")
     # In this order: what is written of a step, then the checkpoint that knows it, then the end.
     own = [Consensus(state), recovery, Curves(), *watching, checkpoints, stop, *judges]
-    asked = [callback for callback in build_callbacks(cfg) if ranks.rank == 0 or not isinstance(callback, Watcher)]
+    asked = [callback for callback in build_callbacks(cfg) if ranks.rank == 0 or not isinstance(callback, Monitor)]
     trainer = build_trainer(cfg, ready.data, logger, [*asked, *own], ranks)
     kernel, why = fix_kernel(ready.network, trainer, ready.chosen.get("kernel"))
     module = build_module(cfg, ready.data, ready.network, ready.steps, {"kernel": kernel, "threads": ready.threads})

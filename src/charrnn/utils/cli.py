@@ -5,7 +5,7 @@ import sys
 from typing import NoReturn
 
 from charrnn.utils.errors import RequestError, one_line
-from charrnn.utils.validation import PARTS
+from charrnn.utils.validation import SPLITS
 
 EXIT_FAILED = 1
 EXIT_REQUEST = 2
@@ -27,7 +27,7 @@ class CommandParser(argparse.ArgumentParser):
         """The options that name a text to read, as `parts.named_text` takes them."""
         text = self.add_mutually_exclusive_group()
         text.add_argument("--text", metavar="FILE", help="the text to read")
-        text.add_argument("--split", choices=PARTS, help="a part of the run's text (validation)")
+        text.add_argument("--split", choices=SPLITS, help="a part of the run's text (validation)")
         self.add_argument("--encoding", help="of --text, as data.encoding (that of the training text)")
 
 

@@ -63,7 +63,7 @@ def prepare_process(seed: object, threads: object, processes: int = 1) -> tuple[
         warnings.filterwarnings("ignore", message=message)
     lightning.seed_everything(seed, workers=True, verbose=False)
     torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)  # numbers that small cost many times as much on some processors
+    torch.set_flush_denormal(True)  # numbers that small cost many times as much on some CPUs
     torch.set_float32_matmul_precision("highest")
     return seed, threads
 
@@ -85,11 +85,11 @@ def default_threads(jobs: int = 1) -> int:
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     if wanted.isdigit() and int(wanted) > 0:
         return int(wanted)
-    return min(max(1, processors() // jobs), MOST_THREADS)
+    return min(max(1, cpu_cores() // jobs), MOST_THREADS)
 
 
-def processors() -> int:
-    """How many processors this process may use: those of its machine, or what Slurm gave it of them."""
+def cpu_cores() -> int:
+    """How many CPU cores this process may use: those of its machine, or what Slurm gave it of them."""
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    given = os.environ.get("SLURM_CPUS_PER_TASK", "")  # not every cluster binds its jobs to their processors
+    given = os.environ.get("SLURM_CPUS_PER_TASK", "")  # not every cluster binds its jobs to their CPU cores
     return min(there, int(given)) if given.isdigit() and int(given) > 0 else there

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from charrnn.utils.errors import RequestError
 
-PARTS = ("train", "validation", "test")  # of a text
+SPLITS = ("train", "validation", "test")  # of a text
 
 
 def require_integer(name: str, value: object, minimum: int = 1) -> int:

@@ -19,10 +19,10 @@ JOINERS = {"\u200c", ZERO_WIDTH_JOINER, *map(chr, SKIN_TONES), *map(chr, TAGS)}
 # Vowels and final consonants of Korean syllables join what stands before them, without being marks.
 JOINING_JAMO = range(0x1160, 0x1200)
 FLAG_LETTERS = range(0x1F1E6, 0x1F200)  # two of them are a flag
-LONGEST_UNIT = 16  # symbols
+MAX_CLUSTER_SYMBOLS = 16  # symbols
 
 
-def units(ids: Ids, vocabulary: AnyVocabulary) -> tuple[list[str], NDArray[np.int64]]:
+def split_graphemes(ids: Ids, vocabulary: AnyVocabulary) -> tuple[list[str], NDArray[np.int64]]:
     """The text of `ids` in pieces that a reader sees as one character, and how many symbols each is made of, [U].
 
     The bytes of a character, and a letter with its accents, stay together. Whatever would not be seen is a sign.
@@ -49,7 +49,7 @@ def _clusters(text: str) -> Iterator[str]:
 
 
 def _joins(cluster: str, character: str) -> bool:
-    if len(cluster) == LONGEST_UNIT or unicodedata.category(cluster[0]) in ("Cc", "Cs", "Zl", "Zp"):
+    if len(cluster) == MAX_CLUSTER_SYMBOLS or unicodedata.category(cluster[0]) in ("Cc", "Cs", "Zl", "Zp"):
         return False
     kind = unicodedata.category(character)[0]
     return (

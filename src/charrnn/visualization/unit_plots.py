@@ -34,7 +34,7 @@ INK, QUIET = "#22201d", "#6a655e"
 NEGATIVE, ZERO, POSITIVE = "#5b9cf0", "#ffffff", "#f3705c"  # as on the page
 
 
-def draw_pictures(
+def draw_unit_plots(
     folder: Path, states_UN: Floats, features_FN: Floats, network: CharRNN, ids: Ids, vocabulary: AnyVocabulary
 ) -> list[Path]:
     """Draw `text.png`, `heat_map.png` and `histograms.png` of the units over `ids`, the beginning of the text.
@@ -43,7 +43,7 @@ def draw_pictures(
     `RequestError` without matplotlib.
     """
     correlations_UF, active = correlations(states_UN, features_FN), activity(states_UN, network)
-    pieces, sizes_P = graphemes.units(ids, vocabulary)
+    pieces, sizes_P = graphemes.split_graphemes(ids, vocabulary)
     levels_UP = states_UN[:, sizes_P.cumsum() - 1] / active.scales_U[:, None]  # 1 is the full color
     best = best_of_different_features(correlations_UF, BEST)
     titles = [_title(unit, feature, correlations_UF, network) for unit, feature in best]

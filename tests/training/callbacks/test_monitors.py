@@ -117,9 +117,9 @@ def test_without_matplotlib_one_line_is_said_and_training_goes_on(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(figure, "available", lambda: False)
-    monitor._say_what_is_missing.cache_clear()
+    monitor._warn_without_matplotlib.cache_clear()
     summary = train_here(tmp_path, *RUN, path=text)
-    monitor._say_what_is_missing.cache_clear()
+    monitor._warn_without_matplotlib.cache_clear()
     assert summary["status"] == "finished"
     line = "matplotlib is not installed: no plots in TensorBoard (scalars are logged). To get it:"
     assert caplog.text.count(line) == 1

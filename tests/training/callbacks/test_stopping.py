@@ -58,7 +58,7 @@ def assert_weights(run: Path, weights: Any) -> None:
         (consensus.Consensus, "on_train_batch_end", 5, signal.SIGTERM, 5),
         (consensus.Consensus, "on_train_batch_end", 5, signal.SIGUSR1, 5),
         (consensus.Consensus, "on_train_batch_end", 5, signal.SIGUSR2, 5),
-        (throughput.Speed, "on_validation_start", 12, signal.SIGUSR2, 12),
+        (throughput.Throughput, "on_validation_start", 12, signal.SIGUSR2, 12),
         (progress.Progress, "on_train_end", 30, signal.SIGUSR2, 30),  # the loop looks at no signal any more
         (experiment, "_measure", 30, signal.SIGUSR2, 30),
     ],
@@ -87,7 +87,7 @@ def test_what_was_there_before_is_there_again(text: Path, tmp_path: Path) -> Non
     ("owner", "hook", "step"),
     [
         (consensus.Consensus, "on_train_batch_end", 5),
-        (throughput.Speed, "on_validation_start", 12),
+        (throughput.Throughput, "on_validation_start", 12),
         (experiment, "_measure", 30),
     ],
 )

@@ -8,7 +8,7 @@ from charrnn.training.distributed import consensus
 from charrnn.training.distributed.consensus import CONSENSUS_EVERY, Consensus, RunState
 from charrnn.utils.errors import RunFailed
 
-MADE_A_STEP = SimpleNamespace(made_a_step=lambda: True)
+MADE_A_STEP = SimpleNamespace(step_completed=lambda: True)
 
 
 def trainer(step: int, ranks: int = 1, anyone: bool = False) -> Any:

@@ -16,7 +16,7 @@ from charrnn.evaluation import surprisal
 from charrnn.evaluation.surprisal import Surprisal, surprisals
 from charrnn.network import CharRNN
 from charrnn.visualization import graphemes
-from charrnn.visualization.graphemes import units
+from charrnn.visualization.graphemes import split_graphemes
 from charrnn.visualization.pages.surprisal_page import COLORS, page, terminal_text
 from conftest import TEXT, call, save_network
 
@@ -71,7 +71,7 @@ def test_the_page_shows_the_text_its_bits_and_the_guesses(
     found = surprisals(make_network(len(vocabulary)), sequence)
     opened(browser, tmp_path / "page.html", page(found, sequence, vocabulary, FACTS))
     assert browser.title == "Surprisal: tricky"
-    seen, counts = units(sequence, vocabulary)
+    seen, counts = split_graphemes(sequence, vocabulary)
     spans = browser.find_elements(By.CSS_SELECTOR, "#text span")
     assert browser.execute_script("return [...document.querySelectorAll('#text span')].map(s => s.textContent)") == seen
     starts = counts.cumsum() - counts

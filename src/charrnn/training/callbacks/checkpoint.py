@@ -90,11 +90,11 @@ class Checkpoints(Callback):
             log.warning("%s", error)
             return self._best
         later = best["global_step"] > step
-        return self._best if later else float(best["callbacks"][type(self).__qualname__]["best"])
+        return self._best if later else float(best["callbacks"][self.state_key]["best"])
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
         trainer.val_check_batch = NEVER  # Lightning counts batches; a validation within an accumulation is of no use
-        if not pl_module.made_a_step():
+        if not pl_module.step_completed():
             return
         self._validates = self._validation_follows(trainer.global_step)
         if self.due(trainer) or self._state.stop_now:

@@ -53,7 +53,7 @@ class Subject(NamedTuple):
         return batch._replace(inputs_TB=batch.inputs_TB.to(device), targets_TB=batch.targets_TB.to(device))
 
 
-class Watcher(Callback):
+class Monitor(Callback):
     """Looks at a copy of the network after every validation, or with `when` = `end` after the last step alone.
 
     A subclass says what to see, in `look`. Plots cost more than values, so they are drawn with the validations 1, 4,
@@ -72,7 +72,7 @@ class Watcher(Callback):
         raise NotImplementedError
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        _say_what_is_missing()
+        _warn_without_matplotlib()
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         if trainer.state.fn == TrainerFn.FITTING:
@@ -117,9 +117,9 @@ class Watcher(Callback):
         if self._drawn == step or self._looked != step or not figure.available():
             return
         logger: Any = trainer.logger
-        if hasattr(logger, "add_picture"):
+        if hasattr(logger, "add_plot"):
             for tag, draw in self._plots.items():
-                logger.add_picture(tag, draw(), step)
+                logger.add_plot(tag, draw(), step)
         self._drawn = step
 
 
@@ -133,6 +133,6 @@ def _subject(trainer: lightning.Trainer, module: Any) -> Subject:
 
 
 @cache  # once, whatever is watched
-def _say_what_is_missing() -> None:
+def _warn_without_matplotlib() -> None:
     if not figure.available():
         log.warning(figure.advice("no plots in TensorBoard (scalars are logged)"))

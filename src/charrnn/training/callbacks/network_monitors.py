@@ -14,12 +14,12 @@ from torch import Tensor
 
 from charrnn.analysis import states, weights
 from charrnn.network import CharRNN
-from charrnn.training.callbacks.monitor import Plots, Subject, Values, Watcher
+from charrnn.training.callbacks.monitor import Monitor, Plots, Subject, Values
 from charrnn.utils.validation import require_integer
 from charrnn.visualization import diagnostic_plots
 
 
-class RecurrentWeights(Watcher):
+class RecurrentWeights(Monitor):
     """Spectral radius and largest singular value of every W_hh; a plot of all its eigen- and singular values."""
 
     def look(self, subject: Subject) -> tuple[Values, Plots]:
@@ -37,7 +37,7 @@ class RecurrentWeights(Watcher):
         }
 
 
-class HiddenStates(Watcher):
+class HiddenStates(Monitor):
     """The norm of the state, the share of saturated tanh units, or of dead and of always active ReLU units, per layer.
 
     The state is sampled after every `every` of `length` characters in so many lanes.
@@ -77,7 +77,7 @@ class Updates(Callback):
             self._before = {name: weight.detach().clone() for name, weight in _matrices(pl_module.network)}
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
-        if not self._before or not pl_module.logs_now():
+        if not self._before or not pl_module.should_log():
             return
         ratios = {
             f"update_ratio/{_short(name)}": weights.update_ratio(self._before[name], weight)

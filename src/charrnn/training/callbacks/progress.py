@@ -20,11 +20,11 @@ class Curves(Callback):
     """Writes the training figures; before the checkpoint of the same step, so that it knows what was written."""
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        pl_module.write_again()
+        pl_module.rewrite_metrics()
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
-        if pl_module.logs_now():
-            pl_module.write_training_figures()
+        if pl_module.should_log():
+            pl_module.write_training_metrics()
 
 
 class Progress(Callback):
@@ -42,7 +42,7 @@ class Progress(Callback):
             )
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
-        if self._bar is not None and pl_module.logs_now():
+        if self._bar is not None and pl_module.should_log():
             self._bar.set_postfix_str(f"{_metrics(pl_module.latest)} bits/char", refresh=False)
             self._bar.update(trainer.global_step - self._bar.n)
 

@@ -49,10 +49,10 @@ class Recovery(Callback):
         self._high, self._good_step = state_dict["high"], state_dict["good_step"]
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
-        if not (pl_module.logs_now() or (pl_module.made_a_step() and self._checkpoints.due(trainer))):
+        if not (pl_module.should_log() or (pl_module.step_completed() and self._checkpoints.due(trainer))):
             return
         trouble = pl_module.trouble()
-        if trouble is None and pl_module.logs_now():
+        if trouble is None and pl_module.should_log():
             trouble = self._watch(pl_module.training_loss(), math.log(len(pl_module.vocabulary)), trainer.global_step)
         if trouble is not None:
             self._go_back(trainer, pl_module, trouble)

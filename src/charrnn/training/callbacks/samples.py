@@ -14,7 +14,7 @@ from charrnn.data.vocabulary import Ids
 from charrnn.evaluation.novelty import NGRAM, measure_novelty
 from charrnn.generation.generate import generate_text
 from charrnn.module import CharRNNModule
-from charrnn.training.callbacks.monitor import Plots, Subject, Values, Watcher
+from charrnn.training.callbacks.monitor import Monitor, Plots, Subject, Values
 from charrnn.utils.files import write_text
 from charrnn.utils.validation import require_integer, require_number
 
@@ -78,7 +78,7 @@ class Samples(Callback):
         return text
 
 
-class SampleGrid(Watcher):
+class SampleGrid(Monitor):
     """Sampled texts for every prompt at every temperature; without prompts it takes the beginnings of three lines."""
 
     def __init__(

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from charrnn.analysis import gradient_flow, memory
-from charrnn.training.callbacks.monitor import Plots, Subject, Values, Watcher
+from charrnn.training.callbacks.monitor import Monitor, Plots, Subject, Values
 from charrnn.utils.validation import require_integer
 from charrnn.visualization import diagnostic_plots
 
 SETTLE = 32  # time steps from a zero state until the network is in its stride
 
 
-class GradientByLag(Watcher):
+class GradientByLag(Monitor):
     """How much of an error reaches the state k steps earlier, up to `largest_lag`, as a share of that at lag 1.
 
     Figures at lags 2, 4, 8 and so on, and the lag at which it falls below one hundredth (`largest_lag` if it does not);
@@ -56,7 +56,7 @@ class GradientByLag(Watcher):
         return values, {"gradient/by_lag": draw}
 
 
-class Lyapunov(Watcher):
+class Lyapunov(Monitor):
     """The largest Lyapunov exponent along `steps` characters in so many lanes, in nats per character."""
 
     def __init__(self, when: str, lanes: int, steps: int) -> None:
@@ -70,7 +70,7 @@ class Lyapunov(Watcher):
         return {"network/lyapunov": gradient_flow.lyapunov_exponent(subject.network, inputs_TB, settle=SETTLE)}, {}
 
 
-class Memory(Watcher):
+class Memory(Monitor):
     """The number of characters beyond which more context hardly helps, and the loss by context up to `context`.
 
     The number is the largest that can be found, about half of `context`, if the network looks further back.

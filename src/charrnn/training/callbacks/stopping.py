@@ -14,7 +14,7 @@ from charrnn.training.distributed.consensus import RunState
 from charrnn.utils.errors import Stopped
 from charrnn.utils.signals import STOPPING, is_passed_by
 
-Judge = Callable[[int, float], None]
+OnValidation = Callable[[int, float], None]
 
 
 class StopOnSignal(Callback):
@@ -44,7 +44,7 @@ class StopOnSignal(Callback):
             self._state.stop_requested = signum
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
-        if self._state.stop_now and pl_module.made_a_step():  # `Checkpoints`, which comes before, has saved it
+        if self._state.stop_now and pl_module.step_completed():  # `Checkpoints`, which comes before, has saved it
             raise Stopped(self._state.stop_now)
 
     def on_validation_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
@@ -57,16 +57,18 @@ class StopOnSignal(Callback):
             raise Stopped(self._state.stop_requested)
 
 
-class AskJudge(Callback):
-    """Calls `judge` with the step and the bits per character after each validation but the last; it may raise `Pruned`.
+class PruningCallback(Callback):
+    """Calls `on_validation` with the step and the bits per character after each validation but the last.
+
+    It ends the run by raising `Pruned`.
 
     The run was saved before the validation, so that it can be resumed, and is then judged again at that step first.
     """
 
-    def __init__(self, judge: Judge, steps: int) -> None:
-        self._judge = judge
+    def __init__(self, on_validation: OnValidation, steps: int) -> None:
+        self._on_validation = on_validation
         self._steps = steps
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         if trainer.state.fn == TrainerFn.FITTING and trainer.global_step < self._steps:
-            self._judge(trainer.global_step, pl_module.latest["bits_per_char/val"])
+            self._on_validation(trainer.global_step, pl_module.latest["bits_per_char/val"])

@@ -26,8 +26,10 @@ class Stopwatch:
         return self._seconds + (0.0 if self._since is None else time.perf_counter() - self._since)
 
 
-class Speed(Callback):
+class Throughput(Callback):
     """Characters, seconds of the whole fit, and seconds of training alone; the sums go on over a resume."""
+
+    state_key = "Speed"  # as in the checkpoints of earlier versions
 
     def __init__(self) -> None:
         self.characters = 0
@@ -55,7 +57,7 @@ class Speed(Callback):
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
         self.characters += batch.characters
-        if not pl_module.logs_now():
+        if not pl_module.should_log():
             return
         now = (self.characters, self.training.seconds)
         characters, seconds = (new - old for new, old in zip(now, self._logged, strict=True))

@@ -54,7 +54,7 @@ class Consensus(Callback):
                 raise RunFailed(f"process {rank} has {other}, process 0 {first}; see that all read the same files")
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
-        if not pl_module.made_a_step():
+        if not pl_module.step_completed():
             return
         state, own = self._state, self._state.requests()
         state.save_now, state.stop_now = own if trainer.world_size == 1 else (False, 0)

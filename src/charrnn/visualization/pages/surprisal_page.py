@@ -11,7 +11,7 @@ import numpy as np
 from charrnn.data.vocabulary import AnyVocabulary, Ids
 from charrnn.evaluation.surprisal import Surprisal
 from charrnn.utils import html
-from charrnn.visualization.graphemes import symbol_signs, units
+from charrnn.visualization.graphemes import split_graphemes, symbol_signs
 
 SHOWN = 50_000  # symbols: a page of 2 MB, which a telephone still opens at once; nobody reads more
 
@@ -24,7 +24,7 @@ def page(surprisal: Surprisal, ids: Ids, vocabulary: AnyVocabulary, facts: dict[
 
     `facts`: `text`, `figures`, `about` (lists of [name, value]), `note`, `window`. Probabilities go in thousandths.
     """
-    shown, sizes_U = units(ids, vocabulary)
+    shown, sizes_U = split_graphemes(ids, vocabulary)
     data = {
         "units": shown,
         "sizes": sizes_U.tolist(),
@@ -42,7 +42,7 @@ def terminal_text(surprisal: Surprisal, ids: Ids, vocabulary: AnyVocabulary) -> 
 
     No color goes over a line end, which `less -R` could not show. A line end without color has no sign.
     """
-    shown, sizes_U = units(ids, vocabulary)
+    shown, sizes_U = split_graphemes(ids, vocabulary)
     bits_U = np.add.reduceat(np.append(0.0, surprisal.bits_N), sizes_U.cumsum() - sizes_U)
     shades_U = np.minimum(bits_U, len(COLORS)).astype(int).tolist()
     scale = [_colored(f" {shade}{'+' * (shade == len(COLORS))} ", shade) for shade in range(len(COLORS) + 1)]

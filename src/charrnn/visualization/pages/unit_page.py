@@ -31,7 +31,7 @@ def page(
     `figures` (as `about`) and `charts` with `title`, `note`, `x` and `y` (`label`, `log`), `series` (`name`, `points`).
     """
     correlations_UF, active = correlations(states_UN, features_FN), activity(states_UN, network)
-    pieces, sizes_P = graphemes.units(ids, vocabulary)
+    pieces, sizes_P = graphemes.split_graphemes(ids, vocabulary)
     # A piece of several symbols, such as a character of several bytes, has the activation after its last one.
     scaled_UP = states_UN[:, sizes_P.cumsum() - 1] / np.where(active.peaks_U > 0, active.peaks_U, 1)[:, None]
     quantized_UP = np.rint(127 * scaled_UP).astype(np.int8)  # 127 is the unit's peak
