@@ -123,7 +123,8 @@ def test_the_logged_figures(make_network: Make, text_file: Path, tmp_path: Path,
     losses = Losses()
     trainer = make_trainer(tmp_path, callbacks=[losses, Curves()], gradient_clip_algorithm=algorithm, max_steps=10)
     trainer.fit(module, datamodule=data)
-    assert module.latest["nats_per_char/train"] == pytest.approx(sum(losses.values[5:]) / 5, rel=1e-5)
-    assert module.latest["bits_per_char/train"] == pytest.approx(sum(losses.values[5:]) / 5 / math.log(2), rel=1e-5)
-    assert 0 < module.latest["optimizer/gradient_norm"] < 100
-    assert module.latest["optimizer/learning_rate"] == pytest.approx(0.01 * 0.5**2)
+    latest = module.metric_log.latest
+    assert latest["nats_per_char/train"] == pytest.approx(sum(losses.values[5:]) / 5, rel=1e-5)
+    assert latest["bits_per_char/train"] == pytest.approx(sum(losses.values[5:]) / 5 / math.log(2), rel=1e-5)
+    assert 0 < latest["optimizer/gradient_norm"] < 100
+    assert latest["optimizer/learning_rate"] == pytest.approx(0.01 * 0.5**2)

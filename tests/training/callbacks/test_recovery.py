@@ -43,8 +43,8 @@ def spoil(patch: pytest.MonkeyPatch, steps: set[int], factor: float, *, gradient
             parameter = dict(self.network.named_parameters())[gradient_of]
             handle = parameter.register_hook(lambda gradient: (handle.remove(), gradient * factor)[1])
             return loss
-        self.figures._losses.pop()
-        self.figures.add_loss(step, batch.targets_TB.numel(), loss * factor)
+        self.training_metrics._losses.pop()
+        self.training_metrics.add_loss(step, batch.targets_TB.numel(), loss * factor)
         return loss * factor
 
     patch.setattr(CharRNNModule, "training_step", training_step)

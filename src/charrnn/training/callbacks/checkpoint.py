@@ -115,7 +115,7 @@ class Checkpoints(Callback):
         """
         module: Any = trainer.lightning_module
         in_doubt = self._state.saving_suspended and trainer.global_step < self._steps  # the run's end is saved as it is
-        if self._state.saved_step == trainer.global_step or in_doubt or module.trouble() is not None:
+        if self._state.saved_step == trainer.global_step or in_doubt or module.nonfinite() is not None:
             return
         last = self.folder / LAST
         if self._write(trainer, last, keep=self.folder / PREVIOUS):

@@ -1,6 +1,7 @@
 """What is shown of a run while it trains: curves and a progress bar."""
 
 import logging
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -17,14 +18,26 @@ BAR_WIDTH = 79  # one line on the narrowest usual terminal
 
 
 class Curves(Callback):
-    """Writes the training figures; before the checkpoint of the same step, so that it knows what was written."""
+    """Logs the training metrics; before the checkpoint of the same step, which remembers what was logged."""
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        pl_module.rewrite_metrics()
+        pl_module.metric_log.rewrite(trainer.global_step, pl_module.logger)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
-        if pl_module.should_log():
-            pl_module.write_training_metrics()
+        if not pl_module.should_log() or not len(pl_module.training_metrics):  # a recovery has just cleared them
+            return
+        metrics = pl_module.shared_metrics()
+        nats = metrics.mean() * pl_module.symbols_per_character["train"]
+        norm = metrics.gradient_norm()
+        metrics.clear()
+        pl_module.write_metrics(
+            {
+                "nats_per_char/train": nats,
+                "bits_per_char/train": nats / math.log(2),
+                "optimizer/learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+                "optimizer/gradient_norm": norm,
+            }
+        )
 
 
 class Progress(Callback):
@@ -43,13 +56,14 @@ class Progress(Callback):
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
         if self._bar is not None and pl_module.should_log():
-            self._bar.set_postfix_str(f"{_metrics(pl_module.latest)} bits/char", refresh=False)
+            self._bar.set_postfix_str(f"{_metrics(pl_module.metric_log.latest)} bits/char", refresh=False)
             self._bar.update(trainer.global_step - self._bar.n)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         if self._bar is None and trainer.state.fn == TrainerFn.FITTING:
-            speed = pl_module.latest.get("speed/chars_per_second")
-            line = f"step {trainer.global_step:,} of {self._steps:,}: {_metrics(pl_module.latest)} bits per character"
+            latest = pl_module.metric_log.latest
+            speed = latest.get("speed/chars_per_second")
+            line = f"step {trainer.global_step:,} of {self._steps:,}: {_metrics(latest)} bits per character"
             self._write_line(line + (f", {speed:,.0f} characters/s" if speed else ""))
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:

@@ -51,9 +51,11 @@ class Recovery(Callback):
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
         if not (pl_module.should_log() or (pl_module.step_completed() and self._checkpoints.due(trainer))):
             return
-        trouble = pl_module.trouble()
+        trouble = pl_module.nonfinite()
         if trouble is None and pl_module.should_log():
-            trouble = self._watch(pl_module.training_loss(), math.log(len(pl_module.vocabulary)), trainer.global_step)
+            trouble = self._watch(
+                pl_module.shared_metrics().mean(), math.log(len(pl_module.vocabulary)), trainer.global_step
+            )
         if trouble is not None:
             self._go_back(trainer, pl_module, trouble)
         self._state.saving_suspended = self._high > 0
@@ -101,7 +103,7 @@ class Recovery(Callback):
         scheduler: Any = module.lr_schedulers()
         if hasattr(scheduler, "base_lrs"):  # what the schedule multiplies
             scheduler.base_lrs = [rate * self._factor for rate in scheduler.base_lrs]
-        module.forget()
+        module.start_over()
         log.warning(
             "%s; back to the weights of step %s, learning rate x %g (%d of %d times)",
             trouble, f"{checkpoint['global_step']:,}", self._factor, self._used, self._retries,

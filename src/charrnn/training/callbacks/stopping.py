@@ -71,4 +71,4 @@ class PruningCallback(Callback):
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         if trainer.state.fn == TrainerFn.FITTING and trainer.global_step < self._steps:
-            self._on_validation(trainer.global_step, pl_module.latest["bits_per_char/val"])
+            self._on_validation(trainer.global_step, pl_module.metric_log.latest["bits_per_char/val"])
