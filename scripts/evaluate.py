@@ -75,8 +75,8 @@ def main() -> None:
     from charrnn.runs.load import load_network
 
     checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)
-    network, vocabulary, about = load_network(checkpoint)
-    name, ids = named_text(about.get("data", {}), vocabulary, arguments.text, arguments.split, arguments.encoding)
+    network, vocabulary, data, _ = load_network(checkpoint)
+    name, ids = named_text(data, vocabulary, arguments.text, arguments.split, arguments.encoding)
     if arguments.dynamic is not None:
         symbols, lanes = score_dynamic(network, ids, arguments.dynamic), 1
     elif arguments.window is not None:

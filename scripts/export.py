@@ -34,9 +34,9 @@ def main() -> None:
         raise RequestError(f"{out} is a folder; name a file with --out")
     if out.exists() and not arguments.force:
         raise RequestError(f"{out} is there already; name another file with --out, or write over it with --force")
-    network, vocabulary, _ = load_network(checkpoint)
+    loaded = load_network(checkpoint)
     convert = {"numpy": to_numpy, "onnx": to_onnx, "html": to_html}[arguments.format]
-    content = convert(network, vocabulary, facts(checkpoint))
+    content = convert(loaded.network, loaded.vocabulary, facts(checkpoint))
     with atomic_write(out) as file:
         file.write(content)
     print(f"{out}: {len(content):,} bytes")

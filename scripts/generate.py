@@ -107,10 +107,9 @@ def main() -> None:
 
     sampling = Sampling(arguments.temperature, arguments.top_k, arguments.top_p, arguments.min_p)
     checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)
-    network, vocabulary, about = load_network(checkpoint)
+    network, vocabulary, data, _ = load_network(checkpoint)
     prompt = fit_prompt(prompt, vocabulary, arguments.unknown)
     if arguments.novelty:  # before anything is written: the text may be gone
-        data = about.get("data", {})
         train = read_split(data, vocabulary, "train")
         held_out = read_split(data, vocabulary, "validation") if data["validation_fraction"] else train[:0]
     asked: dict[str, Any] = {

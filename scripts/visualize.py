@@ -53,8 +53,8 @@ def main() -> None:
 
         new_figure(1, 1)  # refused without matplotlib, before the text is read, which takes seconds
     checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)
-    network, vocabulary, about = load_network(checkpoint)
-    name, ids = named_text(about.get("data", {}), vocabulary, arguments.text, arguments.split, arguments.encoding)
+    network, vocabulary, data, _ = load_network(checkpoint)
+    name, ids = named_text(data, vocabulary, arguments.text, arguments.split, arguments.encoding)
     read = ids[: readable_symbols(network)]
     states_UN = read_states(network, read)
     features_FN = features_of(read, vocabulary)

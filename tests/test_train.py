@@ -79,7 +79,7 @@ def test_what_a_run_leaves(run: Path) -> None:
     assert summary["train_seconds"] > 0
     assert summary["train_chars_per_second"] > 0
     assert Path(summary["checkpoint"]) == run / "checkpoints" / "best.ckpt"
-    network, vocabulary, about = load_network(run / "checkpoints" / "best.ckpt")
+    network, vocabulary, _, about = load_network(run / "checkpoints" / "best.ckpt")
     assert summary["parameters"] == network.parameter_count()
     assert summary["vocabulary_size"] == len(vocabulary)
     assert summary["corpus_sha256"] == about["data"]["corpus_sha256"]

@@ -5,7 +5,7 @@ B batch lane, T time step, V vocabulary, L layer, S state size, N = T B.
 
 import sys
 from collections.abc import Callable
-from functools import reduce
+from functools import partial, reduce
 from math import log
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from charrnn.data.batches import Batch
@@ -25,6 +25,7 @@ from charrnn.runs import checkpoint_file
 from charrnn.runs.checkpoint_file import network_weights
 from charrnn.utils.process_state import gather_state, restore_rng_state, state_of_rank
 
+DEFAULT_OPTIMIZER = partial(AdamW, lr=3e-3, betas=(0.9, 0.99), weight_decay=0.01)
 VALIDATION = "nats_per_char/val"  # the metric that chooses the best checkpoint
 
 
@@ -43,23 +44,23 @@ class CharRNNModule(lightning.LightningModule):
         network: CharRNN,
         vocabulary: AnyVocabulary,
         *,
-        optimizer: Callable[[list[nn.Parameter]], Optimizer],
-        scheduler: Callable[[Optimizer], LRScheduler | ReduceLROnPlateau],
-        log_every: int,
-        symbols_per_character: dict[str, float],
-        about: dict[str, Any],
+        optimizer: Callable[[list[nn.Parameter]], Optimizer] = DEFAULT_OPTIMIZER,
+        scheduler: Callable[[Optimizer], LRScheduler | ReduceLROnPlateau] | None = None,
+        log_every: int = 50,
+        symbols_per_character: dict[str, float] | None = None,
+        about: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.vocabulary = vocabulary
-        self.symbols_per_character = symbols_per_character
+        self.symbols_per_character = symbols_per_character or {"train": 1.0, "validation": 1.0}
         self.training_metrics = TrainingMetrics()
         self.validation_metrics = ValidationMetrics()
         self.metric_log = MetricLog()
         self._optimizer = optimizer
         self._scheduler = scheduler
         self._log_every = log_every
-        self._about = about
+        self._about = about or {}
         # Plain attributes, not buffers: a state belongs to this process and its streams.
         self._train_state_LBS: Tensor | None = None
         self._validation_state_LBS: Tensor | None = None
@@ -118,6 +119,8 @@ class CharRNNModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self._optimizer(list(self.network.parameters()))
+        if self._scheduler is None:
+            return optimizer
         scheduler = self._scheduler(optimizer)
         if isinstance(scheduler, ReduceLROnPlateau):
             # Lightning saves and restores it, but can't step it after each validation: `on_validation_epoch_end` does.

@@ -62,7 +62,7 @@ def test_bytes_that_are_no_text_are_counted_as_bytes(tmp_path: Path) -> None:
     raw = np.random.default_rng(0).integers(256, size=2000).astype(np.uint8).tobytes()
     summary = train(tmp_path / "run", text_file(tmp_path, raw), "data.level=byte", "data.validation_fraction=0.5")
     assert summary["val_bits_per_char"] == pytest.approx(8, abs=0.5)
-    _, vocabulary, about = load_network(Path(summary["checkpoint"]))
+    _, vocabulary, _, about = load_network(summary["checkpoint"])
     part = read_split(about["data"], vocabulary, "validation")
     assert part.tobytes() == raw[1000:]
 

@@ -107,7 +107,7 @@ def test_cpu_and_mps_agree(make_network: Make) -> None:
 
 def test_a_checkpoint_opens_alone(make_network: Make, tmp_path: Path) -> None:
     network = make_network(layers=2)
-    again, vocabulary, _ = load_network(save_network(network, VOCABULARY, tmp_path / "x.ckpt"))
+    again, vocabulary, *_ = load_network(save_network(network, VOCABULARY, tmp_path / "x.ckpt"))
     ids_TB = torch.randint(V, (T, B))
     assert torch.equal(*(of.unroll(ids_TB, of.initial_state(B))[0] for of in (again, network)))
     assert vocabulary == VOCABULARY

@@ -62,7 +62,7 @@ def test_foreign_files_are_refused(tmp_path: Path, checkpoint: Any, message: str
 def test_a_checkpoint_of_this_format_is_read_for_ever(tmp_path: Path) -> None:
     """tests/stored/format2.ckpt: `model.hidden=4 model.kernel=fused`, 30 steps on a sentence from standard input."""
     path = ROOT / "tests" / "stored" / "format2.ckpt"
-    network, vocabulary, about = load_network(path)
+    network, vocabulary, _, about = load_network(path)
     text = "the lazy dog jumps over the quick brown fox."
     assert score_carried(network, vocabulary.encode(text)).nats_per_char == pytest.approx(3.3236073, rel=1e-6)
     ((_, checkpoint),) = checkpoints_to_resume(str(path), tmp_path, True)

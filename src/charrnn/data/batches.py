@@ -42,7 +42,7 @@ class Batch(NamedTuple):
 class CharDataset(Dataset[tuple[Tensor, Tensor]]):
     """The windows of a text, side by side: item i is (X, y), int64 [sequence_length], y being X shifted by one."""
 
-    def __init__(self, ids: Ids, sequence_length: int) -> None:
+    def __init__(self, ids: Ids, sequence_length: int = 32) -> None:
         self.ids = ids
         self.sequence_length = require_integer("sequence_length", sequence_length)
 

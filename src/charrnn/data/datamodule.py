@@ -24,12 +24,12 @@ class CharDataModule(lightning.LightningDataModule):
     def __init__(
         self,
         *,
-        sequence_length: int,
-        batch_size: int,
-        order: str,
-        validation_fraction: float,
-        test_fraction: float,
-        seed: int,
+        sequence_length: int = 32,
+        batch_size: int = 32,
+        order: str = "stream",
+        validation_fraction: float = 0.05,
+        test_fraction: float = 0.05,
+        seed: int = 1,
         **text: Any,
     ) -> None:
         super().__init__()

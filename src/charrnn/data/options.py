@@ -20,16 +20,16 @@ class TextOptions:
     """Which text, and how it becomes symbols; the arguments are those of `conf/data/text.yaml`."""
 
     path: Any
-    pattern: str
-    sha256: str | None
-    separator: str
-    level: str
-    encoding: str
-    errors: str
-    newlines: str
-    normalize: str
-    min_count: int
-    vocabulary_from: str
+    pattern: str = "*.txt"
+    separator: str = "\n"
+    sha256: str | None = None
+    level: str = "char"
+    encoding: str = "utf-8"
+    errors: str = "strict"
+    newlines: str = "keep"
+    normalize: str = "none"
+    min_count: int = 1
+    vocabulary_from: str = "all"
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():

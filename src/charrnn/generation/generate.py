@@ -19,11 +19,23 @@ from charrnn.utils.validation import require_choice, require_integer
 DRAWS_AT_ONCE = 1024  # random numbers of a text; a call for each would cost as much as a small network's step
 UNKNOWN_WAYS = ("error", "skip", "replace")
 SHOWN_CHARACTERS = 12
+DEFAULT_SAMPLING = Sampling(temperature=0.8)
 
 
-def generate_text(network: CharRNN, vocabulary: AnyVocabulary, *, temperature: float, **asked: Any) -> str:
-    """The prompt followed by `length` sampled characters: one text of `stream_texts`, which names the arguments."""
-    pieces = stream_texts(network, vocabulary, sampling=Sampling(temperature), **asked)
+def generate_text(
+    network: CharRNN,
+    vocabulary: AnyVocabulary,
+    *,
+    prompt: str = "",
+    length: int = 500,
+    temperature: float = 0.8,
+    seed: int = 1,
+    **options: Any,
+) -> str:
+    """Return the prompt followed by `length` sampled characters; `options` are further arguments of `stream_texts`."""
+    pieces = stream_texts(
+        network, vocabulary, prompt=prompt, length=length, sampling=Sampling(temperature), seed=seed, **options
+    )
     with np.errstate(over="ignore", invalid="ignore"):  # a network that explodes in training is told of elsewhere
         return "".join(piece for (piece,) in pieces)
 
@@ -33,9 +45,9 @@ def stream_texts(
     vocabulary: AnyVocabulary,
     *,
     prompt: str = "",
-    length: int,
-    sampling: Sampling,
-    seed: int,
+    length: int = 500,
+    sampling: Sampling = DEFAULT_SAMPLING,
+    seed: int = 1,
     samples: int = 1,
     stop: Sequence[str] = (),
     make_stepper: Callable[..., Step] = stepper,

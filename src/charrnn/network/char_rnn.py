@@ -3,6 +3,7 @@
 B batch lane, T time step, V vocabulary, H hidden unit, L layer, S state size of one layer.
 """
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -22,6 +23,16 @@ CELLS: dict[str, Callable[..., nn.Module]] = {
     "lstm": partial(GatedCell, "lstm"),
 }
 
+# Settings of the cells that are not asked for are kept with the others, so that a checkpoint tells them all.
+CELL_DEFAULTS: dict[str, dict[str, Any]] = {
+    name: {
+        key: parameter.default
+        for key, parameter in inspect.signature(make).parameters.items()
+        if parameter.default is not inspect.Parameter.empty
+    }
+    for name, make in CELLS.items()
+}
+
 CHUNK = 256  # time steps per call, where no gradients are taken; no influence on the result
 
 
@@ -38,17 +49,18 @@ class CharRNN(nn.Module):
         self,
         vocabulary_size: int,
         *,
-        cell: str,
-        hidden: int,
-        layers: int,
-        dropout: float,
-        residual: bool,
+        cell: str = "elman",
+        hidden: int = 256,
+        layers: int = 1,
+        dropout: float = 0.0,
+        residual: bool = True,
         **cell_options: Any,
     ) -> None:
         super().__init__()
+        cell_options = {**CELL_DEFAULTS[require_choice("cell", cell, tuple(CELLS))], **cell_options}
         self.settings: dict[str, Any] = {
             "vocabulary_size": require_integer("vocabulary_size", vocabulary_size),
-            "cell": require_choice("cell", cell, tuple(CELLS)),
+            "cell": cell,
             "hidden": require_integer("hidden", hidden),
             "layers": require_integer("layers", layers),
             "dropout": require_number("dropout", dropout, 0.0, below=1.0),
@@ -67,6 +79,10 @@ class CharRNN(nn.Module):
     def initial_state(self, lanes: int) -> Tensor:
         """The zero state h_0, [L, B, S], on the network's device and in its type."""
         return self.hidden_to_output.new_zeros((len(self.cells), lanes, self._state_size))
+
+    def forward(self, ids_TB: Tensor, state_LBS: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return what `unroll` does, from a zero state if none is given."""
+        return self.unroll(ids_TB, self.initial_state(ids_TB.shape[1]) if state_LBS is None else state_LBS)
 
     def step(self, ids_B: Tensor, state_LBS: Tensor) -> tuple[Tensor, Tensor]:
         """One time step: x_t and h_{t-1} in, logits y_t [B, V] and h_t [L, B, S] out."""

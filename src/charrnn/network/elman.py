@@ -32,11 +32,11 @@ class ElmanCell(nn.Module):
         hidden: int,
         *,
         reads_ids: bool,
-        activation: str,
-        kernel: str,
-        recurrent_init: str,
-        recurrent_gain: float,
-        input_std: float,
+        activation: str = "tanh",
+        kernel: str = "auto",
+        recurrent_init: str = "auto",
+        recurrent_gain: float = 0.95,
+        input_std: float = 0.5,
     ) -> None:
         super().__init__()
         self.inputs = require_integer("inputs", inputs)

@@ -1,7 +1,7 @@
 """Load a trained network from a checkpoint file."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from charrnn.data.vocabulary import AnyVocabulary, vocabulary_of
 from charrnn.network import CharRNN
@@ -11,12 +11,24 @@ from charrnn.runs.checkpoint_file import network_weights
 from charrnn.utils.errors import RequestError
 
 
-def load_network(path: Path) -> tuple[CharRNN, AnyVocabulary, dict[str, Any]]:
-    """The network of a checkpoint, on the CPU and ready to predict, its vocabulary, and what else was noted in it.
+class LoadedNetwork(NamedTuple):
+    """A trained network, on the CPU and ready to predict, and its vocabulary.
 
-    Needs nothing but the file. Raises `RequestError` if it is not a checkpoint of this project.
+    `data` describes how its text was read and split, `about` is all that the checkpoint says of the run.
     """
-    checkpoint = checkpoint_file.read(path)
+
+    network: CharRNN
+    vocabulary: AnyVocabulary
+    data: dict[str, Any]
+    about: dict[str, Any]
+
+
+def load_network(path: str | Path) -> LoadedNetwork:
+    """Load a trained network from a checkpoint, which needs no other file.
+
+    Raises `RequestError` if it is not a checkpoint of this project.
+    """
+    checkpoint = checkpoint_file.read(Path(path))
     about = checkpoint["charrnn"]
     try:
         kernel = {"kernel": "auto"} if about["network"].get("kernel") in REMOVED_KERNELS else {}
@@ -26,4 +38,4 @@ def load_network(path: Path) -> tuple[CharRNN, AnyVocabulary, dict[str, Any]]:
             raise ValueError(f"a vocabulary of {len(vocabulary)} for {about['network']['vocabulary_size']} outputs")
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise RequestError(f"what {path} holds does not fit together ({error!r}); take another checkpoint") from error
-    return network.eval(), vocabulary, about
+    return LoadedNetwork(network.eval(), vocabulary, about.get("data", {}), about)
