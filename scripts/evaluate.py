@@ -1,4 +1,4 @@
-"""How well does a trained network predict a text? One JSON object on stdout.
+"""Measure how well a trained network predicts a text; prints one JSON object on stdout.
 
 python scripts/evaluate.py --run latest --text other.txt
 python scripts/evaluate.py --run latest --split test --protocol windows --window 64
@@ -14,7 +14,7 @@ import entry
 from charrnn.utils.cli import CommandParser
 from charrnn.utils.files import user_path
 
-if TYPE_CHECKING:  # they bring torch, which takes a second: --help need not wait
+if TYPE_CHECKING:  # these import torch, which takes a second: too slow for --help
     from charrnn.data.vocabulary import AnyVocabulary, Ids
     from charrnn.evaluation.scoring import Score
     from charrnn.network import CharRNN
@@ -23,27 +23,30 @@ WINDOW = 64
 
 
 def read_arguments() -> argparse.Namespace:
-    parser = CommandParser(description="Score a text, or a part of the run's own text.")
+    parser = CommandParser(description="Score a text, or a split of the run's own text.")
     parser.add_network()
     parser.add_text()
     parser.add_argument(
         "--protocol",
         choices=("carried", "windows"),
         default="carried",
-        help="state carried through the whole text (default), or windows from a zero state",
+        help="carry the state through the whole text, or score windows from a zero state (default: carried)",
     )
-    parser.add_argument("--window", type=int, help=f"characters per window ({WINDOW}), with --protocol windows")
+    parser.add_argument(
+        "--window", type=int, help=f"characters per window, with --protocol windows (default: {WINDOW})"
+    )
     parser.add_argument(
         "--dynamic",
         type=float,
         metavar="RATE",
-        help="let a copy go on learning from the text while it is scored (0.1 is a good rate); carried, one lane",
+        help="dynamic evaluation: a copy of the network keeps learning at this rate from the text that it scores, "
+        "in one lane; try 0.1 (default: off)",
     )
     parser.add_argument(
         "--surprisal",
         metavar="FILE",
-        help="write a page that shows the text in the colors of its bits per character, and what was expected at every "
-        "place; with - the colored text goes to the terminal (or to less -R), and the JSON is the last line of stdout",
+        help="write an HTML page that shows each character, colored by its bits, and the most likely ones instead; "
+        "- prints the colored text (pipe it to less -R), with the JSON as the last line of stdout (default: none)",
     )
     arguments = parser.parse_args()
     check(parser, arguments)
@@ -55,15 +58,15 @@ def read_arguments() -> argparse.Namespace:
 def check(parser: CommandParser, arguments: argparse.Namespace) -> None:
     carried = arguments.protocol == "carried"
     if carried and arguments.window is not None:
-        parser.error("--window goes with --protocol windows")
+        parser.error("--window needs --protocol windows")
     if not carried and arguments.dynamic is not None:
-        parser.error("--dynamic goes with --protocol carried")
+        parser.error("--dynamic needs --protocol carried")
     if arguments.surprisal is None:
         return
     if arguments.dynamic is not None:
-        parser.error("--surprisal shows a network that stays as it is; leave out --dynamic")
+        parser.error("--surprisal can't show dynamic evaluation; remove --dynamic")
     if user_path(arguments.surprisal).is_dir():
-        parser.error(f"--surprisal needs the name of a file, {arguments.surprisal} is a folder")
+        parser.error(f"--surprisal needs a file name, but {arguments.surprisal} is a folder")
 
 
 def main() -> None:
@@ -101,8 +104,8 @@ def main() -> None:
 
 
 def facts(name: str, checkpoint: Path, network: "CharRNN", score: "Score", result: dict[str, Any]) -> dict[str, Any]:
-    """What the page of surprisal says above the text."""
-    read = f"in {result['lanes']} lanes" if (result["lanes"] or 1) > 1 else "from the first character to the last"
+    """Return the facts that the surprisal page shows above the text."""
+    how = f"in {result['lanes']} lanes" if (result["lanes"] or 1) > 1 else "from the first character to the last"
     return {
         "text": name,
         "window": result["window"],
@@ -114,7 +117,7 @@ def facts(name: str, checkpoint: Path, network: "CharRNN", score: "Score", resul
         "about": [
             ["network", network.description],
             ["checkpoint", str(Path(*checkpoint.absolute().parts[-3:]))],
-            ["state", f"from zero every {result['window']}" if result["window"] else f"carried {read}"],
+            ["state", f"from zero every {result['window']}" if result["window"] else f"carried {how}"],
         ],
     }
 
@@ -122,21 +125,21 @@ def facts(name: str, checkpoint: Path, network: "CharRNN", score: "Score", resul
 def show_surprisal(
     arguments: argparse.Namespace, network: "CharRNN", vocabulary: "AnyVocabulary", ids: "Ids", facts: dict[str, Any]
 ) -> None:
-    """Write the page, or the colored text, of what was scored, or of its beginning if it is long."""
+    """Write the surprisal page, or print the colored text; of a long text, only its start."""
     from charrnn.evaluation.scoring import Score, in_text
     from charrnn.evaluation.surprisal import surprisals
     from charrnn.utils.files import write_text
     from charrnn.visualization.pages.surprisal_page import SHOWN, page, terminal_text
 
-    # It ends within the first lane of a long text, which starts from a zero state too: the bits are those of the score.
+    # It ends within the first lane of a long text, which starts from a zero state too: the bits are the scored ones.
     shown, note = ids[: SHOWN + 1], ""
     surprisal = surprisals(network, shown, arguments.window)
     if len(shown) < len(ids):
-        part = in_text(Score(surprisal.nats, len(shown) - 1), vocabulary, shown)
+        score = in_text(Score(surprisal.nats, len(shown) - 1), vocabulary, shown)
         whole = dict(facts["figures"])["characters"]
-        beginning = f"the first {part.characters:,} of {whole} characters"
-        note = f"Only {beginning} are shown; they cost {part.bits_per_char:.4f} bits per character."
-        sys.stderr.write(f"evaluate.py: --surprisal shows {beginning}\n")
+        start = f"the first {score.characters:,} of {whole} characters"
+        note = f"Only {start} are shown; they cost {score.bits_per_char:.4f} bits per character."
+        sys.stderr.write(f"evaluate.py: --surprisal shows {start}\n")
     if arguments.surprisal == "-":
         sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]
         print(terminal_text(surprisal, shown, vocabulary))

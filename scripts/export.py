@@ -1,7 +1,7 @@
-"""Write a trained network as a file for other programs: NumPy, ONNX, or a page for the browser.
+"""Export a trained network to a file for other programs: NumPy, ONNX, or an HTML page.
 
 python scripts/export.py --format html --run latest
-python scripts/export.py --format numpy --run latest --out model.npz    # scripts/play.py writes text with it
+python scripts/export.py --format numpy --run latest --out model.npz    # scripts/play.py generates text with it
 """
 
 from pathlib import Path
@@ -14,16 +14,20 @@ SUFFIXES = {"numpy": ".npz", "onnx": ".onnx", "html": ".html"}
 
 
 def main() -> None:
-    parser = CommandParser(description="Write a trained network as a file for other programs.")
-    parser.add_argument("--format", choices=tuple(SUFFIXES), required=True, help="what it is for")
+    parser = CommandParser(description="Export a trained network to a file for other programs.")
+    parser.add_argument("--format", choices=tuple(SUFFIXES), required=True, help="file format (required)")
     parser.add_network()
-    parser.add_argument("--out", metavar="FILE", help="the file to write (best.html and the like, in this folder)")
-    parser.add_argument("--force", action="store_true", help="write over a file that is there")
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        help="file to write (default: the checkpoint's name, such as best.html, in the current folder)",
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite an existing file")
     arguments = parser.parse_args()
 
     from charrnn.export.arrays import to_numpy
     from charrnn.export.onnx_graph import to_onnx
-    from charrnn.export.page import to_html  # torch takes a second: --help need not wait
+    from charrnn.export.page import to_html  # imports torch, which takes a second: too slow for --help
     from charrnn.runs.folder import find_checkpoint
     from charrnn.runs.load import load_network
     from charrnn.utils.files import atomic_write, user_path
@@ -31,9 +35,9 @@ def main() -> None:
     checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)
     out = user_path(arguments.out or checkpoint.stem + SUFFIXES[arguments.format])
     if out.is_dir():
-        raise RequestError(f"{out} is a folder; name a file with --out")
+        raise RequestError(f"{out} is a folder; choose a file with --out")
     if out.exists() and not arguments.force:
-        raise RequestError(f"{out} is there already; name another file with --out, or write over it with --force")
+        raise RequestError(f"{out} already exists; choose another file with --out, or overwrite it with --force")
     loaded = load_network(checkpoint)
     convert = {"numpy": to_numpy, "onnx": to_onnx, "html": to_html}[arguments.format]
     content = convert(loaded.network, loaded.vocabulary, facts(checkpoint))
@@ -43,12 +47,12 @@ def main() -> None:
 
 
 def facts(checkpoint: Path) -> dict[str, str | float]:
-    """What the checkpoint's run says of it, where it lies in a run's folder."""
+    """Return the checkpoint's name and, for the best one of a run, its validation score."""
     from charrnn.runs.folder import read_summary
 
     run = checkpoint.resolve().parent.parent
     bits = read_summary(run).get("val_bits_per_char")
-    if checkpoint.name != "best.ckpt" or bits is None:  # the summary's figures are those of the best one
+    if checkpoint.name != "best.ckpt" or bits is None:  # the summary holds the scores of best.ckpt only
         return {"checkpoint": checkpoint.name}
     return {"checkpoint": f"{run.name}/{checkpoint.name}", "val_bits_per_char": bits}
 

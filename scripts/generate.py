@@ -1,4 +1,4 @@
-"""Write text with a trained network: the text on stdout, everything else on stderr.
+"""Generate text with a trained network: the text on stdout, everything else on stderr.
 
 python scripts/generate.py --run latest --prompt "The " --length 500 --temperature 0.8
 python scripts/generate.py --samples 3 --top-p 0.9 --stop "\n\n" --json
@@ -18,48 +18,67 @@ STDIN = "-"
 
 
 def parse() -> argparse.Namespace:
-    parser = CommandParser(description="Write text with a trained network.")
+    parser = CommandParser(description="Generate text with a trained network.")
     parser.add_network()
     prompt = parser.add_mutually_exclusive_group()
-    prompt.add_argument("--prompt", metavar="TEXT", default="", help="how the text begins; - reads it from stdin")
-    prompt.add_argument("--prompt-file", metavar="FILE", help="a file with the prompt; - is stdin")
+    prompt.add_argument(
+        "--prompt", metavar="TEXT", default="", help="start of the text (- for stdin; default: a random character)"
+    )
+    prompt.add_argument("--prompt-file", metavar="FILE", help="file that holds the prompt (- for stdin)")
     parser.add_argument(
         "--unknown",
         choices=("error", "skip", "replace"),
         default="error",
-        help="what to do with characters of the prompt that the network was not trained on (error)",
+        help="what to do with prompt characters that are not in the network's vocabulary (default: error)",
     )
-    parser.add_argument("--length", type=int, default=500, help="characters to add (500)")
+    parser.add_argument("--length", type=int, default=500, help="number of characters to generate (default: 500)")
     parser.add_argument(
         "--stop",
         action="append",
         default=[],
         metavar="TEXT",
-        help="end before this; more than one may be given; \\n is a line end",
-    )
-    parser.add_argument("--temperature", type=float, default=0.8, help="0 takes the likeliest character (0.8)")
-    parser.add_argument("--top-k", type=int, metavar="K", help="draw from the K likeliest characters")
-    parser.add_argument(
-        "--top-p", type=float, metavar="P", help="draw from the fewest that have this probability together"
+        help="end the text before this string; repeat for several strings; \\n is a newline, \\t a tab (default: none)",
     )
     parser.add_argument(
-        "--min-p", type=float, metavar="P", help="draw from those with this share of the likeliest one's probability"
+        "--temperature",
+        type=float,
+        default=0.8,
+        help="sampling temperature; 0 takes the most likely character (default: 0.8)",
     )
-    parser.add_argument("--samples", type=int, default=1, metavar="N", help="texts, computed side by side (1)")
+    parser.add_argument(
+        "--top-k", type=int, metavar="K", help="sample from the K most likely characters only (default: all)"
+    )
+    parser.add_argument(
+        "--top-p",
+        type=float,
+        metavar="P",
+        help="sample from the fewest characters whose total probability is at least P (default: all)",
+    )
+    parser.add_argument(
+        "--min-p",
+        type=float,
+        metavar="P",
+        help="sample from characters with at least P times the highest probability (default: all)",
+    )
+    parser.add_argument(
+        "--samples", type=int, default=1, metavar="N", help="number of texts, generated in one batch (default: 1)"
+    )
     parser.add_argument(
         "--novelty",
         action="store_true",
-        help="also say how much of it stands word for word in the training text, beside the same for held-out text",
+        help="also report how much is copied verbatim from the training text, compared with held-out text",
     )
-    parser.add_argument("--seed", type=int, default=1, help="the same seed writes the same text (1)")
     parser.add_argument(
-        "--json", action="store_true", help="a line of JSON for each text: text, log-probabilities in nats, settings"
+        "--seed", type=int, default=1, help="random seed; the same seed gives the same text (default: 1)"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object per line: text, log-probabilities in nats, settings"
     )
     return parser.parse_args()
 
 
 def read_prompt(arguments: argparse.Namespace) -> str:
-    """What was typed, or what the file or stdin holds, as it is."""
+    """Return the prompt from the command line, the file or stdin, unchanged."""
     if arguments.prompt_file is None and arguments.prompt != STDIN:
         return str(arguments.prompt)
     from charrnn.utils.files import user_path
@@ -69,12 +88,12 @@ def read_prompt(arguments: argparse.Namespace) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        place = "stdin" if name == STDIN else name
-        raise RequestError(f"the prompt in {place} is not UTF-8 (byte {error.start}); write it as UTF-8") from None
+        source = "stdin" if name == STDIN else name
+        raise RequestError(f"the prompt in {source} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
 
 
 def print_stream(pieces: Iterable[list[str]]) -> str:
-    """One text, as it comes; returned when it is whole."""
+    """Print a text as it is generated; return all of it."""
     terminal, text = sys.stdout.isatty(), []
     for (piece,) in pieces:
         sys.stdout.write(piece)
@@ -82,7 +101,9 @@ def print_stream(pieces: Iterable[list[str]]) -> str:
         if terminal:
             sys.stdout.flush()
     if terminal:
-        sys.stderr.write("\n")  # the shell's prompt on a line of its own; not part of the text
+        sys.stderr.write(
+            "\n"
+        )  # puts the shell's prompt on its own line; not on stdout, where it would be part of the text
     return "".join(text)
 
 
@@ -109,10 +130,10 @@ def main() -> None:
     checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)
     network, vocabulary, data, _ = load_network(checkpoint)
     prompt = fit_prompt(prompt, vocabulary, arguments.unknown)
-    if arguments.novelty:  # before anything is written: the text may be gone
+    if arguments.novelty:  # read it first, because it may be missing: then nothing is printed
         train = read_split(data, vocabulary, "train")
         held_out = read_split(data, vocabulary, "validation") if data["validation_fraction"] else train[:0]
-    asked: dict[str, Any] = {
+    options: dict[str, Any] = {
         "prompt": prompt,
         "length": arguments.length,
         "seed": arguments.seed,
@@ -120,21 +141,21 @@ def main() -> None:
         "stop": [stop.replace("\\n", "\n").replace("\\t", "\t") for stop in arguments.stop],
     }
     sys.stdout.reconfigure(encoding="utf-8", errors="replace", newline="")  # type: ignore[union-attr]
-    pieces = stream_texts(network, vocabulary, sampling=sampling, **asked)
+    pieces = stream_texts(network, vocabulary, sampling=sampling, **options)
     if arguments.samples == 1 and not arguments.json:
         texts = [print_stream(pieces)]
     else:
-        texts = ["".join(parts) for parts in zip(*pieces, strict=True)]
+        texts = ["".join(text) for text in zip(*pieces, strict=True)]
         if arguments.json:
-            settings = {"checkpoint": str(checkpoint), **vars(sampling), **asked}
+            settings = {"checkpoint": str(checkpoint), **vars(sampling), **options}
             for i, text in enumerate(texts):
                 logs = log_probabilities(network, vocabulary, prompt, text)
                 print(json.dumps({"text": text, "log_probabilities": logs, "settings": {**settings, "sample": i}}))
         else:
             print_texts(texts)
     if arguments.novelty:
-        begin = len(vocabulary.encode(prompt))  # to repeat the prompt is no copying
-        new = [vocabulary.encode(text)[begin:] for text in texts]
+        prompt_length = len(vocabulary.encode(prompt))  # the prompt does not count as copied
+        new = [vocabulary.encode(text)[prompt_length:] for text in texts]
         sys.stdout.flush()
         sys.stderr.write(f"\n{describe_novelty(new, train, held_out, vocabulary)}\n")
 

@@ -1,4 +1,4 @@
-"""Write text with what scripts/export.py --format numpy wrote. Needs NumPy and no other file of the project.
+"""Generate text with a file of scripts/export.py --format numpy. Needs only NumPy and this file.
 
 python play.py model.npz --prompt "The " --length 500 --temperature 0.8 --seed 1
 """
@@ -14,11 +14,11 @@ FORMAT = 1
 
 
 def sigmoid(x: Any) -> Any:
-    return 0.5 + 0.5 * np.tanh(0.5 * x)  # 1 / (1 + exp(-x)) without its overflow
+    return 0.5 + 0.5 * np.tanh(0.5 * x)  # equals 1 / (1 + exp(-x)), but can't overflow
 
 
 def step(model: dict[str, Any], id_: int, states: list[Any]) -> Any:
-    """x_t in, the next symbol's logits out; every layer's h_t (and the LSTM's c_t) take their place in `states`."""
+    """Return the logits of the next symbol; update each layer's h_t (and c_t of an LSTM) in `states`."""
     x: Any = None
     for layer, (h, c) in enumerate(states):
         a = model[f"input_to_hidden_{layer}"][:, id_] if layer == 0 else model[f"input_to_hidden_{layer}"] @ x
@@ -39,19 +39,19 @@ def step(model: dict[str, Any], id_: int, states: list[Any]) -> Any:
 
 
 def sample(logits: Any, temperature: float, uniform: float) -> int:
-    """The id that `uniform` in [0, 1) picks from softmax(logits / temperature); the likeliest at temperature 0."""
+    """Return the id that `uniform` in [0, 1) draws from softmax(logits / temperature); at 0, the most likely id."""
     if temperature == 0:
         return int(logits.argmax())
-    with np.errstate(over="ignore"):  # a tiny temperature turns all but the likeliest into exp(-inf) = 0
+    with np.errstate(over="ignore"):  # with a tiny temperature all but the most likely become exp(-inf) = 0
         sums = np.exp((logits.astype(np.float64) - logits.max()) / temperature).cumsum()
     return min(int(sums.searchsorted(uniform * sums[-1], side="right")), len(sums) - 1)
 
 
-def write(model: dict[str, Any], prompt: str, length: int, temperature: float, seed: int) -> str:
-    """The prompt, by default a random character, and what `length` more symbols say."""
-    draws, characters = np.random.default_rng(seed), "".join(map(chr, model["characters"]))
-    prompt = prompt or characters[draws.choice(model["starts"])]
-    bytewise = model["level"] == "byte"  # a symbol is then a byte, written as the character with its number
+def generate(model: dict[str, Any], prompt: str, length: int, temperature: float, seed: int) -> str:
+    """Return the prompt (by default a random character) and the text of `length` more symbols."""
+    generator, characters = np.random.default_rng(seed), "".join(map(chr, model["characters"]))
+    prompt = prompt or characters[generator.choice(model["starts"])]
+    bytewise = model["level"] == "byte"  # then each symbol is a byte, represented by the character with that code point
     symbols = prompt.encode("utf-8", "surrogateescape").decode("latin-1") if bytewise else prompt
     ids = [characters.find(symbol) if symbol in characters else int(model["unknown"]) for symbol in symbols]
     if -1 in ids:
@@ -59,28 +59,37 @@ def write(model: dict[str, Any], prompt: str, length: int, temperature: float, s
     states = [(np.zeros(len(model["hidden_to_hidden_0"].T), np.float32),) * 2] * int(model["layers"])
     logits = [step(model, id_, states) for id_ in ids][-1]
     for _ in range(length):
-        ids.append(sample(logits, temperature, draws.random()))
+        ids.append(sample(logits, temperature, generator.random()))
         logits = step(model, ids[-1], states)
-    written = "".join(characters[id_] for id_ in ids[len(symbols) :])
+    generated = "".join(characters[id_] for id_ in ids[len(symbols) :])
     decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-    return prompt + (decode(written.encode("latin-1")) if bytewise else written)
+    return prompt + (decode(generated.encode("latin-1")) if bytewise else generated)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Write text with an exported network.")
-    parser.add_argument("model", help="what scripts/export.py --format numpy wrote")
-    parser.add_argument("--prompt", default="", help="how the text begins; without one, with a random character")
-    parser.add_argument("--length", type=int, default=500, help="characters to add (500)")
-    parser.add_argument("--temperature", type=float, default=0.8, help="0 takes the likeliest character (0.8)")
-    parser.add_argument("--seed", type=int, default=1, help="the same seed writes the same text (1)")
-    asked = vars(parser.parse_args())
+    parser = argparse.ArgumentParser(description="Generate text with an exported network.")
+    parser.add_argument("model", help="file written by scripts/export.py --format numpy")
+    parser.add_argument("--prompt", default="", help="start of the text (default: a random character)")
+    parser.add_argument("--length", type=int, default=500, help="number of characters to generate (default: 500)")
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        default=0.8,
+        help="sampling temperature; 0 takes the most likely character (default: 0.8)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=1, help="random seed; the same seed gives the same text (default: 1)"
+    )
+    options = vars(parser.parse_args())
     try:
-        model = dict(np.load(asked.pop("model")))
+        model = dict(np.load(options.pop("model")))
         if model.get("format") != FORMAT:
-            raise ValueError(f"a model of format {FORMAT} is wanted, got {model.get('format')}; export it again")
-        if not (asked["length"] >= 0 and asked["temperature"] >= 0):
+            raise ValueError(
+                f"expected a model of format {FORMAT}, got {model.get('format')}; export it again with scripts/export.py"
+            )
+        if not (options["length"] >= 0 and options["temperature"] >= 0):
             raise ValueError("length and temperature must be at least 0")
-        text = write(model, **asked)
+        text = generate(model, **options)
     except (OSError, ValueError) as error:
         sys.stderr.write(f"play.py: {error}\n")
         sys.exit(2)

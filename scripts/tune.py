@@ -1,10 +1,10 @@
-"""Search for good settings: each trial learns from those before it, and ends early if others did better.
+"""Search for good settings: each trial learns from those before it, and stops early if others were better.
 
 python scripts/tune.py data=shakespeare trainer.max_steps=2500 --trials 30
 python scripts/tune.py model=gru --search gated --folder outputs/my_search --jobs 2
-python scripts/tune.py model=gru --search gated --folder outputs/my_search --trials 60     (continues it)
+python scripts/tune.py model=gru --search gated --folder outputs/my_search --trials 60     (continues the search)
 
-Settings are written as for train.py and hold for all trials; conf/search/ has the settings that are searched.
+Settings use the syntax of train.py and apply to all trials; conf/search/ lists the settings that are searched.
 """
 
 import argparse
@@ -25,14 +25,24 @@ from charrnn.utils.validation import require_integer
 
 
 def read_arguments() -> argparse.Namespace:
-    parser = CommandParser(description="Search for good settings, with trials that may end early.")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings of all trials, as for train.py")
-    parser.add_argument("--trials", type=int, default=30, help="number of trials, earlier ones included (default: 30)")
-    parser.add_argument("--search", default="elman", metavar="NAME", help="conf/search/NAME.yaml or a file (elman)")
-    parser.add_argument("--folder", metavar="DIR", help="folder of the search, new or to be continued")
+    parser = CommandParser(description="Search for good settings; trials that are worse than others stop early.")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="settings of all trials, in the syntax of train.py"
+    )
+    parser.add_argument(
+        "--trials", type=int, default=30, help="total number of trials, including earlier ones (default: 30)"
+    )
+    parser.add_argument(
+        "--search", default="elman", metavar="NAME", help="conf/search/NAME.yaml, or a YAML file (default: elman)"
+    )
+    parser.add_argument(
+        "--folder", metavar="DIR", help="folder of the search, new or existing (default: outputs/tune_<date>_<time>)"
+    )
     parser.add_argument("--storage", metavar="URL", help="database of the study (default: SQLite in DIR/study.db)")
-    parser.add_argument("--jobs", type=int, default=1, help="trials side by side, sharing the CPU cores (default: 1)")
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)  # one of the --jobs
+    parser.add_argument("--jobs", type=int, default=1, help="parallel trials, which share the CPU cores (default: 1)")
+    parser.add_argument(
+        "--worker", action="store_true", help=argparse.SUPPRESS
+    )  # started by this script for each of --jobs
     arguments = parser.parse_intermixed_args()
     for name in ("trials", "jobs"):
         require_integer(f"--{name}", getattr(arguments, name))
@@ -42,7 +52,7 @@ def read_arguments() -> argparse.Namespace:
 def main() -> int:
     arguments = read_arguments()
     if find_spec("optuna") is None:
-        raise RequestError("the search needs optuna, which is not installed: pip install -e '.[tune]'")
+        raise RequestError("this script needs optuna, which is not installed: pip install -e '.[tune]'")
 
     from charrnn.search.report import report
     from charrnn.search.study import make_request, open_study
@@ -57,31 +67,31 @@ def main() -> int:
         work(request, open_study(request))
         return 0
     study = prepare(request)
-    begun = len(study.get_trials(states=ENDED))
+    ended = len(study.get_trials(states=ENDED))
     print(f"search    {', '.join(request.space)}; in bits per character of the validation split")
-    print(f"folder    {folder}" + (f", which has {begun} trials that ended" if begun else ""))
+    print(f"folder    {folder}" + (f", which has {ended} trials already" if ended else ""))
     if request.trials < arguments.trials:
-        print(f"trials    {request.trials}: the search has no more different settings")
+        print(f"trials    {request.trials}: the search space has no more settings")
     print(flush=True)
     options = {name: getattr(arguments, name) for name in ("search", "trials", "storage", "jobs")} | {"folder": folder}
-    typed = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
-    command, continued = ["scripts/tune.py", *arguments.overrides, *typed], True
+    option_words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
+    command, unfinished = ["scripts/tune.py", *arguments.overrides, *option_words], True
     try:
         if arguments.jobs == 1:
             work(request, study)
         else:
-            work_side_by_side([*command[1:], "--worker"], arguments.jobs)
-        continued = len(study.get_trials(states=ENDED)) < request.trials
+            work_in_parallel([*command[1:], "--worker"], arguments.jobs)
+        unfinished = len(study.get_trials(states=ENDED)) < request.trials
     finally:
         width = shutil.get_terminal_size((120, 0)).columns
         print(f"\n{report(folder, list(request.space), width)}")
-        if continued:
+        if unfinished:
             print(f"continue  {shlex.join(['python', *command])}")
-    return EXIT_FAILED if continued or all(trial.state.name != "COMPLETE" for trial in study.trials) else 0
+    return EXIT_FAILED if unfinished or all(trial.state.name != "COMPLETE" for trial in study.trials) else 0
 
 
-def work_side_by_side(arguments: list[str], jobs: int) -> None:
-    """Run this script in `jobs` processes, which share the CPU cores; stop them on a signal, and raise `Stopped`."""
+def work_in_parallel(arguments: list[str], jobs: int) -> None:
+    """Run this script in `jobs` processes, which share the CPU cores. On a signal, stop them and raise `Stopped`."""
     from charrnn.utils.process import default_threads
     from charrnn.utils.signals import signals_raise_stopped
 
@@ -90,7 +100,7 @@ def work_side_by_side(arguments: list[str], jobs: int) -> None:
     workers: list[subprocess.Popen] = []
     try:
         with signals_raise_stopped():
-            for _ in range(jobs):  # in a group of its own each: Ctrl-C on the terminal reaches this process alone
+            for _ in range(jobs):  # each in its own process group, so that Ctrl-C reaches this process alone
                 workers.append(subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0, env=environment))
             for worker in workers:
                 worker.wait()
@@ -102,11 +112,11 @@ def work_side_by_side(arguments: list[str], jobs: int) -> None:
 
 
 def stop_with_parent() -> None:
-    """Stop this process, one of several side by side, when the one that started it ends."""
-    sys.stderr.isatty = lambda: False  # type: ignore[method-assign]  # no progress bars on top of each other
+    """Stop this worker process when the process that started it ends."""
+    sys.stderr.isatty = lambda: False  # type: ignore[method-assign]  # so that parallel workers show no progress bars
 
     def wait() -> None:
-        sys.stdin.read()  # nothing is ever written
+        sys.stdin.read()  # nothing is written to it: returns when the parent ends
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()

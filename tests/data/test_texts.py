@@ -86,7 +86,7 @@ def test_a_dry_run_trains_nothing_and_draws_nothing_from_the_generators(
     assert not (tmp_path / "run" / "checkpoints").exists()
     for expected in (
         "text      a.txt: 420 characters, 18 symbols; train 336, validation 84, test 0", "frequent  ' ' 60 'o' 40",
-        "compare   unigram ", "data.newlines=lf makes them plain", "an epoch has 56 batches", "ms a step",
+        "baselines unigram ", "data.newlines=lf converts them", "an epoch has 56 batches", "ms a step",
         "dry run   nothing was trained",
     ):  # fmt: skip
         assert expected in caplog.text

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from charrnn.data.vocabulary import ByteVocabulary, Ids, Vocabulary
 from charrnn.evaluation import novelty, rolling_hash
-from charrnn.evaluation.novelty import Novelty, Span, describe_novelty, held_out_stretches, measure_novelty
+from charrnn.evaluation.novelty import Novelty, Span, describe_novelty, held_out_excerpts, measure_novelty
 
 
 def ids(text: str) -> Ids:
     return np.frombuffer(text.encode("latin-1"), np.uint8)
 
 
-def by_hand(text: str, train: str, n: int) -> Novelty:
-    """The first of the longest spans, by trying all of them."""
+def brute_force(text: str, train: str, n: int) -> Novelty:
+    """Return the first of the longest spans, by trying all of them."""
     spans = [(j - i, -train.find(text[i:j]), -i) for i in range(len(text)) for j in range(i + 1, len(text) + 1)]
     spans = [span for span in spans if span[1] <= 0]
     length, source, start = max(spans, default=(0, 0, 0))
@@ -27,7 +27,7 @@ def by_hand(text: str, train: str, n: int) -> Novelty:
 
 
 def texts(size: int) -> st.SearchStrategy[str]:
-    """Of few letters, with long runs and repetitions, so that there is much to be found."""
+    """Generate texts of few letters, with long runs and repetitions, so that many spans match."""
     part = st.text("ab", max_size=6) | st.text("abc", max_size=3).map(lambda part: part * 9) | st.text("\x00a\xff")
     return st.lists(part, max_size=8).map(lambda parts: "".join(parts)[:size])
 
@@ -38,19 +38,19 @@ def texts(size: int) -> st.SearchStrategy[str]:
 @example(several=["aaaaaaaaaaab"], train="aabaaabaaaabaaaaab" * 3, n=3)
 @example(several=["abc"], train="", n=2)
 @example(several=[""], train="abc", n=1)
-def test_it_is_what_trying_everything_gives(several: list[str], train: str, n: int, base: int) -> None:
-    """With base 1 a hash is the sum of the symbols: `ab` and `ba` have the same, which must deceive nobody."""
+def test_it_equals_brute_force(several: list[str], train: str, n: int, base: int) -> None:
+    """With base 1 a hash is the sum of the symbols, so `ab` and `ba` collide: the result must still be exact."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rolling_hash, "BASE", base)
-        patch.setattr(novelty, "PIECE", 7)  # so that most spans lie across a border
+        patch.setattr(novelty, "CHUNK_SYMBOLS", 7)  # so that most spans cross a chunk boundary
         measured = measure_novelty([ids(text) for text in several], ids(train), n)
-    assert measured == [by_hand(text, train, n) for text in several]
+    assert measured == [brute_force(text, train, n) for text in several]
 
 
 def test_a_copy_within_a_long_text_of_wide_symbols_is_found() -> None:
     draws = np.random.default_rng(0)
     train = draws.integers(100_000, size=300_000).astype(np.uint32)
-    text = draws.integers(100_000, size=5_000)  # of another type than the training text
+    text = draws.integers(100_000, size=5_000)  # another dtype than the training text
     text[700:900] = train[131_000:131_200]
     text[3000:3150] = train[:150]
     (measured,) = measure_novelty([text], train)
@@ -62,15 +62,15 @@ def test_a_copy_within_a_long_text_of_wide_symbols_is_found() -> None:
     ("text", "train"),
     [("a" * 3000 + "b", "a" * 200_000), ("a" * 900, "".join("a" * k + "b" for k in range(600)))],
 )
-def test_texts_that_repeat_themselves_take_no_longer(text: str, train: str) -> None:
-    """Pairs of equal windows are as many as the product of both lengths; to look at them all would take minutes."""
+def test_repetitive_texts_are_not_slow(text: str, train: str) -> None:
+    """The number of equal pairs of windows is the product of both lengths: comparing them all would take minutes."""
     (measured,) = measure_novelty([ids(text)], ids(train))
     assert measured.longest.length == max(n for n in (599, 3000) if text[:n] in train)
 
 
-def test_the_training_text_is_read_piece_by_piece() -> None:
+def test_the_training_text_is_read_in_chunks() -> None:
     class Mapped(np.ndarray):
-        """An array that notes how much of it is asked for at once."""
+        """An array that records the longest slice read from it."""
 
         longest = 0
 
@@ -85,7 +85,7 @@ def test_the_training_text_is_read_piece_by_piece() -> None:
     assert 0 < Mapped.longest < 10_000
 
 
-def test_what_a_reader_sees() -> None:
+def test_describe_novelty() -> None:
     train = "the quick brown fox jumps over the lazy dog, and the quick brown cat does not; "
     vocabulary = Vocabulary(train)
 
@@ -96,8 +96,8 @@ def test_what_a_reader_sees() -> None:
     ours, normal = lines(["a quick brown fox jumps on", "dog"], "the brown dog jumps over the quick cat")
     assert ours == "copied    13.5 characters in a row, 88.2% of the 10-grams; the longest: ' quick brown fox jumps o'"
     assert normal.startswith("held out  ")
-    assert [int(held[0]) for held in held_out_stretches(np.arange(100, dtype=np.uint8), 10)] == [0, 22, 45, 67, 90]
+    assert [int(held[0]) for held in held_out_excerpts(np.arange(100, dtype=np.uint8), 10)] == [0, 22, 45, 67, 90]
     ours, normal = lines([train], "the dog")
     assert ours.endswith("'the quick brown fox jumps over the lazy dog, and the quick b...'")
-    assert normal == "held out  nothing to compare with, the validation part is shorter"
+    assert normal == "held out  not available: the validation split is shorter"
     assert " bytes in a row" in describe_novelty([ids("abc")], ids("abd"), ids("xyzxyz"), ByteVocabulary())

@@ -27,7 +27,7 @@ def ids(n: int) -> np.ndarray:
 
 
 def nats_of(network: CharRNN, sequence: np.ndarray) -> float:
-    """One sequence from a zero state, by plain steps."""
+    """Return the nats of one sequence from a zero state, computed step by step."""
     state, nats = network.initial_state(1), 0.0
     for x, y in itertools.pairwise(sequence):
         logits, state = network.step(torch.tensor([int(x)]), state)
@@ -61,7 +61,7 @@ def test_windows_start_from_zero_and_drop_the_rest(make_network: Make) -> None:
     assert score.nats == pytest.approx(expected, rel=1e-12)
 
 
-def test_figures_of_a_network_that_guesses(make_network: Make) -> None:
+def test_scores_of_an_untrained_network(make_network: Make) -> None:
     score = score_carried(make_network(trained=False), ids(100))
     assert score.nats_per_char == pytest.approx(math.log(V), rel=1e-6)
     assert score.bits_per_char == pytest.approx(math.log2(V), rel=1e-6)
@@ -69,19 +69,19 @@ def test_figures_of_a_network_that_guesses(make_network: Make) -> None:
     assert Score(nats=1e6, characters=1).perplexity == math.inf
 
 
-def test_dynamic_evaluation_learns_from_the_text_it_scores_and_leaves_the_network_as_it_was(make_network: Make) -> None:
+def test_dynamic_evaluation_learns_from_the_scored_text_but_does_not_change_the_network(make_network: Make) -> None:
     network, text = make_network(layers=2), np.tile(ids(50), 40)
     before = [parameter.clone() for parameter in network.parameters()]
-    still = score_dynamic(network, text, 0.0)
-    assert still.characters == len(text) - 1
-    assert still.nats == pytest.approx(score_carried(network, text).nats, rel=1e-5)
-    assert score_dynamic(network, text, 0.1).nats < 0.8 * still.nats
+    static = score_dynamic(network, text, 0.0)
+    assert static.characters == len(text) - 1
+    assert static.nats == pytest.approx(score_carried(network, text).nats, rel=1e-5)
+    assert score_dynamic(network, text, 0.1).nats < 0.8 * static.nats
     assert all(torch.equal(*pair) for pair in zip(network.parameters(), before, strict=True))
     with pytest.raises(RequestError, match="rate must be a number of at least 0, got -1"):
         score_dynamic(network, text, -1)
 
 
-def test_texts_too_short_are_refused(make_network: Make) -> None:
+def test_texts_that_are_too_short_are_errors(make_network: Make) -> None:
     with pytest.raises(RequestError, match="at least 2 characters, got 1"):
         score_carried(make_network(), ids(1))
     with pytest.raises(RequestError, match="a window of 8 needs a text of 9 characters, got 8"):

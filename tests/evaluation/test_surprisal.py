@@ -25,7 +25,7 @@ def ids(n: int) -> np.ndarray:
 @pytest.mark.parametrize("window", [None, 1, 10, 95, 200])
 def test_surprisal_equals_plain_steps(make_network: Make, window: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(surprisal, "CHUNK", 4)
-    monkeypatch.setattr(surprisal, "WINDOWS_AT_ONCE", 3)
+    monkeypatch.setattr(surprisal, "WINDOWS_PER_CALL", 3)
     network, text = make_network(V, layers=2, dropout=0.5).double(), ids(96)
     found = surprisals(network.train(), text, window)
     assert network.training
@@ -42,16 +42,16 @@ def test_surprisal_equals_plain_steps(make_network: Make, window: int | None, mo
     assert len(found.bits_N) == 95
 
 
-def test_what_has_no_surprisal(make_network: Make) -> None:
+def test_errors(make_network: Make) -> None:
     with pytest.raises(RequestError, match="at least 2 characters, got 1"):
         surprisals(make_network(), ids(1))
     network = make_network()
     torch.nn.init.constant_(network.output_bias, math.nan)
-    with pytest.raises(RequestError, match="no numbers"):
+    with pytest.raises(RequestError, match="NaN or infinite; use another checkpoint"):
         surprisals(network, ids(9))
 
 
-def test_log_probabilities_are_those_of_one_step_after_the_other(make_network: Make) -> None:
+def test_log_probabilities_equal_plain_steps(make_network: Make) -> None:
     network = make_network(dropout=0.5).train()
     text = generate_text(network, LETTERS, prompt="cab", length=600, temperature=0.7, seed=1)
     logs = log_probabilities(network, LETTERS, "cab", text)

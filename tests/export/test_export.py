@@ -45,7 +45,7 @@ def make(name: str) -> tuple[CharRNN, AnyVocabulary]:
 
 
 def play(model: Path, *arguments: object) -> str:
-    """What scripts/play.py writes where neither this project nor torch can be imported."""
+    """Return the output of scripts/play.py when neither charrnn nor torch can be imported."""
     program = (
         "import runpy, sys; sys.modules.update(charrnn=None, torch=None);"
         "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
@@ -58,14 +58,14 @@ def play(model: Path, *arguments: object) -> str:
     return done.stdout.decode("utf-8")
 
 
-def test_the_player_refuses_in_one_line(tmp_path: Path) -> None:
+def test_errors_of_the_player_are_one_line(tmp_path: Path) -> None:
     model = tmp_path / "model.npz"
     model.write_bytes(arrays.to_numpy(*make("tanh"), {}))
     np.savez(tmp_path / "future.npz", format=99)
     for options, message in (
         ((model, "--prompt=aü"), "does not know 'ü'"),
         ((model, "--temperature=-1"), "must be at least 0"),
-        ((tmp_path / "future.npz",), "a model of format 1 is wanted, got 99"),
+        ((tmp_path / "future.npz",), "expected a model of format 1, got 99"),
         ((tmp_path / "gone.npz",), "No such file"),
     ):
         done = command("scripts/play.py", *options)
@@ -75,7 +75,7 @@ def test_the_player_refuses_in_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_numpy_alone_writes_the_same_text(name: str, tmp_path: Path) -> None:
+def test_play_gives_the_same_text_with_numpy_alone(name: str, tmp_path: Path) -> None:
     network, vocabulary = make(name)
     model = tmp_path / "model.npz"
     model.write_bytes(arrays.to_numpy(network, vocabulary, {"checkpoint": "best.ckpt"}))
@@ -85,7 +85,7 @@ def test_numpy_alone_writes_the_same_text(name: str, tmp_path: Path) -> None:
         assert play(model, *options) == generate_text(network, vocabulary, **asked)
 
 
-def test_from_a_run_to_its_text_by_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_and_play_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run = tmp_path / "my_run"
     save_network(*make("relu"), run / "checkpoints" / "best.ckpt")
@@ -102,7 +102,7 @@ def test_from_a_run_to_its_text_by_the_commands(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_onnxruntime_computes_the_same(name: str) -> None:
+def test_onnxruntime_gives_the_same_results(name: str) -> None:
     network, vocabulary = make(name)
     content = onnx_graph.to_onnx(network, vocabulary, {"val_bits_per_char": 2.5})
     session = onnxruntime.InferenceSession(content)
@@ -114,12 +114,12 @@ def test_onnxruntime_computes_the_same(name: str) -> None:
             logits, state = session.run(["logits", "new_state"], {"ids": ids_B, "state": state})
             torch.testing.assert_close(torch.from_numpy(logits), expected_BV)
         torch.testing.assert_close(torch.from_numpy(state), expected_last)
-    notes = {note.key: json.loads(note.value) for note in onnx.load_from_string(content).metadata_props}
+    metadata = {entry.key: json.loads(entry.value) for entry in onnx.load_from_string(content).metadata_props}
     facts = {"val_bits_per_char": 2.5}
-    assert notes == {"settings": network.settings, "vocabulary": vocabulary.settings, "facts": facts}
+    assert metadata == {"settings": network.settings, "vocabulary": vocabulary.settings, "facts": facts}
 
 
-def test_onnx_that_computes_something_else_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_onnx_graph_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = save_network(*make("tanh"), tmp_path / "a.ckpt")
     weights_of = onnx_graph.weights_of
     off = {"output_bias": np.full(len(LETTERS), 1e-4, dtype=np.float32)}
@@ -138,13 +138,13 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
         onnx_graph.to_onnx(*make("tanh"), {})
 
 
-def test_no_file_is_written_over(tmp_path: Path) -> None:
+def test_existing_files_are_not_overwritten(tmp_path: Path) -> None:
     checkpoint = save_network(*make("tanh"), tmp_path / "a.ckpt")
     out = tmp_path / "a.npz"
     asked = ("--format", "numpy", "--checkpoint", checkpoint, "--out")
     out.write_text("mine")
     for arguments, message in (
-        ((*asked, out), "is there already; name another file with --out, or write over it with --force"),
+        ((*asked, out), "already exists; choose another file with --out, or overwrite it with --force"),
         ((*asked, tmp_path), "is a folder"),
         (("--format", "csv"), "invalid choice: 'csv'"),
     ):
@@ -169,10 +169,10 @@ def open_page(browser: webdriver.Chrome, tmp_path: Path) -> Open:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_browser_writes_the_same_text(name: str, browser: webdriver.Chrome, open_page: Open) -> None:
+def test_the_browser_gives_the_same_text(name: str, browser: webdriver.Chrome, open_page: Open) -> None:
     network, vocabulary = open_page(name)
-    likeliest = generate_text(network, vocabulary, prompt=PROMPT, length=300, temperature=0, seed=1)
-    assert browser.execute_script("return charrnn.generate(...arguments)", PROMPT, 300, 0) == likeliest
+    most_likely = generate_text(network, vocabulary, prompt=PROMPT, length=300, temperature=0, seed=1)
+    assert browser.execute_script("return charrnn.generate(...arguments)", PROMPT, 300, 0) == most_likely
     drawn = generate_text(network, vocabulary, prompt=PROMPT, length=300, temperature=0.9, seed=2)
     script = "const draws = arguments[3]; return charrnn.generate(...[...arguments].slice(0, 3), () => draws.shift())"
     draws = np.random.default_rng(2).random(300).tolist()
@@ -180,12 +180,12 @@ def test_the_browser_writes_the_same_text(name: str, browser: webdriver.Chrome, 
     assert not browser.get_log("browser")
 
 
-def test_typing_a_prompt_and_pressing_start_gives_text(browser: webdriver.Chrome, open_page: Open) -> None:
+def test_a_prompt_and_the_start_button_give_text(browser: webdriver.Chrome, open_page: Open) -> None:
     _, vocabulary = open_page("not residual")
     text, start, stop = (browser.find_element(By.ID, name) for name in ("text", "start", "stop"))
     canvas = browser.find_elements(By.TAG_NAME, "canvas")[1]
-    picture = "return arguments[0].toDataURL()"
-    blank = browser.execute_script(picture, canvas)
+    canvas_data = "return arguments[0].toDataURL()"
+    blank = browser.execute_script(canvas_data, canvas)
     browser.find_element(By.ID, "prompt").send_keys("ab€\nc")
     assert not stop.is_enabled()
     start.click()
@@ -194,7 +194,7 @@ def test_typing_a_prompt_and_pressing_start_gives_text(browser: webdriver.Chrome
     written = text.get_property("textContent")
     assert written.startswith("ab€\nc")
     assert set(written) <= set(vocabulary.settings["characters"])
-    assert browser.execute_script(picture, canvas) != blank
+    assert browser.execute_script(canvas_data, canvas) != blank
     browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
     assert text.get_property("textContent") == written
     stop.click()
@@ -207,7 +207,7 @@ def test_typing_a_prompt_and_pressing_start_gives_text(browser: webdriver.Chrome
     assert not browser.get_log("browser")
 
 
-def test_characters_that_the_network_does_not_know_are_named(browser: webdriver.Chrome, open_page: Open) -> None:
+def test_unknown_characters_are_listed(browser: webdriver.Chrome, open_page: Open) -> None:
     open_page("tanh")
     prompt, message = (browser.find_element(By.ID, name) for name in ("prompt", "message"))
     prompt.send_keys("abzü")

@@ -15,7 +15,7 @@ Make = Callable[..., CharRNN]
 VOCABULARY = Vocabulary("abcdefg")
 
 
-def test_the_prompt_and_as_many_characters_as_asked_by_the_seed(make_network: Make) -> None:
+def test_the_text_is_the_prompt_and_length_characters_fixed_by_the_seed(make_network: Make) -> None:
     network = make_network()
 
     def write(length: int, seed: int, prompt: str = "gab") -> str:
@@ -29,7 +29,7 @@ def test_the_prompt_and_as_many_characters_as_asked_by_the_seed(make_network: Ma
     assert set("abc") < starts <= set("abcdefg")
 
 
-def test_temperature_zero_follows_the_likeliest_characters(make_network: Make) -> None:
+def test_temperature_zero_takes_the_most_likely_characters(make_network: Make) -> None:
     network = make_network(layers=2)
     text = generate_text(network, VOCABULARY, prompt="ad", length=20, temperature=0, seed=1)
     ids_TB = torch.from_numpy(VOCABULARY.encode(text).astype(np.int64))[:, None]
@@ -41,11 +41,11 @@ def joined(pieces: Iterable[list[str]]) -> list[str]:
     return ["".join(parts) for parts in zip(*pieces, strict=True)]
 
 
-def test_a_text_does_not_depend_on_those_beside_it(make_network: Make) -> None:
+def test_a_text_does_not_depend_on_the_number_of_samples(make_network: Make) -> None:
     network = make_network()
-    asked = {"length": 1500, "sampling": Sampling(), "seed": 5}  # more than is drawn at once
+    options = {"length": 1500, "sampling": Sampling(), "seed": 5}  # more than DRAWS_PER_CALL
     for prompt in ("", "bad"):
-        many, fewer = (joined(stream_texts(network, VOCABULARY, prompt=prompt, samples=n, **asked)) for n in (4, 2))
+        many, fewer = (joined(stream_texts(network, VOCABULARY, prompt=prompt, samples=n, **options)) for n in (4, 2))
         assert many[:2] == fewer
         assert len(set(many)) == 4
         assert {len(text) for text in many} == {1500 + len(prompt or "a")}
@@ -56,25 +56,25 @@ def test_a_text_does_not_depend_on_those_beside_it(make_network: Make) -> None:
 @pytest.mark.parametrize("stop", [["ca"], ["gab", "ab"], ["zz"], ["aaa", "ab", "fedc"]])
 def test_a_text_ends_before_the_first_stop_string(make_network: Make, stop: list[str]) -> None:
     network = make_network()
-    asked = {"prompt": "ca", "length": 300, "sampling": Sampling(), "seed": 2, "samples": 6}
-    pieces = list(stream_texts(network, VOCABULARY, stop=stop, **asked))
+    options = {"prompt": "ca", "length": 300, "sampling": Sampling(), "seed": 2, "samples": 6}
+    pieces = list(stream_texts(network, VOCABULARY, stop=stop, **options))
     ends = []
-    for whole, cut in zip(joined(stream_texts(network, VOCABULARY, **asked)), joined(pieces), strict=True):
-        # The first string to be complete ends the text; none of these begins inside another one.
+    for whole, cut in zip(joined(stream_texts(network, VOCABULARY, **options)), joined(pieces), strict=True):
+        # The stop string that is complete first ends the text; none of these starts inside another one.
         ends.append(min(whole.index(s, 2) if s in whole[2:] else 302 for s in stop))
         assert cut == whole[: ends[-1]]
     assert (len(pieces) < 302) == (max(ends) < 302)
 
 
-def test_what_may_begin_a_stop_string_is_held_back(make_network: Make) -> None:
+def test_the_start_of_a_stop_string_is_held_back(make_network: Make) -> None:
     network = make_network(vocabulary_size=3)
     with torch.no_grad():  # a, b, c, a, b, c, ...
         network.hidden_to_output.zero_()
         network.output_bias.copy_(torch.tensor([9.0, 0.0, 0.0]))
-    vocabulary, asked = Vocabulary("abc"), {"length": 5, "sampling": Sampling(0), "seed": 1, "prompt": "b"}
-    pieces = [piece for (piece,) in stream_texts(network, vocabulary, stop=["aaab"], **asked)]
+    vocabulary, options = Vocabulary("abc"), {"length": 5, "sampling": Sampling(0), "seed": 1, "prompt": "b"}
+    pieces = [piece for (piece,) in stream_texts(network, vocabulary, stop=["aaab"], **options)]
     assert pieces == ["b", "", "", "", "a", "a", "aaa"]
-    pieces = [piece for (piece,) in stream_texts(network, vocabulary, stop=["aaa"], **asked)]
+    pieces = [piece for (piece,) in stream_texts(network, vocabulary, stop=["aaa"], **options)]
     assert pieces == ["b", "", "", ""]
 
 
@@ -84,7 +84,7 @@ def test_bytes_come_as_whole_characters() -> None:
     torch.nn.init.normal_(network.hidden_to_output)
     pieces = [p for (p,) in stream_texts(network, vocabulary, prompt="é", length=400, sampling=Sampling(), seed=1)]
     assert pieces[0] == "é"
-    assert any(pieces) and "" in pieces  # a byte may complete nothing yet
+    assert any(pieces) and "" in pieces  # a byte may not complete a character
 
 
 SCRIPTS = {
@@ -107,14 +107,14 @@ def test_prompts_in_many_scripts(name: str) -> None:
     assert all(f"U+{ord(character):04X}" in str(error.value) for character in missing)
     assert fit_prompt(prompt, lacks, "skip") == "".join(c for c in prompt if c not in missing)
     assert fit_prompt(prompt, lacks, "replace") == "".join(" " if c in missing else c for c in prompt)
-    with pytest.raises(RequestError, match="write --unknown skip$"):
+    with pytest.raises(RequestError, match="use --unknown skip$"):
         fit_prompt(prompt, Vocabulary("abce"), "replace")
     signed = Vocabulary("abc e", unknown=True)
     assert fit_prompt(prompt, signed, "error") == prompt
     assert fit_prompt(prompt, signed, "skip") == "".join(c for c in prompt if c not in missing)
 
 
-def test_training_goes_on_undisturbed(make_network: Make) -> None:
+def test_generation_does_not_change_the_state_of_training(make_network: Make) -> None:
     network = make_network(layers=2, dropout=0.5).train()
     before = torch.get_rng_state()
     generate_text(network, VOCABULARY, length=5, temperature=1.0, seed=1)
@@ -130,8 +130,8 @@ def test_wrong_requests(make_network: Make) -> None:
         ({"seed": -1}, "seed must be an integer of at least 0"),
         ({"stop": ["a", ""]}, "a stop string needs at least one character"),
     ):
-        asked = {"length": 3, "sampling": Sampling(), "seed": 1, **arguments}
+        options = {"length": 3, "sampling": Sampling(), "seed": 1, **arguments}
         with pytest.raises(RequestError, match=message):
-            next(stream_texts(make_network(), VOCABULARY, **asked))
+            next(stream_texts(make_network(), VOCABULARY, **options))
     with pytest.raises(RequestError, match="unknown must be one of error, skip, replace"):
         fit_prompt("a", VOCABULARY, "drop")

@@ -21,8 +21,8 @@ def test_drawn_frequencies_are_those_of_the_softmax(temperature: float) -> None:
     assert ((counts - expected) ** 2 / expected).sum() < 18.47  # 4 degrees of freedom, p = 0.001
 
 
-def test_the_cuts_by_the_plain_definition() -> None:
-    p = torch.softmax(torch.from_numpy(LOGITS).double(), 0).numpy()  # likeliest first: 2, 4, 0, 3, 1
+def test_truncation_equals_its_definition() -> None:
+    p = torch.softmax(torch.from_numpy(LOGITS).double(), 0).numpy()  # most likely first: 2, 4, 0, 3, 1
     for sampling, kept in (
         (Sampling(top_k=2), [2, 4]),
         (Sampling(top_k=99), [0, 1, 2, 3, 4]),
@@ -32,12 +32,15 @@ def test_the_cuts_by_the_plain_definition() -> None:
         (Sampling(top_p=1.0), [0, 1, 2, 3, 4]),
         (Sampling(min_p=p[0] / p[2] * 0.99), [0, 2, 4]),
         (Sampling(min_p=1.0), [2]),
-        (Sampling(top_k=3, top_p=(p[2] + p[4]) / (p[2] + p[4] + p[0]) * 1.01), [0, 2, 4]),  # of what top_k left
+        (
+            Sampling(top_k=3, top_p=(p[2] + p[4]) / (p[2] + p[4] + p[0]) * 1.01),
+            [0, 2, 4],
+        ),  # of the symbols that top_k keeps
     ):
         expected = np.zeros(5)
         expected[kept] = p[kept] / p[kept].sum()
         np.testing.assert_allclose(probabilities(sampling), expected, rtol=1e-6, err_msg=str(sampling))
-    assert np.count_nonzero(probabilities(Sampling(top_k=2), np.zeros(5))) == 2  # of equal ones as many as asked
+    assert np.count_nonzero(probabilities(Sampling(top_k=2), np.zeros(5))) == 2  # ties do not add symbols
 
 
 def test_the_edges_of_a_draw() -> None:
@@ -54,7 +57,7 @@ def test_the_edges_of_a_draw() -> None:
     assert pick([700.0, -700.0], 1.0, almost_one) == 0
 
 
-def test_an_exploded_network_still_gives_symbols() -> None:
+def test_nan_and_infinite_logits_still_give_symbols() -> None:
     for value in (np.nan, np.inf):
         with np.errstate(invalid="ignore"):
             ids_B = Sampling(0.8).pick(np.full((3, 5), value), np.full(3, 0.5))

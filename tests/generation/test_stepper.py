@@ -18,21 +18,21 @@ GATED = [{"cell": kind, "layers": 2} for kind in ("gru", "lstm")]
 
 @pytest.mark.parametrize("settings", NETWORKS + GATED, ids=str)
 @pytest.mark.parametrize("lanes", [1, 4])
-def test_every_step_is_the_next_of_one_pass(make_network: Make, settings: dict[str, object], lanes: int) -> None:
+def test_steps_equal_unroll(make_network: Make, settings: dict[str, object], lanes: int) -> None:
     network = make_network(**settings).eval()
     ids_TB = np.random.default_rng(0).integers(0, 7, (400, lanes))
     with torch.no_grad():
         expected_TBV, _ = network.unroll(torch.from_numpy(ids_TB), network.initial_state(lanes))
     last_BV, state_LBS = read_text(network.train(), ids_TB[:300])
     np.testing.assert_allclose(last_BV, expected_TBV[299], rtol=1e-5, atol=1e-5)
-    for of in (stepper, torch_stepper) if "cell" in settings else (stepper, torch_stepper, numpy_stepper):
-        step = of(network, state_LBS)
+    for make_stepper in (stepper, torch_stepper) if "cell" in settings else (stepper, torch_stepper, numpy_stepper):
+        step = make_stepper(network, state_LBS)
         stepped_TBV = np.stack([step(ids_B) for ids_B in ids_TB[300:]])
         np.testing.assert_allclose(stepped_TBV, expected_TBV[300:], rtol=1e-5, atol=1e-5)
     assert network.training
 
 
-def test_a_step_leaves_the_network_and_the_first_state_alone(make_network: Make) -> None:
+def test_a_step_does_not_change_the_network_or_the_first_state(make_network: Make) -> None:
     network = make_network(layers=2)
     weights = [parameter.clone() for parameter in network.parameters()]
     _, state_LBS = read_text(network, np.array([[1], [2]]))
@@ -42,6 +42,6 @@ def test_a_step_leaves_the_network_and_the_first_state_alone(make_network: Make)
     assert all(torch.equal(parameter, old) for parameter, old in zip(network.parameters(), weights, strict=True))
 
 
-def test_float64_stays_and_bfloat16_becomes_float32() -> None:
+def test_as_floats_keeps_float64_and_widens_bfloat16() -> None:
     assert as_floats(torch.zeros(2, dtype=torch.float64)).dtype == np.float64
     assert as_floats(torch.ones(2, dtype=torch.bfloat16)).dtype == np.float32

@@ -1,6 +1,6 @@
-"""Hashes of all windows of a text at once, and a set of them to look up (Karp and Rabin 1987).
+"""Rolling hashes of all windows of a text, and a set of hashes to search for (Karp and Rabin 1987).
 
-n symbols in a window, K windows in a set. Equal windows have equal hashes; the reverse is for the caller to check.
+n symbols in a window, K hashes in a set. Equal windows have equal hashes. Different windows may too: the caller checks.
 """
 
 import numpy as np
@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 
 from charrnn.data.vocabulary import Ids
 
-BASE = 0x9E3779B97F4A7C15  # any odd number whose bits show no pattern
-ROOM = 32  # entries of the table per hash in it: one window in so many is looked up in vain
+BASE = 0x9E3779B97F4A7C15  # any odd number with irregular bits works
+TABLE_ENTRIES_PER_HASH = 32  # so about 1 window in 32 passes the table by chance
 
 Hashes = NDArray[np.uint64]
 
 
 class Powers:
-    """B, B^2, ... and 1, B^-1, B^-2, ... mod 2^64, for texts of up to `longest` symbols."""
+    """Holds B, B^2, ... and 1, B^-1, B^-2, ... mod 2^64, for texts of up to `longest` symbols."""
 
     def __init__(self, longest: int) -> None:
         inverse = pow(BASE, -1, 1 << 64)
@@ -24,9 +24,9 @@ class Powers:
 
 
 class HashedText:
-    """A text of symbols c and the hashes of its windows, h_i = B c_i + B^2 c_{i+1} + ... + B^n c_{i+n-1} mod 2^64.
+    """Hashes the windows of a text of symbols c: h_i = B c_i + B^2 c_{i+1} + ... + B^n c_{i+n-1} mod 2^64.
 
-    With the sums P_i of B^{k+1} c_k over k < i it is h_i = B^-i (P_{i+n} - P_i), so one pass serves every n.
+    With P_i = sum of B^{k+1} c_k over k < i, h_i = B^-i (P_{i+n} - P_i). So one pass over the text is enough for all n.
     """
 
     def __init__(self, ids: Ids, powers: Powers) -> None:
@@ -36,26 +36,26 @@ class HashedText:
         np.cumsum(powers.powers[: len(ids)] * ids.astype(np.uint64), out=self._sums[1:])
 
     def hashes(self, n: int) -> Hashes:
-        """h, one for each window of n symbols; none if there are fewer symbols."""
+        """Return the hash of each window of n symbols; empty if the text is shorter."""
         count = max(0, len(self._sums) - n)
         hashes: Hashes = (self._sums[n:] - self._sums[:count]) * self._inverses[:count]
         return hashes
 
 
 class HashSet:
-    """Hashes to look for in many others."""
+    """A set of hashes that are searched for among many others."""
 
     def __init__(self, hashes: Hashes) -> None:
         self._hashes_K = np.sort(hashes)
-        bits = max(8, (ROOM * len(hashes)).bit_length())
+        bits = max(8, (TABLE_ENTRIES_PER_HASH * len(hashes)).bit_length())
         self._shift = np.uint64(64 - bits)
-        self._table = np.zeros(1 << bits, bool)  # whether there is a hash that begins with these bits
+        self._table = np.zeros(1 << bits, bool)  # index: the leading bits of a hash
         self._table[self._hashes_K >> self._shift] = True
 
     def positions(self, hashes: Hashes) -> NDArray[np.int64]:
-        """Where one of the set stands among `hashes`, in order."""
-        likely = np.flatnonzero(self._table[(hashes >> self._shift).view(np.int64)])
-        places = np.searchsorted(self._hashes_K, hashes[likely])
-        places[places == len(self._hashes_K)] = 0
-        found: NDArray[np.int64] = likely[self._hashes_K[places] == hashes[likely]]
+        """Return the positions in `hashes` of all that are in the set, in increasing order."""
+        candidates = np.flatnonzero(self._table[(hashes >> self._shift).view(np.int64)])
+        indices = np.searchsorted(self._hashes_K, hashes[candidates])
+        indices[indices == len(self._hashes_K)] = 0
+        found: NDArray[np.int64] = candidates[self._hashes_K[indices] == hashes[candidates]]
         return found

@@ -1,4 +1,4 @@
-"""How well a network predicts a text: nats summed over all predicted characters and divided once.
+"""Scores how well a network predicts a text: nats summed over all predicted characters and divided once.
 
 B batch lane, T time step, V vocabulary.
 """
@@ -18,14 +18,14 @@ from charrnn.network.char_rnn import CHUNK, CharRNN, read_chunks
 from charrnn.utils.errors import RequestError
 from charrnn.utils.validation import require_integer, require_number
 
-CHARACTERS_PER_LANE = 100_000  # one lane is exact; more lanes keep a long text from taking for ever
-DYNAMIC_CHUNK = 32  # characters between two steps of dynamic evaluation
+CHARACTERS_PER_LANE = 100_000  # a single lane is exact but slow, so longer texts use several
+DYNAMIC_CHUNK_CHARACTERS = 32
 WINDOWS_PER_CALL = 256
 
 
 @dataclass(frozen=True)
 class Score:
-    """The summed surprisal, in nats, of `characters` predicted characters (symbols, before `in_text` counts them)."""
+    """The total surprisal, in nats, of `characters` predicted characters (symbols, until `in_text` converts them)."""
 
     nats: float
     characters: int
@@ -41,31 +41,31 @@ class Score:
 
     @property
     def bits_per_byte(self) -> float | None:
-        """None as long as the bytes are not known."""
+        """Bits per byte of UTF-8, or None if the bytes were not counted."""
         return None if self.bytes is None else self.nats / self.bytes / math.log(2)
 
     @property
     def perplexity(self) -> float:
-        """exp(nats per character); infinity where a float can't hold it."""
+        """exp(nats per character), or infinity if that overflows."""
         return math.exp(self.nats_per_char) if self.nats_per_char < 700 else math.inf
 
 
 def carried_lanes(characters: int) -> int:
-    """The number of contiguous lanes of the carried protocol: max(1, n // 100000)."""
+    """Return the number of lanes that the carried protocol cuts a text into: max(1, characters // 100000)."""
     return max(1, characters // CHARACTERS_PER_LANE)
 
 
 def score_carried(network: CharRNN, ids: Ids) -> Score:
-    """Protocol `carried`: the state goes from the first character to the last, in `carried_lanes` lanes."""
+    """Score with protocol `carried`: the state is carried through the whole text, in `carried_lanes` lanes."""
     if len(ids) < 2:
         raise RequestError(f"a text to evaluate needs at least 2 characters, got {len(ids)}")
     return _score(network, LaneBatches(ids, carried_lanes(len(ids)), CHUNK))
 
 
 def score_windows(network: CharRNN, ids: Ids, window: int) -> Score:
-    """Protocol `windows`: windows that do not overlap, each from a zero state; the mean over all positions.
+    """Score with protocol `windows`: non-overlapping windows, each from a zero state; the mean over all positions.
 
-    What models with a fixed context report. Characters after the last whole window are dropped.
+    Models with a fixed context report this. Characters after the last whole window are dropped.
     """
     windows = len(CharDataset(ids, require_integer("window", window)))
     if not windows:
@@ -76,10 +76,10 @@ def score_windows(network: CharRNN, ids: Ids, window: int) -> Score:
 
 
 def score_dynamic(network: CharRNN, ids: Ids, rate: float) -> Score:
-    """Protocol `carried` in one lane, by a copy of the network that goes on learning from what it has been scored on.
+    """Score with protocol `carried` in one lane, with a copy of the network that keeps learning from the scored text.
 
-    After every DYNAMIC_CHUNK characters a step of gradient descent with this rate, clipped to norm 1, back-propagated
-    through the chunk. Source: Krause 2018 (the variant by plain steps).
+    After every DYNAMIC_CHUNK_CHARACTERS characters it takes a step of gradient descent with this learning rate. The
+    gradient is backpropagated through the chunk and clipped to norm 1. Source: Krause 2018 (the SGD variant).
     """
     if len(ids) < 2:
         raise RequestError(f"a text to evaluate needs at least 2 characters, got {len(ids)}")
@@ -88,7 +88,7 @@ def score_dynamic(network: CharRNN, ids: Ids, rate: float) -> Score:
     parameters = list(network.parameters())
     optimizer = torch.optim.SGD(parameters, lr=rate)
     nats, state_LBS = 0.0, network.initial_state(1)
-    for inputs_TB, targets_TB, *_ in LaneBatches(ids, 1, DYNAMIC_CHUNK):
+    for inputs_TB, targets_TB, *_ in LaneBatches(ids, 1, DYNAMIC_CHUNK_CHARACTERS):
         logits_TBV, state_LBS = network.unroll(inputs_TB.to(network.output_bias.device), state_LBS.detach())
         summed = summed_nats(logits_TBV.flatten(0, 1), targets_TB.to(logits_TBV.device).flatten())
         nats += summed.item()
@@ -100,14 +100,14 @@ def score_dynamic(network: CharRNN, ids: Ids, rate: float) -> Score:
 
 
 def in_text(score: Score, vocabulary: AnyVocabulary, ids: Ids) -> Score:
-    """The score of the text `ids` per character and per byte of UTF-8, whatever the symbols are."""
+    """Return the score of `ids` per character and per byte of UTF-8, also when the symbols are bytes."""
     predicted = ids[1 : 1 + score.characters]
     characters, size = vocabulary.lengths(count_symbols(predicted, len(vocabulary)))
     return Score(score.nats, max(1, characters), size)
 
 
 def summed_nats(logits: Tensor, targets: Tensor) -> Tensor:
-    """The surprisal of all targets that are not IGNORED, [...], summed in float32 at least."""
+    """Return the summed surprisal of all targets that are not IGNORED, in float32 or wider."""
     precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return nn.functional.cross_entropy(precise, targets, ignore_index=IGNORED, reduction="sum")
 

@@ -1,4 +1,4 @@
-"""A trained network as plain values and NumPy arrays, for other programs.
+"""Export of a trained network as plain values and NumPy arrays, for other programs.
 
 V vocabulary, H hidden unit, G rows of all gates: H for the plain cell, 3 H for the GRU (r, z, n), 4 H for the LSTM
 (i, f, g, o).
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from charrnn.data.vocabulary import AnyVocabulary, Vocabulary
 from charrnn.network import CharRNN
 
-FORMAT = 1  # of settings and weights; raised when a player of the old one would go wrong
+FORMAT = 1  # version of the exported file; raise it when older players would misread a new file
 TORCH_NAMES = {
     "layer.weight_ih_l0": "input_to_hidden",
     "layer.weight_hh_l0": "hidden_to_hidden",
@@ -23,14 +23,14 @@ TORCH_NAMES = {
 }
 
 Weights = dict[str, NDArray[np.float32]]
-Facts = dict[str, str | float]  # about the model, for people; no player depends on them
+Facts = dict[str, str | float]  # metadata for people; players ignore it
 
 
 def settings_of(network: CharRNN, vocabulary: AnyVocabulary) -> dict[str, Any]:
-    """What a player must know besides the weights, as plain values.
+    """Return what a player needs besides the weights, as plain values.
 
-    `characters`: the code points of the symbols (of bytes: their values). `unknown`: the id that stands for every other
-    character, or -1. `starts`: the ids that may begin a text.
+    `characters`: the code points of the symbols, or the values of the bytes. `unknown`: the id for all other
+    characters, or -1. `starts`: the ids that a text may start with.
     """
     characters = vocabulary.characters if isinstance(vocabulary, Vocabulary) else map(chr, range(256))
     unknown = vocabulary.unknown if isinstance(vocabulary, Vocabulary) else None
@@ -48,9 +48,9 @@ def settings_of(network: CharRNN, vocabulary: AnyVocabulary) -> dict[str, Any]:
 
 
 def weights_of(network: CharRNN) -> Weights:
-    """The weights by name, those of a layer with its number: `input_to_hidden_0` [G, V], `hidden_bias_0` [G], ...
+    """Return the weights by name; names end in the layer's number: `input_to_hidden_0` [G, V], `hidden_bias_0` [G], ...
 
-    a = W_xh x_t + `input_bias` (gated cells have it), b = W_hh h_{t-1} + `hidden_bias`; elman: h_t = phi(a + b).
+    a = W_xh x_t + `input_bias` (gated cells only), b = W_hh h_{t-1} + `hidden_bias`; elman: h_t = phi(a + b).
     """
     weights: dict[str, torch.Tensor] = {
         f"{TORCH_NAMES.get(name, name)}_{layer}": values
@@ -62,7 +62,7 @@ def weights_of(network: CharRNN) -> Weights:
 
 
 def to_numpy(network: CharRNN, vocabulary: AnyVocabulary, facts: Facts) -> bytes:
-    """An `.npz` archive of arrays, numbers and strings, for scripts/play.py."""
+    """Return the content of an `.npz` file of arrays, numbers and strings, for scripts/play.py."""
     settings = settings_of(network, vocabulary)
     settings["characters"] = np.array(settings["characters"], dtype=np.uint32)
     file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""A trained network as a page for the browser."""
+"""Export of a trained network as an HTML page."""
 
 import base64
 
@@ -9,7 +9,7 @@ from charrnn.utils import html
 
 
 def to_html(network: CharRNN, vocabulary: AnyVocabulary, facts: Facts) -> bytes:
-    """A page that runs the network in the browser and shows its hidden state."""
+    """Return a page that runs the network in the browser and shows its hidden state."""
     weights = {
         name: {"shape": values.shape, "base64": base64.b64encode(values.astype("<f4").tobytes()).decode("ascii")}
         for name, values in weights_of(network).items()

@@ -1,4 +1,4 @@
-"""From logits to a symbol: temperature, the cuts that people use, and the draw.
+"""Sampling of a symbol from logits: temperature, truncation (top-k, top-p, min-p), and the draw.
 
 B sample, V vocabulary.
 """
@@ -11,18 +11,19 @@ from numpy.typing import NDArray
 
 from charrnn.utils.validation import require_integer, require_number
 
-COLDEST = 1e-30  # below it a quotient might overflow; all but the likeliest symbols have the weight 0 long before
+MIN_TEMPERATURE = 1e-30  # lower ones could overflow; here all but the most likely symbols already have weight 0
 Logits = NDArray[np.floating]
 Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a symbol is drawn: p(c) = softmax(y / temperature)_c, cut down to the likeliest symbols and made to sum to 1.
+    """Draws symbols from p(c) = softmax(y / temperature)_c, truncated to the most likely symbols and renormalized.
 
-    One after the other: `top_k` keeps the k likeliest (Fan 2018), `top_p` the fewest that together have at least that
-    probability (Holtzman 2020), `min_p` those with at least that share of the likeliest one's (Nguyen 2024). None cuts
-    nothing. Temperature 0 takes the likeliest symbol. Raises `RequestError` for what is out of range.
+    Truncation is applied in this order: `top_k` keeps the k most likely symbols (Fan 2018), `top_p` the fewest whose
+    total probability is at least top_p (Holtzman 2020), `min_p` those with at least min_p times the highest probability
+    (Nguyen 2024). None turns it off. Temperature 0 takes the most likely symbol. Raises `RequestError` for a value out
+    of range.
     """
 
     temperature: float = 1.0
@@ -39,21 +40,21 @@ class Sampling:
                 require_number(name, getattr(self, name), 0.0, at_most=1.0)
 
     def pick(self, logits_BV: Logits, uniforms_B: Numbers) -> NDArray[np.intp]:
-        """The ids [B] that `uniforms_B` in [0, 1) pick: the inverse of the cumulative sum of the probabilities."""
+        """Return the ids [B] drawn with random numbers in [0, 1), by inverting the cumulative distribution."""
         if self.temperature == 0:
             picked_BV: NDArray[Any] = logits_BV
         else:
             cumulative_BV = np.add.accumulate(self.weights(logits_BV), axis=1)
-            # Rounded, the product still lies below the full sum: the largest uniform number is 1 - 2^-53.
+            # Even when rounded, the product is below the full sum, because a random number is at most 1 - 2^-53.
             picked_BV = cumulative_BV > uniforms_B[:, None] * cumulative_BV[:, -1:]
-        ids_B: NDArray[np.intp] = picked_BV.argmax(axis=1)  # the first of those that are equal
+        ids_B: NDArray[np.intp] = picked_BV.argmax(axis=1)  # of equal values, the first
         return ids_B
 
     def weights(self, logits_BV: Logits) -> Numbers:
-        """The probabilities [B, V] times any positive number, at a temperature above 0."""
+        """Return the probabilities [B, V] up to a positive factor in each row; the temperature must be above 0."""
         weights_BV = logits_BV.astype(np.float64)
         weights_BV -= weights_BV.max(axis=1, keepdims=True)
-        weights_BV /= max(self.temperature, COLDEST)
+        weights_BV /= max(self.temperature, MIN_TEMPERATURE)
         np.exp(weights_BV, out=weights_BV)
         if self.top_k is None and self.top_p is None and self.min_p is None:
             return weights_BV
@@ -63,7 +64,7 @@ class Sampling:
             sorted_BV[:, self.top_k :] = 0
         if self.top_p is not None:
             sums_BV = sorted_BV.cumsum(axis=1)
-            # A symbol stays if those before it do not reach the share; the likeliest one always does.
+            # Drop a symbol if those before it already reach top_p; the most likely one is always kept.
             sorted_BV[:, 1:][sums_BV[:, :-1] >= self.top_p * sums_BV[:, -1:]] = 0
         if self.min_p is not None:
             sorted_BV[sorted_BV < self.min_p * sorted_BV[:, :1]] = 0

@@ -1,4 +1,4 @@
-"""What a run will read and what it will cost, before it begins: the text, reference figures, the time of an epoch."""
+"""A preview of a run before it starts: statistics of its text, baselines, and the time of a step."""
 
 import copy
 import logging
@@ -20,27 +20,27 @@ from charrnn.utils.validation import SPLITS
 
 log = logging.getLogger(__name__)
 
-LISTED = 10  # files, frequent symbols, rare ones
-MANY_SYMBOLS = 512  # more is surprising for most scripts
+MAX_LISTED = 10  # each list stays on one line: files, frequent symbols, rare symbols
+MANY_SYMBOLS = 512  # few writing systems need more
 TIMED_STEPS = 3
 
 
 def report_text(data: CharDataModule) -> dict[str, float]:
-    """Say what the text is made of; return the reference figures of its validation part, if it has one."""
+    """Log what the text consists of; return the baseline scores of its validation split, if it has one."""
     corpus, vocabulary = data.corpus, data.vocabulary
     if len(corpus.files) > 1:
-        listed = [f"{name} ({size:,} bytes)" for name, size in corpus.files[:LISTED]]
-        log.info("files     %d: %s", len(corpus.files), ", ".join(listed) + ", ..." * (len(corpus.files) > LISTED))
-    parts = ", ".join(f"{part} {int(data.counts[part].sum()):,}" for part in SPLITS)
+        listed = [f"{name} ({size:,} bytes)" for name, size in corpus.files[:MAX_LISTED]]
+        log.info("files     %d: %s", len(corpus.files), ", ".join(listed) + ", ..." * (len(corpus.files) > MAX_LISTED))
+    splits = ", ".join(f"{split} {int(data.counts[split].sum()):,}" for split in SPLITS)
     unit = "bytes" if vocabulary.level == "byte" else "characters"
-    kinds = int(np.count_nonzero(corpus.counts))
-    log.info("text      %s: %s %s, %s symbols; %s", corpus.name, f"{len(corpus.ids):,}", unit, f"{kinds:,}", parts)
+    symbols = int(np.count_nonzero(corpus.counts))
+    log.info("text      %s: %s %s, %s symbols; %s", corpus.name, f"{len(corpus.ids):,}", unit, f"{symbols:,}", splits)
     _report_symbols(data)
     if not len(data.validation_ids):
         return {}
-    figures = baseline_scores(data.train_ids, data.validation_ids, vocabulary)
-    log.info("compare   %s bits per character", ", ".join(f"{name} {bits:.3f}" for name, bits in figures.items()))
-    return figures
+    baselines = baseline_scores(data.train_ids, data.validation_ids, vocabulary)
+    log.info("baselines %s bits per character", ", ".join(f"{name} {bits:.3f}" for name, bits in baselines.items()))
+    return baselines
 
 
 def _report_symbols(data: CharDataModule) -> None:
@@ -48,24 +48,24 @@ def _report_symbols(data: CharDataModule) -> None:
     order = np.argsort(-counts, kind="stable")
     order = order[counts[order] > 0]
 
-    def shown(ids: np.ndarray) -> str:
+    def symbols_with_counts(ids: np.ndarray) -> str:
         names = (repr(vocabulary.decode([i])) if vocabulary.level == "char" else f"{i:#04x}" for i in ids)
         return " ".join(f"{name} {counts[i]:,}" for name, i in zip(names, ids, strict=True))
 
-    log.info("frequent  %s", shown(order[:LISTED]))
-    if len(order) > LISTED:
-        log.info("rare      %s", shown(order[LISTED:][::-1][:LISTED]))
+    log.info("frequent  %s", symbols_with_counts(order[:MAX_LISTED]))
+    if len(order) > MAX_LISTED:
+        log.info("rare      %s", symbols_with_counts(order[MAX_LISTED:][::-1][:MAX_LISTED]))
     if vocabulary.level == "char" and len(vocabulary) > MANY_SYMBOLS:
-        log.info("note      many symbols; data.min_count=5 folds the rare ones, data.level=byte has 256")
+        log.info("hint      many symbols: data.min_count=5 merges the rare ones, data.level=byte has only 256")
     if vocabulary.unknown is not None:
-        log.info("unknown   %s characters became the unknown symbol", f"{counts[vocabulary.unknown]:,}")
+        log.info("unknown   %s characters were replaced by the unknown symbol", f"{counts[vocabulary.unknown]:,}")
     if vocabulary.level == "char" and "\r" in vocabulary.characters:
-        log.info("note      the text has carriage returns (Windows line ends); data.newlines=lf makes them plain")
-    for part in SPLITS[1:]:
-        new = (data.counts["train"] == 0) & (data.counts[part] > 0)
+        log.info("hint      the text has carriage returns (Windows line endings): data.newlines=lf converts them")
+    for split in SPLITS[1:]:
+        new = (data.counts["train"] == 0) & (data.counts[split] > 0)
         if new.any():
-            places = data.counts[part][new].sum()
-            log.info("note      %d symbols of the %s part, in %d places, are not in training", new.sum(), part, places)
+            count = data.counts[split][new].sum()
+            log.info("hint      %d symbols (%d times) of the %s split are not in training", new.sum(), count, split)
 
 
 def seconds_per_step(
@@ -76,7 +76,7 @@ def seconds_per_step(
     device: torch.device,
     precision: str,
 ) -> float:
-    """The median of three training steps on a copy of the network; the run's generators stay as they are."""
+    """Return the median time of a training step. It uses a copy of the network and leaves the RNG states unchanged."""
     dtype = PRECISIONS[precision]
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
@@ -84,7 +84,7 @@ def seconds_per_step(
         optimizer = make_optimizer(list(network.parameters()))
         starts_B = np.arange(lanes, dtype=np.int64) * data.sequence_length
         seconds = []
-        for _ in range(1 + TIMED_STEPS):  # the first pays for memory
+        for _ in range(1 + TIMED_STEPS):  # the first is a warm-up: it allocates memory
             start = time.perf_counter()
             inputs_TB, targets_TB, *_ = read_sequences(data.train_ids, starts_B, data.sequence_length, starts=True)
             with torch.autocast(device.type, dtype, enabled=precision.endswith("mixed")):
@@ -94,6 +94,6 @@ def seconds_per_step(
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
-            loss.item()  # waits for the device
+            loss.item()  # waits for a GPU to finish
             seconds.append(time.perf_counter() - start)
     return statistics.median(seconds[1:])

@@ -1,4 +1,4 @@
-"""What a person sees of a run on the screen: its first and its last lines."""
+"""The lines that a run prints at its start and at its end."""
 
 import logging
 import os
@@ -21,12 +21,12 @@ from charrnn.utils.paths import OUTPUTS
 log = logging.getLogger(__name__)
 
 MANY_EPOCHS = 200
-BFLOAT16_FROM_LANES = 32  # docs/benchmark.md
+BFLOAT16_MIN_LANES = 32  # measured in docs/benchmark.md
 SCRIPTS = OUTPUTS.parent / "scripts"
 
 
 def fix_kernel(network: CharRNN, trainer: lightning.Trainer, before: str | None) -> tuple[str, str]:
-    """Choose the kernel for the whole run, and say why; a run that goes on keeps the one it had `before`."""
+    """Set the network's kernel; return it and the reason. A resumed run keeps its kernel, `before`, if available."""
     settings, device, dtype = network.settings, trainer.strategy.root_device, PRECISIONS[trainer.precision]
     if "kernel" not in settings:
         return "torch", "PyTorch's own layer"
@@ -35,10 +35,10 @@ def fix_kernel(network: CharRNN, trainer: lightning.Trainer, before: str | None)
         if usable_kernels(device, dtype, settings["hidden"]).get(before, "unknown") is None:
             requested = before
         else:
-            log.warning("kernel %s, which the run began with, can't serve here; it goes on with another", before)
+            log.warning("kernel %s, which this run started with, is not available here; using another", before)
     kernel, why = choose_kernel(requested, device, dtype, settings["hidden"])
     for cell in network.cells:
-        cell.kernel = kernel  # type: ignore[assignment]  # a ModuleList forgets its types
+        cell.kernel = kernel  # type: ignore[assignment]  # a ModuleList does not know its element type
     return kernel, "as before" if before == kernel else why
 
 
@@ -51,7 +51,7 @@ def report_start(
     steps: int,
     step_seconds: float,
 ) -> None:
-    """Say what is about to be trained, and how."""
+    """Log the device, the network, the length of training and its estimated time."""
     device, batches = trainer.strategy.root_device, data.batches_per_epoch
     epochs = steps * cfg.trainer.accumulate_grad_batches / batches
     processes = f" in each of {trainer.world_size} processes" if trainer.world_size > 1 else ""
@@ -59,24 +59,24 @@ def report_start(
     log.info("device    %s, %d threads%s, precision %s", device, threads, processes, trainer.precision)
     log.info("network   %s; kernel %s", network.description, kernel)
     log.info(
-        "training  %s steps of %d x %d characters; an epoch has %s batches, so %.2f epochs",
+        "training  %s steps of %d x %d characters; an epoch has %s batches: %.2f epochs",
         f"{steps:,}", data.batch_size, data.sequence_length, f"{batches:,}", epochs,
     )  # fmt: skip
     if epochs > MANY_EPOCHS:
-        log.info("note      %.0f epochs are many: watch the validation figure, or take a smaller network", epochs)
+        log.info("hint      %.0f epochs is a lot: watch the validation loss, or use a smaller network", epochs)
     if threads > (os.cpu_count() or 1):
-        log.warning("threads=%d is more than this machine's %s CPU cores: much slower", threads, os.cpu_count())
-    if device.type == "cpu" and trainer.precision.startswith("bf16") and data.batch_size < BFLOAT16_FROM_LANES:
-        log.info("note      bfloat16 does not pay on a CPU below data.batch_size=%d", BFLOAT16_FROM_LANES)
+        log.warning("threads=%d is slow: this machine has %s CPU cores; use threads=auto", threads, os.cpu_count())
+    if device.type == "cpu" and trainer.precision.startswith("bf16") and data.batch_size < BFLOAT16_MIN_LANES:
+        log.info("hint      bfloat16 is no faster on a CPU below data.batch_size=%d", BFLOAT16_MIN_LANES)
     epoch = batches * step_seconds
     log.info(
-        "time      about %s ms a step, %s an epoch, %s in all, validations not counted",
+        "time      about %s ms a step, %s an epoch, %s in total, without validation",
         f"{1e3 * step_seconds:.{0 if step_seconds > 0.0095 else 1}f}", _duration(epoch), _duration(epochs * epoch),
     )  # fmt: skip
 
 
 def report_end(folder: Path, summary: dict[str, Any], sample: str) -> None:
-    """Say how well it went, show a sample of the best weights, and where to go from here."""
+    """Log a sample of the best weights, the final metrics, and the commands to use next."""
     lines = [f"\nsample of step {summary['best_step']:,}:\n{sample}\n"]
     if summary["val_bits_per_char"] is not None:
         nats = f"({summary['val_nats_per_char']:.4f} nats), best at step {summary['best_step']:,}"
@@ -97,12 +97,12 @@ def report_end(folder: Path, summary: dict[str, Any], sample: str) -> None:
 
 
 def report_stop(summary: dict[str, Any], folder: Path) -> None:
-    """Say where an interrupted run stands and how to go on with it."""
+    """Log the last saved step of an interrupted run and the command that resumes it."""
     if summary["checkpoint"] is None:
-        log.info("\nstopped by %s before there was anything to save", summary["reason"])
+        log.info("\nstopped by %s before the first checkpoint", summary["reason"])
         return
     name = "Ctrl-C" if summary["reason"] == "SIGINT" else summary["reason"]
-    log.info("\nstopped by %s; saved after step %s. To go on:", name, f"{summary['steps']:,}")
+    log.info("\nstopped by %s; saved after step %s. To resume:", name, f"{summary['steps']:,}")
     log.info("  %s", resume_command(folder))
 
 
@@ -112,14 +112,14 @@ def _duration(seconds: float) -> str:
 
 
 def _command(name: str) -> str:
-    """How to call a program of this environment from here: its name if the shell would find it, else its path."""
+    """Return how to call a program of this environment: its name if it is first on PATH, else its path."""
     program = Path(sys.executable).parent / name
     found = shutil.which(name)
     return name if found and Path(found).parent == program.parent else display_path(program)
 
 
 def display_path(path: Path) -> str:
-    """The path as one would type it here: relative where it lies below the current folder."""
-    absolute = Path(os.path.abspath(path))  # noqa: PTH100  # resolve() would follow links that the user knows by name
+    """Return the path relative to the current folder if it is inside it, else the absolute path."""
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100  # resolve() would replace symbolic links by their targets
     current = Path.cwd()
     return str(absolute.relative_to(current)) if absolute.is_relative_to(current) else str(absolute)

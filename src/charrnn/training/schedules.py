@@ -1,4 +1,4 @@
-"""Learning-rate schedules that torch does not have; the others are named in conf/scheduler by their torch class."""
+"""Learning-rate schedules that torch does not have; conf/scheduler uses torch's own classes for the others."""
 
 import math
 
@@ -9,15 +9,15 @@ from charrnn.utils.validation import require_integer, require_number
 
 
 def warmup_cosine(optimizer: Optimizer, *, total_steps: int, warmup_steps: int, final_fraction: float) -> LambdaLR:
-    """A linear rise over `warmup_steps`, then half a cosine down to `final_fraction` of the learning rate.
+    """Return a schedule with linear warm-up over `warmup_steps` and cosine decay to `final_fraction` of the rate.
 
     For step k >= w = min(warmup_steps, total_steps / 10):  f + (1 - f) (1 + cos(pi (k - w) / (total - w))) / 2.
     Source: Loshchilov and Hutter 2017 (one cycle of SGDR); Goyal et al. 2017 (warm-up).
-    torch's own one-cycle class stores its length in the checkpoint, so a longer run could not be resumed.
+    torch's OneCycleLR stores its length in the checkpoint, so a finished run could not be resumed for more steps.
     """
     require_integer("warmup_steps", warmup_steps, minimum=0)
     floor = require_number("final_fraction", final_fraction, 0.0)
-    warmup = min(warmup_steps, total_steps // 10)  # a short run must not end before it has warmed up
+    warmup = min(warmup_steps, total_steps // 10)  # so that a short run does not spend all its steps on warm-up
 
     def factor(step: int) -> float:
         if step < warmup:

@@ -171,4 +171,4 @@ def test_runs_of_the_removed_kernel_resume(text_file: Path, tmp_path: Path, capl
         tmp_path, *small, "trainer.max_steps=6", "resume_from=last", f"hydra.run.dir={tmp_path}", path=text_file
     )
     assert (resumed["status"], resumed["steps"], resumed["kernel"]) == ("finished", 6, "fused")
-    assert "kernel onednn, which the run began with, can't serve here" in caplog.text
+    assert "kernel onednn, which this run started with, is not available here" in caplog.text

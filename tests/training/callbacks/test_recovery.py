@@ -30,7 +30,7 @@ def train(folder: Path, text: Path, *overrides: str) -> dict[str, Any]:
 
 
 def spoil(patch: pytest.MonkeyPatch, steps: set[int], factor: float, *, gradient_of: str = "") -> None:
-    """Multiply the loss, or the gradient of one parameter, in these steps; each once."""
+    """Multiply the loss, or the gradient of one parameter, by `factor`, once in each of these steps."""
     original = CharRNNModule.training_step
 
     def training_step(self: CharRNNModule, batch: Any, batch_idx: int) -> Any:
@@ -51,7 +51,7 @@ def spoil(patch: pytest.MonkeyPatch, steps: set[int], factor: float, *, gradient
 
 
 @pytest.mark.parametrize(
-    ("gradient_of", "told"),
+    ("gradient_of", "trouble"),
     [
         ("", "the loss is nan at step 26"),
         ("cells.0.hidden_to_hidden", "the gradient of cells.0.hidden_to_hidden is nan at step 26"),
@@ -59,13 +59,14 @@ def spoil(patch: pytest.MonkeyPatch, steps: set[int], factor: float, *, gradient
     ],
 )
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "plateau", "step"])
-def test_training_goes_back_and_on_with_a_lower_rate(
-    text_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, gradient_of: str, told: str, schedule: str
+def test_training_continues_from_the_last_checkpoint_with_a_lower_rate(
+    text_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, gradient_of: str, trouble: str, schedule: str
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         spoil(patch, {26}, math.nan, gradient_of=gradient_of)
         summary = train(tmp_path, text_file, f"scheduler={schedule}")
-    assert f"{told}; back to the weights of step 20, learning rate x 0.5 (1 of 3 times)" in caplog.text
+    assert f"{trouble}; continuing from the weights of step 20" in caplog.text
+    assert "with learning rate x 0.5 (recovery 1 of 3)" in caplog.text
     assert (summary["status"], summary["steps"]) == ("finished", 40)
     last = checkpoint_file.read(tmp_path / "checkpoints" / "last.ckpt")
     assert all(tensor.isfinite().all() for tensor in last["state_dict"].values())
@@ -75,19 +76,19 @@ def test_training_goes_back_and_on_with_a_lower_rate(
     assert last["callbacks"]["Recovery"]["used"] == 1
 
 
-def test_an_explosion_is_not_a_single_spike(text_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_single_spike_is_not_an_explosion(text_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.MonkeyPatch.context() as patch:
         spoil(patch, {9, 10}, 100.0)
         train(tmp_path / "moment", text_file, "recovery.patience=2")
-    assert "back to the weights" not in caplog.text
+    assert "continuing from the weights" not in caplog.text
     with pytest.MonkeyPatch.context() as patch:
         spoil(patch, set(range(9, 17)), 100.0)
         train(tmp_path / "lasting", text_file, "recovery.patience=2")
-    assert "at step 16, it was" in caplog.text
-    assert "back to the weights of step 0" in caplog.text  # that of step 10 was in it already
+    assert "at step 16, its minimum was" in caplog.text
+    assert "continuing from the weights of step 0" in caplog.text  # step 10 was already too high
 
 
-def test_after_so_many_times_the_run_fails_with_advice(text_file: Path, tmp_path: Path) -> None:
+def test_the_run_fails_after_the_last_retry(text_file: Path, tmp_path: Path) -> None:
     with (
         pytest.MonkeyPatch.context() as patch,
         pytest.raises(RunFailed, match="step 23 after 2 recov"),
@@ -101,8 +102,8 @@ def test_after_so_many_times_the_run_fails_with_advice(text_file: Path, tmp_path
     assert all(tensor.isfinite().all() for tensor in last["state_dict"].values())
 
 
-def test_no_checkpoint_holds_numbers_that_went_wrong(text_file: Path, tmp_path: Path) -> None:
-    """Also where a checkpoint is due before the next figures."""
+def test_no_checkpoint_holds_nan(text_file: Path, tmp_path: Path) -> None:
+    """Also if a checkpoint is due before the next metrics."""
     with pytest.MonkeyPatch.context() as patch:
         spoil(patch, {9}, math.nan)
         train(tmp_path, text_file, "trainer.log_every_n_steps=40", "trainer.max_steps=10")
@@ -111,17 +112,17 @@ def test_no_checkpoint_holds_numbers_that_went_wrong(text_file: Path, tmp_path: 
     assert all(tensor.isfinite().all() for tensor in last["state_dict"].values())
 
 
-def test_a_loss_that_is_high_only_beside_a_very_low_one_is_no_explosion(tmp_path: Path) -> None:
+def test_a_loss_below_the_uniform_loss_is_not_an_explosion(tmp_path: Path) -> None:
     state = RunState()
     checkpoints = Checkpoints(tmp_path, state, every=10, minutes=10, validate_every=20, steps=40)
     recovery = Recovery(checkpoints, state, retries=3, factor=0.5, explosion=3.0, patience=2)
-    guessing = math.log(90)
-    assert [recovery._watch(nats, guessing, step) for step, nats in enumerate([1e-4, 2.45, 4.4, 0.1])] == [None] * 4
-    assert recovery._watch(4.6, guessing, 4) is None
-    assert recovery._watch(4.6, guessing, 5) == "the loss is 4.6 at step 5, it was 0.0001"
+    uniform = math.log(90)
+    assert [recovery._check_loss(nats, uniform, step) for step, nats in enumerate([1e-4, 2.45, 4.4, 0.1])] == [None] * 4
+    assert recovery._check_loss(4.6, uniform, 4) is None
+    assert recovery._check_loss(4.6, uniform, 5) == "the loss is 4.6 at step 5, its minimum was 0.0001"
 
 
-def test_a_stop_between_a_wrong_number_and_its_discovery_saves_none(text_file: Path, tmp_path: Path) -> None:
+def test_a_stop_between_a_nan_and_its_discovery_saves_no_nan(text_file: Path, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
         spoil(patch, {21}, math.nan)
         signal_at(Curves, "on_train_batch_end", 22, signal.SIGTERM, patch)

@@ -26,7 +26,7 @@ SMALL = (
 
 @pytest.fixture(scope="module")
 def weights(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Of the undisturbed run."""
+    """Return the final weights of a run that is not stopped."""
     folder = tmp_path_factory.mktemp("whole")
     train_here(folder, *SMALL, path=text)
     return read(folder / "checkpoints" / "last.ckpt")["state_dict"]
@@ -59,11 +59,11 @@ def assert_weights(run: Path, weights: Any) -> None:
         (consensus.Consensus, "on_train_batch_end", 5, signal.SIGUSR1, 5),
         (consensus.Consensus, "on_train_batch_end", 5, signal.SIGUSR2, 5),
         (throughput.Throughput, "on_validation_start", 12, signal.SIGUSR2, 12),
-        (progress.Progress, "on_train_end", 30, signal.SIGUSR2, 30),  # the loop looks at no signal any more
+        (progress.Progress, "on_train_end", 30, signal.SIGUSR2, 30),  # the fit loop does not check for signals here
         (experiment, "_measure", 30, signal.SIGUSR2, 30),
     ],
 )
-def test_a_signal_ends_the_run_saved(
+def test_a_signal_saves_and_stops_the_run(
     text: Path, tmp_path: Path, weights: Any, owner: Any, hook: str, step: int, signum: int, saved: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped) as stop:
@@ -77,7 +77,7 @@ def test_a_signal_ends_the_run_saved(
     assert_weights(tmp_path, weights)
 
 
-def test_what_was_there_before_is_there_again(text: Path, tmp_path: Path) -> None:
+def test_the_signal_handlers_are_restored(text: Path, tmp_path: Path) -> None:
     before = [signal.getsignal(signum) for signum in STOPPING]
     train_here(tmp_path, *SMALL, "trainer.max_steps=3", path=text)
     assert [signal.getsignal(signum) for signum in STOPPING] == before
@@ -91,10 +91,10 @@ def test_what_was_there_before_is_there_again(text: Path, tmp_path: Path) -> Non
         (experiment, "_measure", 30),
     ],
 )
-def test_a_sigterm_that_is_passed_by_saves_and_stops_nothing(
+def test_a_sigterm_that_submitit_handles_saves_but_does_not_stop(
     text: Path, tmp_path: Path, weights: Any, owner: Any, hook: str, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in a job of submitit's under Slurm, which has a handler for it and goes on."""
+    """As in a submitit job under Slurm, which has its own handler and continues."""
     steps = []
     save = Checkpoints.save
     monkeypatch.setattr(
@@ -111,7 +111,7 @@ def test_a_sigterm_that_is_passed_by_saves_and_stops_nothing(
     assert_weights(tmp_path, weights)
 
 
-def test_a_stop_before_the_first_step_claims_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_before_the_first_step_reports_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stopped(*arguments: object) -> NoReturn:
         raise Stopped(signal.SIGTERM)
 

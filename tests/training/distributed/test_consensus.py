@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 
 from charrnn.training.distributed import consensus
-from charrnn.training.distributed.consensus import CONSENSUS_EVERY, Consensus, RunState
+from charrnn.training.distributed.consensus import CONSENSUS_EVERY_STEPS, Consensus, RunState
 from charrnn.utils.errors import RunFailed
 
 MADE_A_STEP = SimpleNamespace(step_completed=lambda: True)
 
 
 def trainer(step: int, ranks: int = 1, anyone: bool = False) -> Any:
-    """A trainer after `step`, whose ranks say whether anyone has a request."""
+    """Return a stub trainer after `step`; `anyone`: whether another rank has a request."""
     strategy = SimpleNamespace(reduce_boolean_decision=lambda own, **_: own or anyone)
     return SimpleNamespace(world_size=ranks, global_step=step, strategy=strategy)
 
@@ -35,13 +35,13 @@ def test_a_single_process_acts_after_every_step() -> None:
 
 def test_several_ranks_act_together_every_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consensus, "gather", lambda own: [own, (True, 0), (False, 2)])
-    asking = trainer(CONSENSUS_EVERY, ranks=3, anyone=True)
+    asking = trainer(CONSENSUS_EVERY_STEPS, ranks=3, anyone=True)
     assert decision(RunState(), asking) == (True, 2)
     assert decision(RunState(stop_requested=15), asking) == (True, 15)
-    assert decision(RunState(stop_requested=15), trainer(CONSENSUS_EVERY + 1, ranks=3, anyone=True)) == (False, 0)
-    assert decision(RunState(), trainer(CONSENSUS_EVERY, ranks=3)) == (False, 0)
+    assert decision(RunState(stop_requested=15), trainer(CONSENSUS_EVERY_STEPS + 1, ranks=3, anyone=True)) == (False, 0)
+    assert decision(RunState(), trainer(CONSENSUS_EVERY_STEPS, ranks=3)) == (False, 0)
     before = RunState(save_now=True)  # after an earlier step
-    assert decision(before, trainer(CONSENSUS_EVERY + 1, ranks=3)) == (False, 0)
+    assert decision(before, trainer(CONSENSUS_EVERY_STEPS + 1, ranks=3)) == (False, 0)
 
 
 def test_ranks_that_train_on_different_texts_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,6 +49,6 @@ def test_ranks_that_train_on_different_texts_are_refused(monkeypatch: pytest.Mon
     datamodule = SimpleNamespace(corpus=SimpleNamespace(sha256="mine"))
     trainer: Any = SimpleNamespace(datamodule=datamodule, global_step=7)
     with pytest.raises(
-        RunFailed, match="process 1 has .*'another'.*, process 0 .*'mine'.*; see that all read the same"
+        RunFailed, match="process 1 has .*'another'.*, process 0 has .*'mine'.*; all must read the same"
     ):
         Consensus(RunState()).on_train_start(trainer, None)

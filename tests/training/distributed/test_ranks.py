@@ -36,12 +36,12 @@ def test_the_rank_of_this_process(
 @pytest.mark.parametrize(
     ("environment", "devices", "message"),
     [
-        (SLURM, 4, "are 4 processes, and Slurm has started 8; start one for every device"),
-        ({**SLURM, "SLURM_LOCALID": "8"}, 8, "are 8 processes, and Slurm has started 8; start one for every device"),
-        (TORCHRUN, 1, "are 1 processes, and torchrun has started 8"),
+        (SLURM, 4, "need 4 processes, but Slurm started 8; start one process per device"),
+        ({**SLURM, "SLURM_LOCALID": "8"}, 8, "need 8 processes, but Slurm started 8; start one process per device"),
+        (TORCHRUN, 1, "need 1 processes, but torchrun started 8"),
     ],
 )
-def test_another_number_of_processes_is_refused(
+def test_a_wrong_number_of_processes_is_an_error(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], devices: int, message: str
 ) -> None:
     for name, value in environment.items():

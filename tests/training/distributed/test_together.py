@@ -1,4 +1,4 @@
-"""Several ranks that train one network do what one process would do, and leave what one would leave."""
+"""Several ranks that train one network give the same results and files as a single process."""
 
 import multiprocessing
 import os
@@ -27,11 +27,11 @@ from test_exactness import assert_equal, go_on, kill_at, outcome, train
 
 TEXT_LENGTH = 900
 STARTER = multiprocessing.get_context("forkserver")
-STARTER.set_forkserver_preload(["test_together"])  # each rank starts with everything imported
+STARTER.set_forkserver_preload(["test_together"])  # so that each rank starts with everything imported
 
 
 def rank_of_run(environment: dict[str, str], call: Callable[..., Any], arguments: tuple[Any, ...], kill: int) -> None:
-    """One rank, as if Lightning had started it; rank 0 kills itself in step `kill`, 0 for never."""
+    """Run one rank as if Lightning had started it; rank 0 kills itself in step `kill` (0: never)."""
     os.environ.update(environment)
     torch.set_num_threads(1)
     if kill and environment["LOCAL_RANK"] == "0":
@@ -41,7 +41,7 @@ def rank_of_run(environment: dict[str, str], call: Callable[..., Any], arguments
 
 
 def train_ranks(ranks: int, call: Callable[..., Any], *arguments: Any, kill: int = 0) -> list[int | None]:
-    """Call `train` or `go_on` in so many ranks; return their exit codes."""
+    """Call `train` or `go_on` in each of `ranks` processes; return their exit codes."""
     shared = {"WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(find_free_network_port())}
     arguments = (*arguments, f"trainer.devices={ranks}")
     processes = [
@@ -80,7 +80,7 @@ def test_the_metrics_equal_those_of_one_rank(
     assert names(tmp_path / "several") == names(tmp_path / "one")
     summary = read_summary(tmp_path / "several")
     assert summary["val_bits_per_char"] == pytest.approx(read_summary(tmp_path / "one")["val_bits_per_char"], rel=1e-5)
-    if "data.order=shuffle" not in overrides:  # there a state is of no use
+    if "data.order=shuffle" not in overrides:  # a shuffled run keeps no state
         states = [checkpoint_file.read(tmp_path / run / "checkpoints" / "last.ckpt") for run in ("one", "several")]
         torch.testing.assert_close(*(state["charrnn"]["train_state"] for state in states), rtol=1e-4, atol=1e-6)
 
@@ -94,7 +94,7 @@ def test_a_killed_run_resumes_bit_for_bit_and_with_fewer_ranks_too(text: Path, t
     half = checkpoint_file.read(saved)
     assert half["charrnn"]["train_state"].shape[1] == 6
     first, *others = [half["charrnn"]["random"], *half["charrnn"]["random_of_others"]]
-    assert not torch.equal(others[0]["torch"], first["torch"])  # each drops out other units
+    assert not torch.equal(others[0]["torch"], first["torch"])  # each rank draws its own dropout masks
     assert train_ranks(2, go_on, tmp_path / "killed", text, *dropout) == [0, 0]
     assert_equal(outcome(tmp_path / "killed"), outcome(tmp_path / "whole"))
     alone = train(tmp_path / "alone", text, *dropout, f"resume_from={saved}")
@@ -102,7 +102,7 @@ def test_a_killed_run_resumes_bit_for_bit_and_with_fewer_ranks_too(text: Path, t
 
 
 class SpoilsSecond(Callback):
-    """A fault in rank 1; the others are sound."""
+    """Makes rank 1 fail: it raises, or gets NaN weights."""
 
     def __init__(self, step: int, raises: bool) -> None:
         self._step, self._raises = step, raises
@@ -114,7 +114,7 @@ class SpoilsSecond(Callback):
             torch.nn.init.constant_(pl_module.network.output_bias, torch.nan)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """All hold the same weights; Lightning has not changed the number of threads."""
+        """Assert that all ranks hold the same weights and that Lightning has not changed the number of threads."""
         assert trainer.global_rank or torch.get_num_threads() == 2
         for weight in pl_module.network.parameters():
             first = weight.data.clone()
@@ -125,7 +125,7 @@ class SpoilsSecond(Callback):
 SPOIL = ("data.batch_size=6", "threads=2", "+callbacks.spoil._target_=test_together.SpoilsSecond")
 
 
-def test_a_recovery_is_one_of_all_ranks(text: Path, tmp_path: Path) -> None:
+def test_all_ranks_recover_together(text: Path, tmp_path: Path) -> None:
     spoil = (*SPOIL, "+callbacks.spoil.step=26", "+callbacks.spoil.raises=false")
     assert train_ranks(2, train, tmp_path, text, *spoil) == [0, 0]
     summary = read_summary(tmp_path)
@@ -144,19 +144,19 @@ def test_a_rank_that_fails_ends_the_run(text: Path, tmp_path: Path) -> None:
     assert checkpoint_file.read(tmp_path / "checkpoints" / "last.ckpt")["global_step"] == 24
 
 
-def test_what_ranks_can_not_share_is_refused(text: Path, tmp_path: Path) -> None:
-    for overrides, told in (
+def test_settings_that_ranks_can_not_share_are_errors(text: Path, tmp_path: Path) -> None:
+    for overrides, message in (
         (("data.batch_size=5", "trainer.devices=2"), "can't share it evenly; take data.batch_size=4 or .*=6$"),
         (("data.batch_size=1", "trainer.devices=2"), "can't share it evenly; take data.batch_size=2$"),
         (("trainer.devices=auto",), "trainer.devices must be a positive integer, got 'auto'"),
         (("trainer.num_nodes=2",), "trainer.num_nodes=2 needs srun or torchrun to start the processes"),
     ):
-        with pytest.raises(RequestError, match=told):
+        with pytest.raises(RequestError, match=message):
             train_here(tmp_path, "data=text", "trainer.accelerator=cpu", *overrides, path=text)
 
 
-def test_as_a_user_types_it(text: Path, tmp_path: Path) -> None:
-    """Lightning starts the second rank; Ctrl-C reaches both, as on a terminal, and the same command does the rest."""
+def test_stop_and_resume_from_the_command_line(text: Path, tmp_path: Path) -> None:
+    """Lightning starts the second rank; Ctrl-C reaches both, as on a terminal, and the same command resumes."""
     small = ("data=text", f"data.path={text}", "model.hidden=4", "data.batch_size=4", "callbacks=none", "threads=1")
     run = (*small, "trainer=ddp", "trainer.accelerator=cpu", f"hydra.run.dir={tmp_path}/run", "resume_from=last")
     process = start(
@@ -188,10 +188,10 @@ def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*starter, *map(str, arguments)], capture_output=True, text=True, timeout=100, check=False)
 
 
-def test_processes_that_torchrun_has_started(text: Path, tmp_path: Path) -> None:
+def test_torchrun(text: Path, tmp_path: Path) -> None:
     small = ("data=text", f"data.path={text}", "model.hidden=4", "data.batch_size=4", "callbacks=none")
     run = (*small, "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_steps=6", f"hydra.run.dir={tmp_path}/run")
-    dry = torchrun(*run, "dry_run=true")  # the first ends, and the other does not wait for it
+    dry = torchrun(*run, "dry_run=true")  # rank 0 ends, and the other does not wait for it
     assert (dry.returncode, dry.stdout.count("nothing was trained")) == (0, 1), dry.stderr
     whole = torchrun(*run)
     assert (whole.returncode, whole.stdout.count("validation  ")) == (0, 1), whole.stderr

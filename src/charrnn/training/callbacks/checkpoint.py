@@ -1,6 +1,7 @@
-"""Which checkpoints a run writes, and when: `last.ckpt`, the one before it, and `best.ckpt`.
+"""The callback that writes `last.ckpt`, `previous.ckpt` and `best.ckpt`.
 
-`last.ckpt` is written between two steps, after the figures of a step and before its validation, which a resume repeats.
+`last.ckpt` is written between two steps: after the metrics of a step and before its validation. A resumed run repeats
+the validation.
 """
 
 import logging
@@ -21,17 +22,17 @@ from charrnn.utils.errors import RequestError
 
 log = logging.getLogger(__name__)
 
-NEVER = sys.maxsize  # batches
+NEVER = sys.maxsize  # more batches than a run can have
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
 
 
 class Checkpoints(Callback):
     """Writes `last.ckpt` every `every` steps, every `minutes`, before every validation and after step `steps`.
 
-    The one before stays as `previous.ckpt`. `best.ckpt` has the lowest validation loss so far. After step `steps` the
-    final weights are validated too, and compete: Lightning does not when `max_steps` ends inside an epoch. A file that
-    can't be written costs a warning; the older one stays. After an exception nothing is written, since it may have come
-    in the middle of a step: the last regular checkpoint is at most `every` steps older.
+    The one before is kept as `previous.ckpt`. `best.ckpt` has the lowest validation loss so far. The final weights are
+    validated too, and may become the best: Lightning omits this when `max_steps` ends inside an epoch. If a file can't
+    be written, a warning is logged and the older file is kept. After an exception nothing is written, because it may
+    have come in the middle of a step: the last scheduled checkpoint is at most `every` steps older.
     """
 
     def __init__(
@@ -42,11 +43,11 @@ class Checkpoints(Callback):
         self._every, self._seconds, self._steps = every, 60 * minutes, steps
         self._validate_every = validate_every
         self._best = math.inf
-        self._validates = False  # whether a validation follows the step that is saved
+        self._validates = False  # whether a validation follows the last step
 
     @property
     def best(self) -> Path:
-        """The best checkpoint, or the last one of a run without a validation part."""
+        """The best checkpoint, or the last one of a run without a validation split."""
         best = self.folder / BEST
         return best if best.exists() else self.folder / LAST
 
@@ -57,19 +58,19 @@ class Checkpoints(Callback):
         self._best, self._validates = float(state_dict["best"]), bool(state_dict["validates"])
 
     def due(self, trainer: lightning.Trainer) -> bool:
-        """Tell whether the weights after this step are saved, other than because the run stops here."""
+        """Return whether to save after this step, on schedule or by request (stopping not counted)."""
         return self.regular(trainer.global_step) or self._state.save_now
 
     def regular(self, step: int) -> bool:
-        """Whether the undisturbed run saves at this step too, and not only one that was stopped there."""
+        """Return whether the schedule of steps alone, without any request, saves at this step."""
         return step % self._every == 0 or self._validation_follows(step)
 
     def _validation_follows(self, step: int) -> bool:
         return step % self._validate_every == 0 or step >= self._steps
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        for torn in self.folder.glob(".*.tmp"):  # of a process that was killed while it wrote
-            torn.unlink(missing_ok=True)
+        for partial in self.folder.glob(".*.tmp"):  # left by a process that was killed while writing
+            partial.unlink(missing_ok=True)
         self._state.save_due_at = time.monotonic() + self._seconds
         if trainer.global_step:
             self._state.saved_step = trainer.global_step
@@ -77,11 +78,11 @@ class Checkpoints(Callback):
             if self._validates and trainer.limit_val_batches:
                 _validate(trainer)
         else:
-            self.save(trainer)  # what a recovery goes back to, until there is a better one
+            self.save(trainer)  # so that a recovery in the first steps has weights to return to
         trainer.val_check_batch = NEVER
 
     def _best_until(self, step: int) -> float:
-        """The loss to beat: that of `best.ckpt`, unless it is of a later step, which will come again, or not there."""
+        """Return the loss to beat: that of `best.ckpt`, unless it is missing or of a later step, to be repeated."""
         if not (self.folder / BEST).exists():
             return math.inf
         try:
@@ -93,14 +94,14 @@ class Checkpoints(Callback):
         return self._best if later else float(best["callbacks"][self.state_key]["best"])
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
-        trainer.val_check_batch = NEVER  # Lightning counts batches; a validation within an accumulation is of no use
+        trainer.val_check_batch = NEVER  # else Lightning, which counts batches, could validate amid an accumulated step
         if not pl_module.step_completed():
             return
         self._validates = self._validation_follows(trainer.global_step)
         if self.due(trainer) or self._state.stop_now:
             self.save(trainer)
         if self._validates:
-            trainer.val_check_batch = 1  # after every batch, so after this one
+            trainer.val_check_batch = 1  # every batch: so Lightning validates after this one
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         value = float(trainer.callback_metrics[VALIDATION])
@@ -109,13 +110,13 @@ class Checkpoints(Callback):
             self._write(trainer, self.folder / BEST)
 
     def save(self, trainer: lightning.Trainer) -> None:
-        """Write `last.ckpt`, unless it is that of this step already; what was there becomes `previous.ckpt`.
+        """Write `last.ckpt`, unless this step is saved already; the old file becomes `previous.ckpt`.
 
-        Numbers that went wrong are not saved.
+        Nothing is saved after a NaN or infinite loss or gradient.
         """
         module: Any = trainer.lightning_module
-        in_doubt = self._state.saving_suspended and trainer.global_step < self._steps  # the run's end is saved as it is
-        if self._state.saved_step == trainer.global_step or in_doubt or module.nonfinite() is not None:
+        suspended = self._state.saving_suspended and trainer.global_step < self._steps  # the end is always saved
+        if self._state.saved_step == trainer.global_step or suspended or module.nonfinite() is not None:
             return
         last = self.folder / LAST
         if self._write(trainer, last, keep=self.folder / PREVIOUS):
@@ -124,17 +125,17 @@ class Checkpoints(Callback):
 
     def _write(self, trainer: lightning.Trainer, path: Path, keep: Path | None = None) -> bool:
         if trainer.logger is not None:
-            trainer.logger.save()  # the curves on the disk reach at least as far as the checkpoint
+            trainer.logger.save()  # the curves on disk must not be older than the checkpoint
         trainer.save_checkpoint(path, storage_options=keep)
         writer: Any = trainer.strategy.checkpoint_io
         trouble = trainer.strategy.broadcast(writer.trouble)
         if trouble is not None:
-            log.warning("%s can't be written (%s); the older one stays and training goes on", path, trouble)
+            log.warning("can't write %s (%s); the older file is kept and training continues", path, trouble)
         return trouble is None
 
 
 def _validate(trainer: lightning.Trainer) -> None:
-    """Validate within the fit, as its loop does after a step; going on from a checkpoint it would leave that out."""
+    """Validate within the fit, as after a step; Lightning skips this when it resumes from a checkpoint."""
     loop = trainer.fit_loop.epoch_loop.val_loop
     loop.restarting = False
     trainer.validating = True
@@ -143,7 +144,7 @@ def _validate(trainer: lightning.Trainer) -> None:
 
 
 def readable_checkpoints(folder: Path, *, with_best: bool = False) -> list[tuple[Path, dict[str, Any]]]:
-    """The run's checkpoints, newest first, as far as they are there and whole; a warning for one that is not."""
+    """Return the run's checkpoints that can be read, newest first; log a warning for each broken file."""
     found = []
     for name in (LAST, PREVIOUS, BEST) if with_best else (LAST, PREVIOUS):
         path = folder / name

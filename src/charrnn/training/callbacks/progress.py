@@ -1,4 +1,4 @@
-"""What is shown of a run while it trains: curves and a progress bar."""
+"""Callbacks that show progress during training: curves and a progress bar."""
 
 import logging
 import math
@@ -14,11 +14,11 @@ from tqdm import tqdm
 log = logging.getLogger(__name__)
 
 BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"
-BAR_WIDTH = 79  # one line on the narrowest usual terminal
+BAR_WIDTH = 79  # fits a terminal of 80 columns
 
 
 class Curves(Callback):
-    """Logs the training metrics; before the checkpoint of the same step, which remembers what was logged."""
+    """Logs the training metrics. It runs before `Checkpoints`, whose file records which metrics were logged."""
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         pl_module.metric_log.rewrite(trainer.global_step, pl_module.logger)
@@ -41,7 +41,7 @@ class Curves(Callback):
 
 
 class Progress(Callback):
-    """One bar for the whole training on a terminal; elsewhere a plain line after each validation."""
+    """Shows one progress bar for the whole run on a terminal; elsewhere, writes a line after each validation."""
 
     def __init__(self, steps: int, write_line: Callable[[str], None]) -> None:
         self._steps = steps

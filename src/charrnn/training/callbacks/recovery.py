@@ -1,4 +1,4 @@
-"""Numbers that go wrong: a loss or a gradient that is no number, or a loss that explodes, and the way back."""
+"""Recovery from divergence: a loss or gradient that is NaN or infinite, or a loss that explodes."""
 
 import logging
 import math
@@ -17,15 +17,16 @@ from charrnn.utils.validation import require_integer, require_number
 
 log = logging.getLogger(__name__)
 
-RATES = ("lr", "initial_lr", "max_lr", "min_lr")  # what schedules keep in the optimizer
+RATES = ("lr", "initial_lr", "max_lr", "min_lr")  # torch's schedules store these in the optimizer's groups
 
 
 class Recovery(Callback):
-    """Goes back to the last saved weights when numbers go wrong, lowers the learning rate by `factor` and goes on.
+    """Returns to the last good weights when training diverges, and multiplies the learning rate by `factor`.
 
-    Wrong is what is not finite, and a loss above `explosion` times its minimum, and worse than guessing, in `patience`
-    figures in a row; meanwhile nothing is saved. Steps and the place in the text go on, the state starts from zero.
-    After `retries` times the run fails.
+    Training diverges if a loss or gradient is NaN or infinite. It also diverges if the loss is above `explosion` times
+    its minimum, and above that of a uniform guess, in `patience` logged values in a row; meanwhile nothing is saved.
+    The step count and the position in the text continue, the states start from zero. After `retries` recoveries the
+    run fails.
     """
 
     def __init__(
@@ -38,8 +39,8 @@ class Recovery(Callback):
         self._patience = require_integer("recovery.patience", patience)
         self._used = 0
         self._minimum = math.inf
-        self._high = 0
-        self._good_step = 0  # of the last figure that was not high
+        self._high = 0  # how many logged losses in a row were too high
+        self._good_step = 0  # the step of the last loss that was not
 
     def state_dict(self) -> dict[str, Any]:
         return {"used": self._used, "minimum": self._minimum, "high": self._high, "good_step": self._good_step}
@@ -53,26 +54,25 @@ class Recovery(Callback):
             return
         trouble = pl_module.nonfinite()
         if trouble is None and pl_module.should_log():
-            trouble = self._watch(
-                pl_module.shared_metrics().mean(), math.log(len(pl_module.vocabulary)), trainer.global_step
-            )
+            nats, uniform_nats = pl_module.shared_metrics().mean(), math.log(len(pl_module.vocabulary))
+            trouble = self._check_loss(nats, uniform_nats, trainer.global_step)
         if trouble is not None:
-            self._go_back(trainer, pl_module, trouble)
+            self._recover(trainer, pl_module, trouble)
         self._state.saving_suspended = self._high > 0
 
-    def _watch(self, nats: float, guessing: float, step: int) -> str | None:
-        """Take note of a figure; say what is wrong once too many in a row were high."""
+    def _check_loss(self, nats: float, uniform_nats: float, step: int) -> str | None:
+        """Record a loss; return what is wrong if `patience` losses in a row were too high."""
         self._minimum = min(self._minimum, nats)
-        if nats <= max(self._explosion * self._minimum, guessing):
+        if nats <= max(self._explosion * self._minimum, uniform_nats):
             self._high, self._good_step = 0, step
             return None
         self._high += 1
         if self._high < self._patience:
             return None
-        return f"the loss is {nats:.3g} at step {step}, it was {self._minimum:.3g}"
+        return f"the loss is {nats:.3g} at step {step}, its minimum was {self._minimum:.3g}"
 
     def _last_good(self) -> dict[str, Any] | None:
-        """The newest checkpoint from before the trouble; one that the undisturbed run has too, if there is such."""
+        """Return the newest finite checkpoint from before the divergence, preferring one saved on schedule."""
         folder = self._checkpoints.folder
         finite = [
             checkpoint
@@ -82,16 +82,16 @@ class Recovery(Callback):
         ]
         return max(
             finite,
-            key=lambda found: (self._checkpoints.regular(found["global_step"]), found["global_step"]),
+            key=lambda checkpoint: (self._checkpoints.regular(checkpoint["global_step"]), checkpoint["global_step"]),
             default=None,
         )
 
-    def _go_back(self, trainer: lightning.Trainer, module: CharRNNModule, trouble: str) -> None:
-        found = self._last_good() if trainer.is_global_zero else None
-        checkpoint = trainer.strategy.broadcast(found)  # one for all processes
+    def _recover(self, trainer: lightning.Trainer, module: CharRNNModule, trouble: str) -> None:
+        last_good = self._last_good() if trainer.is_global_zero else None
+        checkpoint = trainer.strategy.broadcast(last_good)  # all ranks must load the same one
         if self._used >= self._retries or checkpoint is None:
             times = f" after {self._used} recoveries" if self._used else ""
-            raise RunFailed(f"{trouble}{times}; begin anew with a lower optimizer.lr")
+            raise RunFailed(f"{trouble}{times}; start over with a lower optimizer.lr")
         self._used, self._high = self._used + 1, 0
         with torch.no_grad():
             module.network.load_state_dict(network_weights(checkpoint))
@@ -101,10 +101,10 @@ class Recovery(Callback):
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group.update({key: value * self._factor for key, value in rate.items()})
         scheduler: Any = module.lr_schedulers()
-        if hasattr(scheduler, "base_lrs"):  # what the schedule multiplies
+        if hasattr(scheduler, "base_lrs"):  # torch's schedules compute the rate from these, not from the optimizer
             scheduler.base_lrs = [rate * self._factor for rate in scheduler.base_lrs]
         module.start_over()
         log.warning(
-            "%s; back to the weights of step %s, learning rate x %g (%d of %d times)",
+            "%s; continuing from the weights of step %s with learning rate x %g (recovery %d of %d)",
             trouble, f"{checkpoint['global_step']:,}", self._factor, self._used, self._retries,
         )  # fmt: skip

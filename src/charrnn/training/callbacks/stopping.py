@@ -1,4 +1,4 @@
-"""How training ends before its time: because a signal asks it to, or because a search finds it not worth the rest."""
+"""Callbacks that end training early: on a signal, or because a search prunes the trial."""
 
 import signal
 import threading
@@ -18,10 +18,10 @@ OnValidation = Callable[[int, float], None]
 
 
 class StopOnSignal(Callback):
-    """The STOPPING signals let the step end and the run be saved, then raise `Stopped`.
+    """Ends the run on a STOPPING signal: the current step finishes and is saved, then `Stopped` is raised.
 
-    A second Ctrl-C stops at once. After a signal that is passed by the run is saved and continues. A rank that was
-    started by Lightning does not listen: rank 0 hears Ctrl-C too, and decides.
+    A second Ctrl-C stops at once. A SIGTERM in a submitit job only saves. A rank that Lightning started
+    ignores signals: Ctrl-C reaches rank 0 too, which decides for all.
     """
 
     def __init__(self, state: RunState, *, listens: bool = True) -> None:
@@ -30,7 +30,7 @@ class StopOnSignal(Callback):
         self._passed_by = {signum for signum in STOPPING if is_passed_by(signum)}
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        # Here and not earlier: Lightning puts its own handlers in place first, and takes all away after the fit.
+        # Not earlier: Lightning installs its own handlers first, and restores the original ones after the fit.
         if threading.current_thread() is threading.main_thread():
             for signum in STOPPING:
                 signal.signal(signum, self._receive if self._listens else signal.SIG_IGN)
@@ -44,25 +44,24 @@ class StopOnSignal(Callback):
             self._state.stop_requested = signum
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
-        if self._state.stop_now and pl_module.step_completed():  # `Checkpoints`, which comes before, has saved it
+        if self._state.stop_now and pl_module.step_completed():  # `Checkpoints` runs earlier and has saved this step
             raise Stopped(self._state.stop_now)
 
     def on_validation_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
-        if trainer.world_size == 1:  # others would wait for this one
-            self.stop_if_asked()  # saved before the validation, which a resume repeats
+        if trainer.world_size == 1:  # other ranks would wait for this one forever
+            self.stop_if_asked()  # the step is saved; a resumed run repeats the validation
 
     def stop_if_asked(self) -> None:
-        """Raise `Stopped` if a signal has come; after the fit, for one that came after its last step."""
+        """Raise `Stopped` if a signal asked for it; called after the fit too, for a signal after the last step."""
         if self._state.stop_requested:
             raise Stopped(self._state.stop_requested)
 
 
 class PruningCallback(Callback):
-    """Calls `on_validation` with the step and the bits per character after each validation but the last.
+    """Calls `on_validation(step, bits per character)` after each validation but the last.
 
-    It ends the run by raising `Pruned`.
-
-    The run was saved before the validation, so that it can be resumed, and is then judged again at that step first.
+    `on_validation` may raise `Pruned` to end the run. The run was saved before the validation. If it is resumed, it
+    repeats the validation and calls `on_validation` for that step again.
     """
 
     def __init__(self, on_validation: OnValidation, steps: int) -> None:

@@ -1,4 +1,4 @@
-"""How fast a run trains: a clock that stands still while something else is done."""
+"""Training speed, measured by a stopwatch that is paused during validation and sampling."""
 
 import time
 from typing import Any
@@ -8,7 +8,7 @@ from lightning.pytorch import Callback
 
 
 class Stopwatch:
-    """Seconds between its starts and stops, those of an earlier process included."""
+    """Sums the seconds between starts and stops, on top of those of an earlier process."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self._seconds = seconds
@@ -27,18 +27,18 @@ class Stopwatch:
 
 
 class Throughput(Callback):
-    """Characters, seconds of the whole fit, and seconds of training alone; the sums go on over a resume."""
+    """Counts characters, seconds of the fit, and seconds of training alone; a resumed run adds to the sums."""
 
-    state_key = "Speed"  # as in the checkpoints of earlier versions
+    state_key = "Speed"  # the name of this class in old checkpoints
 
     def __init__(self) -> None:
         self.characters = 0
         self.fit = Stopwatch()
-        self.training = Stopwatch()  # without validations and samples
+        self.training = Stopwatch()  # excludes validation and sampling
         self._logged = (0, 0.0)
 
     def characters_per_second(self) -> int | None:
-        """Of training alone; None before the first step."""
+        """Return the speed of training alone, or None before the first step."""
         return round(self.characters / self.training.seconds) if self.training.seconds else None
 
     def state_dict(self) -> dict[str, Any]:
@@ -53,7 +53,7 @@ class Throughput(Callback):
         self.fit.start()
 
     def on_train_batch_start(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
-        self.training.start()  # after a validation only here: what is watched then, or at the end, is no training
+        self.training.start()  # not at the end of a validation: other callbacks still run then
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
         self.characters += batch.characters

@@ -1,6 +1,6 @@
-"""The ranks of a run: how many processes train one network together, and which of them this one is.
+"""The ranks of a run: how many processes train one network together, and which one this is.
 
-Rank 0 alone writes files and speaks to the user.
+Only rank 0 writes files and prints.
 """
 
 import os
@@ -14,8 +14,8 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from charrnn.utils.errors import RequestError
 from charrnn.utils.validation import require_integer
 
-# Who starts processes, the variable that says so, and those with the number of processes, the rank, the local rank.
-STARTERS = (
+# Launcher, the environment variable that identifies it, and its variables for world size, rank and local rank.
+LAUNCHERS = (
     ("torchrun", "TORCHELASTIC_RUN_ID", ("WORLD_SIZE", "RANK", "LOCAL_RANK")),
     ("Slurm", "SLURM_STEP_ID", ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID")),
     ("Lightning", "LOCAL_RANK", ("WORLD_SIZE", "LOCAL_RANK", "LOCAL_RANK")),
@@ -24,9 +24,10 @@ STARTERS = (
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process is number `rank` of `size`; `here` of them are on this machine.
+    """The place of this process among all: it has number `rank` of `size`, and `here` of them are on this machine.
 
-    `starter` started them all: torchrun or Slurm. Otherwise Lightning starts the others when rank 0 begins to train.
+    `starter` is what launches them: torchrun and Slurm launch all. Lightning launches the others from rank 0 when
+    training starts.
     """
 
     size: int = 1
@@ -35,30 +36,30 @@ class Ranks:
     starter: str = "Lightning"
 
     def environment(self) -> ClusterEnvironment:
-        """Return what tells Lightning about the ranks; it puts no Slurm job into the queue again."""
+        """Return the cluster environment for Lightning, with its own requeueing of Slurm jobs turned off."""
         if self.starter == "Slurm":
-            os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(self.here))  # else Lightning takes -n for a mistake
+            os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(self.here))  # Lightning rejects srun -n without it
             return SLURMEnvironment(auto_requeue=False)
         return TorchElasticEnvironment() if self.starter == "torchrun" else LightningEnvironment()
 
 
 def find_ranks(devices: object, nodes: object) -> Ranks:
-    """Find this process among the ranks that the settings ask for.
+    """Return the rank of this process, from the config and the launcher's environment variables.
 
-    Raises `RequestError` if torchrun or Slurm started another number of processes.
+    Raises `RequestError` if torchrun or Slurm started a different number of processes than the config asks for.
     """
     here = require_integer("trainer.devices", devices)
     size = here * require_integer("trainer.num_nodes", nodes)
-    for starter, marker, names in STARTERS:
+    for starter, marker, names in LAUNCHERS:
         if marker not in os.environ:
             continue
-        number, rank, local = (int(os.environ.get(name, "1" if name == "WORLD_SIZE" else "0")) for name in names)
-        if starter == "Slurm" and 1 in (number, size):
-            continue  # it started one process; or several runs of one process each
-        if number != size or local >= here:
+        started, rank, local_rank = (int(os.environ.get(name, "1" if name == "WORLD_SIZE" else "0")) for name in names)
+        if starter == "Slurm" and 1 in (started, size):
+            continue  # a single process, or several independent runs of one process each
+        if started != size or local_rank >= here:
             raise RequestError(
-                f"trainer.devices={here} on trainer.num_nodes={nodes} are {size} processes, and {starter} has started "
-                f"{number}; start one for every device"
+                f"trainer.devices={here} and trainer.num_nodes={nodes} need {size} processes, but {starter} started "
+                f"{started}; start one process per device"
             )
         return Ranks(size, rank, here, starter) if size > 1 else Ranks()
     if size > here:

@@ -1,4 +1,4 @@
-"""The strategy for several ranks: one all-reduce of all gradients after each backward pass."""
+"""A data-parallel strategy: one all-reduce of all gradients after each backward pass."""
 
 import torch
 from lightning.pytorch.strategies import DDPStrategy
@@ -6,31 +6,31 @@ from torch import Tensor, distributed, nn
 
 
 class MeanGradients(DDPStrategy):
-    """Replaces every gradient, after each backward pass, by its mean over all processes; one message carries all.
+    """Averages all gradients over the ranks in one message after each backward pass.
 
-    Always in the same order, so that a resumed run rounds as the run before it. DistributedDataParallel lays its
-    buckets out anew after its first step, that of a resumed run too; and what it gains by sending the first gradients
-    while the others are computed is little here, where most come at the end of the way back through time.
+    The order of the sum is fixed, so a resumed run rounds exactly as an uninterrupted one. DistributedDataParallel
+    does not: it rebuilds its buckets after the first step, also in a resumed run. Its overlap of communication with
+    the backward pass gains little here, because backpropagation through time yields most gradients at the very end.
     """
 
     def configure_ddp(self) -> None:
-        """Begin everywhere with the weights of rank 0; the network is not wrapped."""
+        """Copy the weights of rank 0 to all ranks; the network is not wrapped in DistributedDataParallel."""
         assert self.model is not None
         for parameter in self.model.parameters():
             distributed.broadcast(parameter.data, src=0)
 
     def post_backward(self, closure_loss: Tensor) -> None:
-        """What earlier batches of the same step have left in the gradients is the same everywhere, and stays."""
+        """Average the gradients; what earlier batches of an accumulated step added is equal on all ranks and stays."""
         assert self.model is not None
         average_gradients(self.model)
 
 
 def average_gradients(network: nn.Module) -> None:
-    """Replace every gradient by its mean over all processes."""
+    """Replace every gradient by its mean over all ranks."""
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
-    together = torch.cat([gradient.flatten() for gradient in gradients])
-    distributed.all_reduce(together)
-    together /= distributed.get_world_size()
-    means = together.split([gradient.numel() for gradient in gradients])
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    distributed.all_reduce(flat)
+    flat /= distributed.get_world_size()
+    means = flat.split([gradient.numel() for gradient in gradients])
     for gradient, mean in zip(gradients, means, strict=True):
         gradient.copy_(mean.view_as(gradient))
