@@ -85,7 +85,7 @@ def main() -> None:
         model = dict(np.load(options.pop("model")))
         if model.get("format") != FORMAT:
             raise ValueError(
-                f"expected a model of format {FORMAT}, got {model.get('format')}; export it again with scripts/export.py"
+                f"expected a model of format {FORMAT}, got {model.get('format')}; export it again (scripts/export.py)"
             )
         if not (options["length"] >= 0 and options["temperature"] >= 0):
             raise ValueError("length and temperature must be at least 0")

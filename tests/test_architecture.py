@@ -1,6 +1,7 @@
 """The architecture of docs/architecture.md: which wings exist, who may import whom, and what must stay light."""
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -72,6 +73,18 @@ def test_the_table_orders_the_wings() -> None:
     order = list(WINGS)
     for wing, allowed in WINGS.items():
         assert all(order.index(other) > order.index(wing) for other in allowed.split())
+
+
+def test_the_document_shows_the_same_wings_and_files_that_exist() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)(?:/|\.py)` \|", text, re.MULTILINE)
+    assert rows == list(WINGS)
+    reading_order = re.findall(r"^\| (\d+) \| `(.+?)` \|", text, re.MULTILINE)
+    assert [int(number) for number, _ in reading_order] == list(range(1, 11))
+    named = [file for _, file in reading_order] + [
+        f"src/charrnn/{file}" for file in re.findall(r"`(?!tests)(\w+/\w+\.py)`", text)
+    ]
+    assert [file for file in named if not (ROOT / file).exists()] == []
 
 
 def test_no_circle_of_files() -> None:

@@ -29,7 +29,7 @@ def test_every_option_builds(group: str, option: str, text_file: Path, tmp_path:
     data = builders.build(cfg, "data")
     network = builders.build(cfg, "model", vocabulary_size=len(data.vocabulary))
     parameters = list(network.parameters())
-    optimizer = builders.build_optimizer(cfg, network)(parameters)
+    optimizer = builders.build_optimizer(cfg)(parameters)
     assert isinstance(optimizer, torch.optim.Optimizer)
     assert sum(p.numel() for p in optimizer.param_groups[0]["params"]) == network.parameter_count()
     scheduler = builders.build_scheduler(cfg, 100)(optimizer)
@@ -50,9 +50,9 @@ def test_every_option_builds(group: str, option: str, text_file: Path, tmp_path:
 def test_the_fused_form_is_taken_where_there_is_one(name: str) -> None:
     cfg = composed(f"optimizer={name}")
     network = builders.build(cfg, "model", vocabulary_size=7)
-    assert builders.build_optimizer(cfg, network)(list(network.parameters())).defaults["fused"] is True
+    assert builders.build_optimizer(cfg)(list(network.parameters())).defaults["fused"] is True
     cfg = composed(f"optimizer={name}", "trainer.precision=16-mixed")
-    assert builders.build_optimizer(cfg, network)(list(network.parameters())).defaults["fused"] is None
+    assert builders.build_optimizer(cfg)(list(network.parameters())).defaults["fused"] is None
 
 
 @pytest.mark.parametrize("name", ["NAdam", "ASGD"])
@@ -61,7 +61,7 @@ def test_any_class_of_torch_optim(name: str) -> None:
     betas = ["~optimizer.betas", "~optimizer.weight_decay"] if name == "ASGD" else []
     cfg = composed(f"optimizer._target_=torch.optim.{name}", *betas)
     network = builders.build(cfg, "model", vocabulary_size=7)
-    optimizer = builders.build_optimizer(cfg, network)(list(network.parameters()))
+    optimizer = builders.build_optimizer(cfg)(list(network.parameters()))
     assert type(optimizer).__name__ == name
     assert not any(OmegaConf.is_config(value) for value in optimizer.param_groups[0].values())
 

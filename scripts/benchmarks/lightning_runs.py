@@ -82,7 +82,7 @@ def bare_loop(cfg: DictConfig) -> float:
     prepare_process(cfg.seed, cfg.threads)
     data = build(cfg, "data")
     network = build(cfg, "model", vocabulary_size=len(data.vocabulary))
-    optimizer = build_optimizer(cfg, network)(list(network.parameters()))
+    optimizer = build_optimizer(cfg)(list(network.parameters()))
     scheduler = build_scheduler(cfg, cfg.trainer.max_steps)(optimizer)
     done, characters, state_LBS = 0, 0, torch.empty(0)
     start = time.perf_counter()

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from charrnn.data.datamodule import CharDataModule
-from charrnn.module import CharRNNModule
-from charrnn.network import CharRNN
 from charrnn.training.callbacks.checkpoint import Checkpoints
 from charrnn.training.config_checks import trainer_settings
 from charrnn.training.distributed.consensus import RunState
@@ -60,7 +61,7 @@ def _check_numbers(cfg: DictConfig, group: str) -> None:
             raise RequestError(f"{group}.{key} must be a number, got {value!r}")
 
 
-def build_optimizer(cfg: DictConfig, network: CharRNN) -> Any:
+def build_optimizer(cfg: DictConfig) -> Callable[[list[nn.Parameter]], Optimizer]:
     """A callable parameters -> optimizer; `fused: auto` takes the fused form where class and device have one."""
     require_number("optimizer.lr", cfg.optimizer.get("lr"), 0.0)
     _check_numbers(cfg, "optimizer")
@@ -68,14 +69,14 @@ def build_optimizer(cfg: DictConfig, network: CharRNN) -> Any:
     wanted = settings.pop("fused", None)
     if wanted not in ("auto", True, False, None):
         raise RequestError(f"optimizer.fused must be auto, true, false or null, got {wanted!r}")
-    build(OmegaConf.create({"optimizer": settings}), "optimizer", params=list(network.parameters()))
-    make = instantiate(settings, _partial_=True, _convert_="all")
+    build(OmegaConf.create({"optimizer": settings}), "optimizer", params=[nn.Parameter(torch.zeros(1))])
+    make: Any = instantiate(settings, _partial_=True, _convert_="all")
     if wanted in (False, None) or "fused" not in inspect.signature(make.func).parameters:
-        return make
+        return make  # type: ignore[no-any-return]
     if cfg.trainer.precision == "16-mixed":  # a fused optimizer would unscale the gradients after they were clipped
-        return make
+        return make  # type: ignore[no-any-return]
 
-    def fused_if_possible(parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    def fused_if_possible(parameters: list[nn.Parameter]) -> Optimizer:
         try:
             return make(parameters, fused=True)  # type: ignore[no-any-return]
         except RuntimeError:  # torch has no fused form for this device
@@ -88,7 +89,7 @@ def build_scheduler(cfg: DictConfig, steps: int) -> Any:
     """A callable optimizer -> schedule; a schedule that wants its length gets the run's."""
     _check_numbers(cfg, "scheduler")
     length = {"total_steps": steps} if cfg.scheduler.get("total_steps", steps) is None else {}
-    probe = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    probe = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     scheduler = build(cfg, "scheduler", optimizer=probe, **length)
     probe.step()
     try:
@@ -98,19 +99,6 @@ def build_scheduler(cfg: DictConfig, steps: int) -> Any:
     if isinstance(scheduler, ReduceLROnPlateau) and not cfg.data.validation_fraction:
         raise RequestError("scheduler=plateau looks at the validation part; set data.validation_fraction above 0")
     return instantiate(cfg.scheduler, _partial_=True, _convert_="all", **length)
-
-
-def build_module(cfg: DictConfig, data: CharDataModule, network: CharRNN, steps: int, about: Any) -> CharRNNModule:
-    """The LightningModule; `about` goes into every checkpoint, beside the text's and the run's settings."""
-    return CharRNNModule(
-        network,
-        data.vocabulary,
-        optimizer=build_optimizer(cfg, network),
-        scheduler=build_scheduler(cfg, steps),
-        symbols_per_character={part: data.symbols_per_character(part) for part in ("train", "validation")},
-        log_every=require_integer("trainer.log_every_n_steps", cfg.trainer.log_every_n_steps),
-        about={"data": data.settings, "config": plain(cfg), "run": about},
-    )
 
 
 def build_checkpoints(cfg: DictConfig, folder: Path, state: RunState, steps: int) -> Checkpoints:

@@ -3,12 +3,14 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 from torch.utils.tensorboard.summary import hparams
 
+from charrnn.training.resume import Start
 from charrnn.utils.config import flattened, plain
 
 log = logging.getLogger(__name__)
@@ -62,12 +64,14 @@ class RunLogger(TensorBoardLogger):
         with self._tolerant():
             self.experiment.add_figure(tag, figure, step)
 
-    def draw_references(self, baselines: dict[str, float], steps: int, start_step: int) -> None:
+    def draw_references(self, baselines: dict[str, float], steps: int, start: Start) -> None:
         """Draw each baseline as a horizontal line, and in one Custom Scalars chart together with the curves."""
+        if start.trained:
+            return
         tags = {name: f"reference/{name}_bits_per_char" for name in baselines}
         with self._tolerant():
             for name, tag in tags.items():
-                for step in (0, steps) if start_step == 0 else (steps,):  # a resumed run has its first point already
+                for step in (0, steps) if start.step == 0 else (steps,):  # a resumed run has its first point already
                     self.experiment.add_scalar(tag, baselines[name], step)
             if tags:
                 curves = ["bits_per_char/train", "bits_per_char/val", *tags.values()]
@@ -90,3 +94,11 @@ class RunLogger(TensorBoardLogger):
                 self.experiment.add_scalar(tag, metric, summary["steps"])
             for table_summary in hparams(table, metrics):
                 self.experiment.file_writer.add_summary(table_summary)
+
+
+def open_logger(folder: Path, start: Start) -> RunLogger:
+    """Return the logger of a run; TensorBoard drops the points after the step from which a run is resumed."""
+    resumed = any(folder.glob("events.out.*")) and not start.trained
+    return RunLogger(
+        folder, name="", version="", default_hp_metric=False, flush_secs=10, purge_step=start.step if resumed else None
+    )

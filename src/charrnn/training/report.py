@@ -7,15 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
 from omegaconf import DictConfig
 
-from charrnn.data.datamodule import CharDataModule
-from charrnn.network import CharRNN
-from charrnn.network.recurrence import choose_kernel, usable_kernels
 from charrnn.runs.folder import resume_command
-from charrnn.training.config_checks import PRECISIONS
+from charrnn.training.distributed.ranks import Ranks
+from charrnn.training.preparation import Preparation
+from charrnn.training.preview import seconds_per_step
+from charrnn.training.setup import Training
 from charrnn.utils.paths import OUTPUTS
 
 log = logging.getLogger(__name__)
@@ -25,42 +24,18 @@ BFLOAT16_MIN_LANES = 32  # measured in docs/benchmark.md
 SCRIPTS = OUTPUTS.parent / "scripts"
 
 
-def fix_kernel(network: CharRNN, trainer: lightning.Trainer, before: str | None) -> tuple[str, str]:
-    """Set the network's kernel; return it and the reason. A resumed run keeps its kernel, `before`, if available."""
-    settings, device, dtype = network.settings, trainer.strategy.root_device, PRECISIONS[trainer.precision]
-    if "kernel" not in settings:
-        return "torch", "PyTorch's own layer"
-    requested = settings["kernel"]
-    if requested == "auto" and before is not None:
-        if usable_kernels(device, dtype, settings["hidden"]).get(before, "unknown") is None:
-            requested = before
-        else:
-            log.warning("kernel %s, which this run started with, is not available here; using another", before)
-    kernel, why = choose_kernel(requested, device, dtype, settings["hidden"])
-    for cell in network.cells:
-        cell.kernel = kernel  # type: ignore[assignment]  # a ModuleList does not know its element type
-    return kernel, "as before" if before == kernel else why
-
-
-def report_start(
-    cfg: DictConfig,
-    data: CharDataModule,
-    network: CharRNN,
-    trainer: lightning.Trainer,
-    kernel: str,
-    steps: int,
-    step_seconds: float,
-) -> None:
+def report_start(cfg: DictConfig, ready: Preparation, training: Training, ranks: Ranks) -> None:
     """Log the device, the network, the length of training and its estimated time."""
+    data, network, trainer = ready.data, ready.network, training.trainer
     device, batches = trainer.strategy.root_device, data.batches_per_epoch
-    epochs = steps * cfg.trainer.accumulate_grad_batches / batches
+    epochs = ready.steps * cfg.trainer.accumulate_grad_batches / batches
     processes = f" in each of {trainer.world_size} processes" if trainer.world_size > 1 else ""
     threads = torch.get_num_threads()
     log.info("device    %s, %d threads%s, precision %s", device, threads, processes, trainer.precision)
-    log.info("network   %s; kernel %s", network.description, kernel)
+    log.info("network   %s; kernel %s, %s", network.description, training.kernel, training.kernel_reason)
     log.info(
         "training  %s steps of %d x %d characters; an epoch has %s batches: %.2f epochs",
-        f"{steps:,}", data.batch_size, data.sequence_length, f"{batches:,}", epochs,
+        f"{ready.steps:,}", data.batch_size, data.sequence_length, f"{batches:,}", epochs,
     )  # fmt: skip
     if epochs > MANY_EPOCHS:
         log.info("hint      %.0f epochs is a lot: watch the validation loss, or use a smaller network", epochs)
@@ -68,6 +43,8 @@ def report_start(
         log.warning("threads=%d is slow: this machine has %s CPU cores; use threads=auto", threads, os.cpu_count())
     if device.type == "cpu" and trainer.precision.startswith("bf16") and data.batch_size < BFLOAT16_MIN_LANES:
         log.info("hint      bfloat16 is no faster on a CPU below data.batch_size=%d", BFLOAT16_MIN_LANES)
+    lanes = data.batch_size // ranks.size
+    step_seconds = seconds_per_step(network, data, lanes, training.make_optimizer, device, trainer.precision)
     epoch = batches * step_seconds
     log.info(
         "time      about %s ms a step, %s an epoch, %s in total, without validation",
@@ -96,12 +73,12 @@ def report_end(folder: Path, summary: dict[str, Any], sample: str) -> None:
         log.info("%s", line)
 
 
-def report_stop(summary: dict[str, Any], folder: Path) -> None:
+def report_stop(signal_name: str, summary: dict[str, Any], folder: Path) -> None:
     """Log the last saved step of an interrupted run and the command that resumes it."""
     if summary["checkpoint"] is None:
-        log.info("\nstopped by %s before the first checkpoint", summary["reason"])
+        log.info("\nstopped by %s before the first checkpoint", signal_name)
         return
-    name = "Ctrl-C" if summary["reason"] == "SIGINT" else summary["reason"]
+    name = "Ctrl-C" if signal_name == "SIGINT" else signal_name
     log.info("\nstopped by %s; saved after step %s. To resume:", name, f"{summary['steps']:,}")
     log.info("  %s", resume_command(folder))
 

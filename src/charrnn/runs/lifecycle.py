@@ -1,0 +1,67 @@
+"""However a run ends, `summary.json` says how."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from charrnn.runs.folder import CHECKPOINTS, PREVIOUS, SUMMARY, read_summary, write_settings, write_summary
+from charrnn.utils.errors import Pruned, RequestError, Stopped, one_line
+
+SUMMARY_KEYS = (
+    "status", "reason", "val_nats_per_char", "val_bits_per_char", "test_bits_per_char", "best_step", "steps",
+    "train_seconds", "train_chars_per_second", "parameters", "vocabulary_size", "corpus_sha256", "seed", "kernel",
+    "threads", "checkpoint",
+)  # fmt: skip
+
+
+class RunRecord:
+    """What `summary.json` says of a run, and whether the folder had one `before`."""
+
+    def __init__(self, folder: Path, cfg: DictConfig) -> None:
+        self._folder, self._cfg = folder, cfg
+        self.summary: dict[str, Any] = dict.fromkeys(SUMMARY_KEYS)
+        self.before = read_summary(folder) if (folder / SUMMARY).exists() else None
+        if self.before is None:
+            write_settings(folder, cfg)
+
+    def update(self, **values: Any) -> None:
+        self.summary.update(values)
+
+    def keep_earlier_summary(self) -> None:
+        """Leave the summary of the run that the folder already has as it is."""
+        if self.before is not None:
+            self.summary = self.before
+
+    def begin(self) -> None:
+        """Record that training starts: from now on the settings are those of this command, and a kill is noticed."""
+        if self.before is not None:
+            write_settings(self._folder, self._cfg)
+        write_summary(self._folder, {**self.summary, "status": "interrupted", "reason": "still running, or killed"})
+
+
+@contextmanager
+def recorded(folder: Path, cfg: DictConfig) -> Iterator[RunRecord]:
+    """Write `summary.json` when the block ends, with the status that follows from how it ends.
+
+    `Stopped` makes it interrupted, `Pruned` pruned, any other exception failed; each is raised again. A request that
+    is refused changes nothing in a folder that already has a run.
+    """
+    record = RunRecord(folder, cfg)
+    try:
+        yield record
+        record.summary["status"] = "finished"
+    except BaseException as error:
+        if isinstance(error, RequestError) and record.before is not None:
+            record.keep_earlier_summary()
+        else:
+            status = {Stopped: "interrupted", Pruned: "pruned"}.get(type(error), "failed")
+            record.update(status=status, reason=one_line(error) or type(error).__name__)
+        raise
+    finally:
+        if read_summary(folder) != record.summary:
+            write_summary(folder, record.summary)
+        if record.summary["status"] == "finished" and record.summary["steps"]:
+            (folder / CHECKPOINTS / PREVIOUS).unlink(missing_ok=True)  # only a run that goes on may need it

@@ -1,0 +1,68 @@
+"""What a run needs before it is trained: the text, the network, and the checkpoint to start from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from charrnn.data.datamodule import CharDataModule
+from charrnn.network import CharRNN
+from charrnn.runs.folder import CHECKPOINTS, read_summary
+from charrnn.training.builders import (
+    build,
+)  # fmt: skip
+from charrnn.training.config_checks import run_length
+from charrnn.training.distributed.ranks import Ranks
+from charrnn.training.resume import Start, checkpoints_to_resume, choose, load_weights, require_same_settings
+from charrnn.utils.config import plain
+from charrnn.utils.process import prepare_process
+
+
+@dataclass
+class Preparation:
+    """What is known of a run before anything is trained.
+
+    `facts`: what `summary.json` says of it. `steps`: the optimizer steps of the whole run. `found`: the checkpoints
+    from which it may resume. `finished`: the summary of a run that has completed all its steps already.
+    """
+
+    data: CharDataModule
+    network: CharRNN
+    facts: dict[str, Any]
+    steps: int
+    found: list[tuple[Path, dict[str, Any]]]
+    start: Start
+    finished: dict[str, Any] | None
+
+    @property
+    def earlier(self) -> dict[str, Any]:
+        """The kernel and the threads of the run that is resumed; empty for a new run."""
+        return self.found[0][1]["charrnn"]["run"] if self.found else {}
+
+
+def prepare(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks) -> Preparation:
+    """Read the text, build the network, and find the checkpoint to start from."""
+    found = checkpoints_to_resume(cfg.resume_from, folder / CHECKPOINTS, named)
+    threads = found[0][1]["charrnn"]["run"].get("threads", "auto") if found and cfg.threads == "auto" else cfg.threads
+    sharing = 1 if ranks.starter == "Slurm" else ranks.here  # Slurm gives each process its own CPU cores
+    seed, threads = prepare_process(cfg.seed, threads, sharing)
+    data: CharDataModule = build(cfg, "data")
+    data.share(ranks.size)
+    network: CharRNN = build(cfg, "model", vocabulary_size=len(data.vocabulary))
+    steps = run_length(cfg.trainer.max_steps, cfg.trainer.max_epochs, data.batches_per_epoch, cfg.trainer)
+    if found:
+        require_same_settings(*found[0], plain(cfg), data)
+    before = read_summary(folder)
+    completed = found and cfg.resume_from == "last" and before["status"] == "finished" and before["steps"] >= steps
+    start = Start(None, 0) if completed else choose(found, steps, own=cfg.resume_from == "last")
+    if not completed and start.step == 0 and cfg.init_from is not None:
+        load_weights(cfg.init_from, network, data)
+    facts = {
+        "seed": seed,
+        "threads": threads,
+        "corpus_sha256": data.corpus.sha256,
+        "vocabulary_size": len(data.vocabulary),
+        "parameters": network.parameter_count(),
+    }
+    return Preparation(data, network, facts, steps, found, start, before if completed else None)
