@@ -32,21 +32,18 @@ def read_arguments() -> argparse.Namespace:
         default="carried",
         help="carry the state through the whole text, or score windows from a zero state (default: carried)",
     )
-    parser.add_argument(
-        "--window", type=int, help=f"characters per window, with --protocol windows (default: {WINDOW})"
-    )
+    parser.add_argument("--window", type=int, help=f"characters per window of --protocol windows (default: {WINDOW})")
     parser.add_argument(
         "--dynamic",
         type=float,
         metavar="RATE",
-        help="dynamic evaluation: a copy of the network keeps learning at this rate from the text that it scores, "
-        "in one lane; try 0.1 (default: off)",
+        help="dynamic evaluation: a copy of the network keeps learning at this rate (try 0.1; default: off)",
     )
     parser.add_argument(
         "--surprisal",
         metavar="FILE",
         help="write an HTML page that shows each character, colored by its bits, and the most likely ones instead; "
-        "- prints the colored text (pipe it to less -R), with the JSON as the last line of stdout (default: none)",
+        "- prints the colored text (pipe it to less -R), with the JSON as the last line of stdout",
     )
     arguments = parser.parse_args()
     check(parser, arguments)

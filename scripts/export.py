@@ -18,9 +18,7 @@ def main() -> None:
     parser.add_argument("--format", choices=tuple(SUFFIXES), required=True, help="file format (required)")
     parser.add_network()
     parser.add_argument(
-        "--out",
-        metavar="FILE",
-        help="file to write (default: the checkpoint's name, such as best.html, in the current folder)",
+        "--out", metavar="FILE", help="file to write (default: ./best.html, named after the checkpoint)"
     )
     parser.add_argument("--force", action="store_true", help="overwrite an existing file")
     arguments = parser.parse_args()

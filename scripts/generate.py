@@ -21,10 +21,8 @@ def parse() -> argparse.Namespace:
     parser = CommandParser(description="Generate text with a trained network.")
     parser.add_network()
     prompt = parser.add_mutually_exclusive_group()
-    prompt.add_argument(
-        "--prompt", metavar="TEXT", default="", help="start of the text (- for stdin; default: a random character)"
-    )
-    prompt.add_argument("--prompt-file", metavar="FILE", help="file that holds the prompt (- for stdin)")
+    prompt.add_argument("--prompt", metavar="TEXT", default="", help="start of the text, - for stdin (default: random)")
+    prompt.add_argument("--prompt-file", metavar="FILE", help="file with the start of the text, - for stdin")
     parser.add_argument(
         "--unknown",
         choices=("error", "skip", "replace"),
@@ -37,40 +35,25 @@ def parse() -> argparse.Namespace:
         action="append",
         default=[],
         metavar="TEXT",
-        help="end the text before this string; repeat for several strings; \\n is a newline, \\t a tab (default: none)",
+        help="end the text before this string (\\n: newline, \\t: tab); may be given several times",
     )
     parser.add_argument(
-        "--temperature",
-        type=float,
-        default=0.8,
-        help="sampling temperature; 0 takes the most likely character (default: 0.8)",
+        "--temperature", type=float, default=0.8, help="softmax temperature, 0 for greedy (default: 0.8)"
+    )
+    parser.add_argument("--top-k", type=int, metavar="K", help="keep the K most likely characters (default: all)")
+    parser.add_argument(
+        "--top-p", type=float, metavar="P", help="keep the fewest characters with total probability P (default: all)"
     )
     parser.add_argument(
-        "--top-k", type=int, metavar="K", help="sample from the K most likely characters only (default: all)"
+        "--min-p", type=float, metavar="P", help="drop characters below P times the highest probability (default: none)"
     )
-    parser.add_argument(
-        "--top-p",
-        type=float,
-        metavar="P",
-        help="sample from the fewest characters whose total probability is at least P (default: all)",
-    )
-    parser.add_argument(
-        "--min-p",
-        type=float,
-        metavar="P",
-        help="sample from characters with at least P times the highest probability (default: all)",
-    )
-    parser.add_argument(
-        "--samples", type=int, default=1, metavar="N", help="number of texts, generated in one batch (default: 1)"
-    )
+    parser.add_argument("--samples", type=int, default=1, metavar="N", help="number of texts in the batch (default: 1)")
     parser.add_argument(
         "--novelty",
         action="store_true",
         help="also report how much is copied verbatim from the training text, compared with held-out text",
     )
-    parser.add_argument(
-        "--seed", type=int, default=1, help="random seed; the same seed gives the same text (default: 1)"
-    )
+    parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same text (default: 1)")
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object per line: text, log-probabilities in nats, settings"
     )
@@ -101,9 +84,7 @@ def print_stream(pieces: Iterable[list[str]]) -> str:
         if terminal:
             sys.stdout.flush()
     if terminal:
-        sys.stderr.write(
-            "\n"
-        )  # puts the shell's prompt on its own line; not on stdout, where it would be part of the text
+        sys.stderr.write("\n")  # puts the shell's prompt on its own line; on stdout it would be part of the text
     return "".join(text)
 
 
@@ -130,7 +111,7 @@ def main() -> None:
     checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)
     network, vocabulary, data, _ = load_network(checkpoint)
     prompt = fit_prompt(prompt, vocabulary, arguments.unknown)
-    if arguments.novelty:  # read it first, because it may be missing: then nothing is printed
+    if arguments.novelty:  # the training text may be missing, so read it before printing anything
         train = read_split(data, vocabulary, "train")
         held_out = read_split(data, vocabulary, "validation") if data["validation_fraction"] else train[:0]
     options: dict[str, Any] = {

@@ -51,7 +51,7 @@ def generate(model: dict[str, Any], prompt: str, length: int, temperature: float
     """Return the prompt (by default a random character) and the text of `length` more symbols."""
     generator, characters = np.random.default_rng(seed), "".join(map(chr, model["characters"]))
     prompt = prompt or characters[generator.choice(model["starts"])]
-    bytewise = model["level"] == "byte"  # then each symbol is a byte, represented by the character with that code point
+    bytewise = model["level"] == "byte"  # then a symbol is a byte, held as the character with that code
     symbols = prompt.encode("utf-8", "surrogateescape").decode("latin-1") if bytewise else prompt
     ids = [characters.find(symbol) if symbol in characters else int(model["unknown"]) for symbol in symbols]
     if -1 in ids:
@@ -72,21 +72,14 @@ def main() -> None:
     parser.add_argument("--prompt", default="", help="start of the text (default: a random character)")
     parser.add_argument("--length", type=int, default=500, help="number of characters to generate (default: 500)")
     parser.add_argument(
-        "--temperature",
-        type=float,
-        default=0.8,
-        help="sampling temperature; 0 takes the most likely character (default: 0.8)",
+        "--temperature", type=float, default=0.8, help="softmax temperature, 0 for greedy (default: 0.8)"
     )
-    parser.add_argument(
-        "--seed", type=int, default=1, help="random seed; the same seed gives the same text (default: 1)"
-    )
+    parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same text (default: 1)")
     options = vars(parser.parse_args())
     try:
         model = dict(np.load(options.pop("model")))
         if model.get("format") != FORMAT:
-            raise ValueError(
-                f"expected a model of format {FORMAT}, got {model.get('format')}; export it again (scripts/export.py)"
-            )
+            raise ValueError(f"expected a model of format {FORMAT}, got {model.get('format')}; export it again")
         if not (options["length"] >= 0 and options["temperature"] >= 0):
             raise ValueError("length and temperature must be at least 0")
         text = generate(model, **options)

@@ -26,23 +26,13 @@ from charrnn.utils.validation import require_integer
 
 def read_arguments() -> argparse.Namespace:
     parser = CommandParser(description="Search for good settings; trials that are worse than others stop early.")
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="settings of all trials, in the syntax of train.py"
-    )
-    parser.add_argument(
-        "--trials", type=int, default=30, help="total number of trials, including earlier ones (default: 30)"
-    )
-    parser.add_argument(
-        "--search", default="elman", metavar="NAME", help="conf/search/NAME.yaml, or a YAML file (default: elman)"
-    )
-    parser.add_argument(
-        "--folder", metavar="DIR", help="folder of the search, new or existing (default: outputs/tune_<date>_<time>)"
-    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings of all trials, as for train.py")
+    parser.add_argument("--trials", type=int, default=30, help="number of trials, old ones included (default: 30)")
+    parser.add_argument("--search", default="elman", metavar="NAME", help="conf/search/NAME or a file (default: elman)")
+    parser.add_argument("--folder", metavar="DIR", help="new or existing search (default: outputs/tune_<date>_<time>)")
     parser.add_argument("--storage", metavar="URL", help="database of the study (default: SQLite in DIR/study.db)")
     parser.add_argument("--jobs", type=int, default=1, help="parallel trials, which share the CPU cores (default: 1)")
-    parser.add_argument(
-        "--worker", action="store_true", help=argparse.SUPPRESS
-    )  # started by this script for each of --jobs
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)  # one of the processes of --jobs
     arguments = parser.parse_intermixed_args()
     for name in ("trials", "jobs"):
         require_integer(f"--{name}", getattr(arguments, name))

@@ -48,10 +48,10 @@ def surprisals(network: CharRNN, ids: Ids, window: int | None = None) -> Surpris
     window = min(window or targets, targets)
     whole = targets // window
     limits = [*range(0, whole, WINDOWS_PER_CALL), whole]
-    parts = [_read(network, ids[first * window : last * window + 1], last - first) for first, last in pairwise(limits)]
+    reads = [_read(network, ids[first * window : last * window + 1], last - first) for first, last in pairwise(limits)]
     if whole * window < targets:
-        parts.append(_read(network, ids[whole * window :], 1))
-    logs_N1, guesses_NK, probabilities_NK = (np.concatenate(part) for part in zip(*parts, strict=True))
+        reads.append(_read(network, ids[whole * window :], 1))
+    logs_N1, guesses_NK, probabilities_NK = map(np.concatenate, zip(*reads, strict=True))
     bits_N = (logs_N1[:, 0] / -math.log(2)).astype(np.float64)
     surprisal = Surprisal(bits_N, guesses_NK, probabilities_NK.astype(np.float64))
     if not np.isfinite(surprisal.bits_N).all():

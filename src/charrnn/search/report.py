@@ -1,4 +1,4 @@
-"""The result of a search: leaderboard, counts, best value so far, best folder and the command that trains it again."""
+"""The report of a search: leaderboard, counts of trials, best trial, and the command that trains it again."""
 
 import math
 import shlex
@@ -13,7 +13,7 @@ BITS = "val_bits_per_char"
 
 
 def report(folder: Path, keys: Sequence[str], width: int) -> str:
-    """Write the leaderboard of a search over `keys`, and return the text for the screen."""
+    """Write the leaderboard of a search over `keys`; return the report as text."""
     trials = [read_job(trial) for trial in sorted(folder.glob("trial_*"), key=lambda trial: int(trial.name[6:]))]
     if not trials:
         return ""
@@ -22,18 +22,18 @@ def report(folder: Path, keys: Sequence[str], width: int) -> str:
     for trial in trials:
         status = trial.summary["status"]
         counts[status if status in counts else "interrupted or running"] += 1
-    told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    outcomes = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
     steps = sum(trial.number("steps") or 0 for trial in trials)
-    whole = len(trials) * max((trial.number("steps") or 0 for trial in trials if trial.complete), default=0)
-    share = f"; {100 * steps / whole:.0f} % of the steps of {len(trials)} whole runs" if whole else ""
+    full_steps = len(trials) * max((trial.number("steps") or 0 for trial in trials if trial.complete), default=0)
+    share = f"; {100 * steps / full_steps:.0f} % of the steps of {len(trials)} full runs" if full_steps else ""
     lines = [f"leaderboard {folder / 'leaderboard.csv'} and .md, best first, in bits per character:"]
-    lines += [on_screen(ranked[:10], keys, width), f"trials    {len(trials)}: {told}{share}"]
+    lines += [on_screen(ranked[:10], keys, width), f"trials    {len(trials)}: {outcomes}{share}"]
     if ranked:
         results = [(trial.number(BITS) if trial.complete else None) or math.inf for trial in trials]
-        better = [n for n in range(len(trials)) if results[n] < min(results[:n], default=math.inf)]
+        improvements = [n for n in range(len(trials)) if results[n] < min(results[:n], default=math.inf)]
         best = next(trial for trial in trials if trial.folder.name == ranked[0]["run"])
         pairs = [f"{key}={value}" if value else key for key, value in best.settings.items()]
-        lines.append(f"progress  {', '.join(f'{results[n]:.4f} after {n + 1}' for n in better)}")
+        lines.append(f"progress  {', '.join(f'{results[n]:.4f} after {n + 1}' for n in improvements)}")
         lines.append(f"best      {best.folder}, {ranked[0][BITS]:.4f} bits per character")
         lines.append(f"rerun     {shlex.join(['python', 'train.py', *pairs])}")
     return "\n".join(lines)

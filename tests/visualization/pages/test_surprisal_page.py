@@ -181,7 +181,7 @@ def test_evaluate_colors_the_terminal_and_ends_with_the_json(trained: tuple[Path
 
 def test_what_evaluate_refuses() -> None:
     for asked, message in (
-        (("--dynamic", "0.1", "--surprisal", "page.html"), "leave out --dynamic"),
+        (("--dynamic", "0.1", "--surprisal", "page.html"), "remove --dynamic"),
         (("--surprisal", "."), "--surprisal needs a file name, but . is a folder"),
     ):
         code, out, err = call("scripts/evaluate.py", *asked)

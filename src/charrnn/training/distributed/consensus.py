@@ -56,10 +56,10 @@ class Consensus(Callback):
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
         if not pl_module.step_completed():
             return
-        state, own = self._state, self._state.requests()
-        state.save_now, state.stop_now = own if trainer.world_size == 1 else (False, 0)
+        state, requests = self._state, self._state.requests()
+        state.save_now, state.stop_now = requests if trainer.world_size == 1 else (False, 0)
         if trainer.world_size == 1 or trainer.global_step % CONSENSUS_EVERY_STEPS:
             return
-        if trainer.strategy.reduce_boolean_decision(any(own), all=False):
-            saves, stops = zip(*gather(own), strict=True)
+        if trainer.strategy.reduce_boolean_decision(any(requests), all=False):
+            saves, stops = zip(*gather(requests), strict=True)
             state.save_now, state.stop_now = any(saves), max(stops)

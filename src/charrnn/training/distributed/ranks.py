@@ -24,7 +24,7 @@ LAUNCHERS = (
 
 @dataclass(frozen=True)
 class Ranks:
-    """The place of this process among all: it has number `rank` of `size`, and `here` of them are on this machine.
+    """Identifies this process: number `rank` of `size` processes, of which `here` are on this machine.
 
     `starter` is what launches them: torchrun and Slurm launch all. Lightning launches the others from rank 0 when
     training starts.
