@@ -40,7 +40,7 @@ def main() -> None:
 
     from charrnn.analysis.summary import diagnose
     from charrnn.analysis.text_features import features_of
-    from charrnn.analysis.units import read_states, max_symbols
+    from charrnn.analysis.units import max_symbols, read_states
     from charrnn.data.splits import named_text
     from charrnn.runs.folder import find_checkpoint
     from charrnn.runs.load import load_network

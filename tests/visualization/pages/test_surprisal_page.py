@@ -12,11 +12,11 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from charrnn.data.vocabulary import Vocabulary
-from charrnn.evaluation import surprisal
 from charrnn.evaluation.surprisal import Surprisal, surprisals
 from charrnn.network import CharRNN
 from charrnn.visualization import graphemes
 from charrnn.visualization.graphemes import split_graphemes
+from charrnn.visualization.pages import surprisal_page
 from charrnn.visualization.pages.surprisal_page import COLORS, page, terminal_text
 from conftest import TEXT, call, save_network
 
@@ -160,7 +160,7 @@ def test_evaluate_writes_the_page(
     assert mean == pytest.approx(result["bits_per_char"], abs=1e-3)
     assert browser.execute_script("return bits.length") == result["characters"]
 
-    monkeypatch.setattr(surprisal, "SHOWN", 100)
+    monkeypatch.setattr(surprisal_page, "SHOWN", 100)
     code, out, err = call("scripts/evaluate.py", *asked, "--surprisal", f"{folder}/page.html")
     assert (code, out) == plain[:2]
     assert err == f"evaluate.py: --surprisal shows the first 100 of {result['characters']:,} characters\n"
