@@ -40,7 +40,7 @@ def main() -> None:
 
     from charrnn.analysis.summary import diagnose
     from charrnn.analysis.text_features import features_of
-    from charrnn.analysis.units import read_states, readable_symbols
+    from charrnn.analysis.units import max_symbols, read_states
     from charrnn.data.splits import named_text
     from charrnn.runs.folder import find_checkpoint
     from charrnn.runs.load import load_network
@@ -55,7 +55,7 @@ def main() -> None:
     checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)
     network, vocabulary, data, _ = load_network(checkpoint)
     name, ids = named_text(data, vocabulary, arguments.text, arguments.split, arguments.encoding)
-    read = ids[: readable_symbols(network)]
+    read = ids[: max_symbols(network)]
     states_UN = read_states(network, read)
     features_FN = features_of(read, vocabulary)
     shown = read[: arguments.characters]

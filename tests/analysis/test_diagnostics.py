@@ -1,4 +1,4 @@
-"""What the diagnostics say, against closed cases: linear networks with known eigenvalues, NumPy, finite differences."""
+"""Diagnostics against known results: linear networks with known eigenvalues, NumPy, finite differences."""
 
 import math
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def make_any(make_network: Callable[..., CharRNN]) -> Callable[..., CharRNN]:
 
 
 def make_linear(network: CharRNN, *matrices_HH: Tensor) -> CharRNN:
-    """All states stay above 0, where ReLU is the identity, if the matrices hold nothing below 0."""
+    """Set nonnegative matrices, so that all states stay above 0, where ReLU is the identity."""
     with torch.no_grad():
         for cell, matrix_HH in zip(network.cells, matrices_HH, strict=True):
             cell.hidden_to_hidden.copy_(matrix_HH)  # type: ignore[operator, union-attr]
@@ -39,7 +39,7 @@ def positive(radius: float, hidden: int = 5) -> Tensor:
     return torch.from_numpy(matrix * radius / np.abs(np.linalg.eigvals(matrix)).max())
 
 
-def test_the_spectrum_is_that_of_numpy() -> None:
+def test_spectrum_matches_numpy() -> None:
     matrix = np.random.default_rng(1).normal(size=(9, 9))
     weight = torch.from_numpy(matrix)
     expected = np.linalg.eigvals(matrix)
@@ -62,7 +62,7 @@ def test_the_update_ratio() -> None:
 
 
 @pytest.mark.parametrize("settings", CELLS)
-def test_states_are_those_after_every_so_many_steps(settings: dict, make_any: Callable[..., CharRNN]) -> None:
+def test_sampled_states_match_single_steps(settings: dict, make_any: Callable[..., CharRNN]) -> None:
     network, ids_TB = make_any(**settings), torch.randint(7, (11, 3))
     state_LBS, expected = network.initial_state(3), []
     for ids_B in ids_TB:
@@ -81,7 +81,7 @@ def test_shares_of_saturated_dead_and_always_active_units() -> None:
     assert states.state_norm(torch.tensor([[3.0, 4.0], [0.0, 1.0]])) == pytest.approx(3.0)
 
 
-def test_lags_are_half_octaves_and_one_of_them_is_where_a_gradient_vanishes() -> None:
+def test_lag_points_and_vanishing_lag() -> None:
     assert gradient_flow.lag_points(64) == [1, 2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64]
     assert gradient_flow.lag_points(20)[-2:] == [16, 20]
     assert gradient_flow.lag_points(1) == [1]
@@ -92,7 +92,7 @@ def test_lags_are_half_octaves_and_one_of_them_is_where_a_gradient_vanishes() ->
 
 @pytest.mark.parametrize("radius", [0.8, 1.1])
 @pytest.mark.parametrize("kernel", ["reference", "fused"])
-def test_in_a_linear_network_the_gradient_fades_as_the_radius_to_the_lag(
+def test_the_gradient_of_a_linear_network_is_the_radius_to_the_power_of_the_lag(
     radius: float, kernel: str, make_network: Callable[..., CharRNN]
 ) -> None:
     orthogonal = torch.eye(5)[[2, 0, 3, 4, 1]]
@@ -106,7 +106,7 @@ def test_in_a_linear_network_the_gradient_fades_as_the_radius_to_the_lag(
 
 
 @pytest.mark.parametrize("settings", CELLS)
-def test_the_gradient_by_lag_is_that_of_finite_differences(settings: dict, make_any: Callable[..., CharRNN]) -> None:
+def test_the_gradient_by_lag_matches_finite_differences(settings: dict, make_any: Callable[..., CharRNN]) -> None:
     network = make_any(**settings)
     ids_TB, targets_B = torch.randint(7, (9, 1)), torch.randint(7, (1,))
     norms_KL = gradient_flow.gradient_by_lag(network, ids_TB, targets_B, [1, 3, 4])
@@ -114,13 +114,13 @@ def test_the_gradient_by_lag_is_that_of_finite_differences(settings: dict, make_
         for row, lag in enumerate([1, 3, 4]):
             _, state_LBS = network.unroll(ids_TB[:-lag], network.initial_state(1))
             gradient = torch.zeros_like(state_LBS)
-            for place in range(state_LBS.numel()):
+            for index in range(state_LBS.numel()):
                 step = torch.zeros_like(state_LBS)
-                step.view(-1)[place] = 1e-6
+                step.view(-1)[index] = 1e-6
                 for sign in (1, -1):
                     logits_TBV, _ = network.unroll(ids_TB[-lag:], state_LBS + sign * step)
                     loss = nn.functional.cross_entropy(logits_TBV[-1], targets_B)
-                    gradient.view(-1)[place] += sign * loss / 2e-6
+                    gradient.view(-1)[index] += sign * loss / 2e-6
             expected_L = gradient.norm(dim=-1)[:, 0]
             torch.testing.assert_close(norms_KL[row].double(), expected_L, rtol=1e-4, atol=1e-7)
 
@@ -131,20 +131,20 @@ def test_the_lyapunov_exponent_of_a_linear_network_is_the_log_of_its_spectral_ra
 ) -> None:
     ids_TB = torch.randint(7, (120, 2))
     network = make_linear(make_any(activation="relu"), positive(radius))
-    assert gradient_flow.lyapunov_exponent(network, ids_TB, settle=20) == pytest.approx(math.log(radius), abs=1e-4)
+    assert gradient_flow.lyapunov_exponent(network, ids_TB, burn_in=20) == pytest.approx(math.log(radius), abs=1e-4)
     stacked = make_linear(make_any(activation="relu", layers=2, residual=True), positive(0.3), positive(radius))
-    assert gradient_flow.lyapunov_exponent(stacked, ids_TB, settle=20) == pytest.approx(math.log(radius), abs=1e-4)
+    assert gradient_flow.lyapunov_exponent(stacked, ids_TB, burn_in=20) == pytest.approx(math.log(radius), abs=1e-4)
 
 
-def test_in_a_dead_network_differences_die(make_any: Callable[..., CharRNN]) -> None:
+def test_a_dead_network_has_exponent_minus_infinity(make_any: Callable[..., CharRNN]) -> None:
     network = make_any(activation="relu")
     with torch.no_grad():
         network.cells[0].hidden_bias.fill_(-100.0)  # type: ignore[operator, union-attr]
-    assert gradient_flow.lyapunov_exponent(network, torch.randint(7, (60, 2)), settle=10) == -math.inf
+    assert gradient_flow.lyapunov_exponent(network, torch.randint(7, (60, 2)), burn_in=10) == -math.inf
 
 
 @pytest.mark.parametrize("remembered", [1, 3, 6])
-def test_a_network_that_holds_n_characters_has_that_memory(
+def test_the_effective_context_of_a_shift_register_is_its_length(
     remembered: int, make_network: Callable[..., CharRNN]
 ) -> None:
     """A shift register: block j of its units is the character j steps ago; the text repeats after `remembered`."""
@@ -166,7 +166,7 @@ def test_a_network_that_holds_n_characters_has_that_memory(
     assert memory.effective_context(loss) == remembered
 
 
-def test_the_loss_by_context_is_that_of_single_steps(
+def test_the_loss_by_context_matches_single_steps(
     make_network: Callable[..., CharRNN], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory, "LANES", 2)
@@ -174,13 +174,13 @@ def test_the_loss_by_context_is_that_of_single_steps(
     loss = memory.loss_by_context(network, ids, 5)
     assert loss is not None
 
-    def nats(begin: int, place: int) -> float:
-        """Of the character after `place`, read from `begin` on."""
+    def nats(start: int, position: int) -> float:
+        """Return the loss of the character after `position`, reading from `start`."""
         state_LBS = network.initial_state(1)
         with torch.no_grad():
-            for i in ids[begin : place + 1]:
+            for i in ids[start : position + 1]:
                 logits_BV, state_LBS = network.step(torch.tensor([int(i)]), state_LBS)
-            return float(nn.functional.cross_entropy(logits_BV, torch.tensor([int(ids[place + 1])])))
+            return float(nn.functional.cross_entropy(logits_BV, torch.tensor([int(ids[position + 1])])))
 
     windows = [(lane, lane + offset) for lane in (0, 20) for offset in range(5, 16, 2)]
     for k in range(5):
@@ -188,17 +188,17 @@ def test_the_loss_by_context_is_that_of_single_steps(
         assert loss.carried_K[k] == pytest.approx(np.mean([nats(lane, at + k) for lane, at in windows]), abs=1e-5)
 
 
-def test_memory_by_means_over_octaves_and_one_that_is_not_found() -> None:
+def test_octave_means_and_an_effective_context_beyond_the_measured_ones() -> None:
     means = memory.octave_means(2.0 ** -np.arange(16))
     np.testing.assert_allclose(means[:3], [1, 3 / 8, (1 / 4 + 1 / 8 + 1 / 16) / 3])
     assert len(means) == 8
     carried_K = np.zeros(9)
     assert memory.effective_context(memory.LossByContext(carried_K + 1, carried_K)) is None
     assert memory.effective_context(memory.LossByContext(carried_K + 0.009, carried_K)) == 1
-    assert memory.largest_answer(memory.LossByContext(carried_K, carried_K)) == 5
+    assert memory.max_effective_context(memory.LossByContext(carried_K, carried_K)) == 5
 
 
-def test_a_text_too_short_for_a_memory(make_network: Callable[..., CharRNN]) -> None:
+def test_a_short_text_reduces_the_context(make_network: Callable[..., CharRNN]) -> None:
     assert memory.loss_by_context(make_network(), np.zeros(4, dtype=np.uint8), 100) is None
     loss = memory.loss_by_context(make_network(), np.zeros(60, dtype=np.uint8), 100)
     assert loss is not None

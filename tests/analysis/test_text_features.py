@@ -1,4 +1,4 @@
-"""Features against plain loops over the characters, written from their rules."""
+"""Features against plain loops over the characters that follow the rules literally."""
 
 import re
 from collections.abc import Callable
@@ -24,7 +24,7 @@ last 'line' d'or
 
 
 def value_of(name: str) -> Callable[[str], float]:
-    """The feature's value after the last character of a text, by a loop over it."""
+    """Return a function that computes the feature's value after the last character of a text, with a loop."""
 
     def line(text: str) -> str:
         return text[text.rfind("\n") + 1 :]
@@ -66,17 +66,17 @@ def value_of(name: str) -> Callable[[str], float]:
     }[name]
 
 
-@pytest.mark.parametrize("place", range(len(FEATURES)), ids=[feature.name for feature in FEATURES])
-def test_features_are_those_of_a_loop_over_the_text(place: int) -> None:
+@pytest.mark.parametrize("index", range(len(FEATURES)), ids=[feature.name for feature in FEATURES])
+def test_features_match_a_loop_over_the_text(index: int) -> None:
     vocabulary = Vocabulary(TEXT)
-    found = features_of(vocabulary.encode(TEXT), vocabulary)[place]
-    expected = [value_of(FEATURES[place].name)(TEXT[: n + 1]) for n in range(len(TEXT))]
+    found = features_of(vocabulary.encode(TEXT), vocabulary)[index]
+    expected = [value_of(FEATURES[index].name)(TEXT[: n + 1]) for n in range(len(TEXT))]
     wrong = [(n, TEXT[: n + 1][-20:], found[n], expected[n]) for n in np.flatnonzero(found != expected)]
     assert not wrong
-    assert len(set(expected)) > 1  # else the text shows nothing
+    assert len(set(expected)) > 1  # otherwise TEXT does not test this feature
 
 
-def test_every_byte_of_a_character_counts_as_that_character() -> None:
+def test_every_byte_of_a_character_has_its_code_point() -> None:
     raw = "aß€😀\n".encode() + b"\xff\xe2"
     ids = np.frombuffer(raw, np.uint8)
     expected = [ord("a"), *[ord("ß")] * 2, *[ord("€")] * 3, *[ord("😀")] * 4, 10, 0xDCFF, 0xDCE2]

@@ -212,7 +212,7 @@ def test_unknown_characters_are_listed(browser: webdriver.Chrome, open_page: Ope
     prompt, message = (browser.find_element(By.ID, name) for name in ("prompt", "message"))
     prompt.send_keys("abzü")
     assert message.is_displayed()
-    assert "does not know “z” (U+007A), “ü” (U+00FC);" in message.text
+    assert "Not in the vocabulary: “z” (U+007A), “ü” (U+00FC)." in message.text
     browser.find_element(By.ID, "start").click()
     assert not browser.find_element(By.ID, "stop").is_enabled()
     prompt.clear()

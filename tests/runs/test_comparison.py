@@ -20,7 +20,7 @@ def record(name: str, bits: float | None = None, *, summary: Any = None, **setti
     return Record(Path("/runs") / name, changed, {"status": "finished", "val_bits_per_char": bits, **(summary or {})})
 
 
-def test_only_what_differs_counts_and_not_how_it_is_written() -> None:
+def test_differing_compares_values_and_not_their_notation() -> None:
     same = record("b", model_dropout=0, seed=2, sweep_resume=True)
     runs = [record("a"), same, record("c", optimizer_lr=1e-3)]
     assert differing(runs) == ["optimizer.lr"]
@@ -29,7 +29,7 @@ def test_only_what_differs_counts_and_not_how_it_is_written() -> None:
     assert differing([]) == []
 
 
-def test_a_key_that_some_lack_counts_where_it_alone_tells_runs_apart() -> None:
+def test_a_missing_key_counts_if_nothing_else_differs() -> None:
     activation = {"model_activation": "tanh", "model_init": "auto"}  # a gated layer has neither
     gru = record("gru", model_cell="gru")
     assert differing([record("elman", **activation), gru]) == ["model.cell"]
@@ -37,7 +37,7 @@ def test_a_key_that_some_lack_counts_where_it_alone_tells_runs_apart() -> None:
     seeds = [record("new", seed=1, **activation), record("old", seed=2)]
     assert len(groups(seeds, differing(seeds))) == 2  # another version is not another seed
     unreadable = [Record(Path(f"/runs/{name}"), {}, {"status": "finished"}) for name in "ab"]
-    assert len(groups(unreadable, [])) == 2  # nobody's twin
+    assert len(groups(unreadable, [])) == 2  # each is a group of its own
 
 
 def test_seeds_are_grouped_to_mean_and_deviation() -> None:
@@ -49,7 +49,9 @@ def test_seeds_are_grouped_to_mean_and_deviation() -> None:
         for n, value in enumerate(values)
     ]
     rows = group_rows(runs, ["optimizer.lr"], Path("/runs"))
-    found = [(row["run"], row["n"], row["seeds"]) for row in rows]  # by the mean; the group's best run
+    found = [
+        (row["run"], row["n"], row["seeds"]) for row in rows
+    ]  # sorted by the mean; the run is the best of its group
     assert found == [("b/0", 1, "0"), ("a/1", 3, "0 1 2"), ("c/0", 2, "0 1")]
     for row, name in zip(rows, "bac", strict=True):
         assert row["val_bits_per_char"] == pytest.approx(np.mean(bits[name]))
@@ -59,11 +61,11 @@ def test_seeds_are_grouped_to_mean_and_deviation() -> None:
     assert (rows[1]["parameters"], rows[1]["best_step"]) == (100, 1)
 
 
-def test_the_best_comes_first_and_what_has_no_result_last() -> None:
+def test_rows_are_sorted_best_first_and_without_a_result_last() -> None:
     runs = [
         record("dry", summary={"reason": "dry_run=true: nothing was trained"}),
         record("failed", 1.0, summary={"status": "failed", "reason": "out of luck"}),
-        record("no validation part", summary={"train_seconds": 90.0}),
+        record("no validation split", summary={"train_seconds": 90.0}),
         record("worse", 2.5),
         record("equal", 2.5),
         record("best", 2.25),
@@ -71,7 +73,7 @@ def test_the_best_comes_first_and_what_has_no_result_last() -> None:
         Record(Path("/runs/older"), {}, {"val_bits_per_char": 2.0}),
     ]
     rows = run_rows(runs, [], Path("/runs"))
-    assert [row["run"] for row in rows[:4]] == ["best", "equal", "worse", "no validation part"]
+    assert [row["run"] for row in rows[:4]] == ["best", "equal", "worse", "no validation split"]
     assert {row["run"] for row in rows[4:]} == {"dry", "missing", "older", "failed"}
     assert rows[3]["minutes"] == 1.5
     assert [row.get("n") for row in group_rows(runs, [], Path("/runs"))] == [4, None, None, None, None]
@@ -83,7 +85,7 @@ def test_equal_names_in_different_folders() -> None:
     assert common_folder(runs[:1]) == Path("/runs/a")
 
 
-def test_what_sets_a_run_apart_from_most() -> None:
+def test_uncommon_settings() -> None:
     settings = [{"lr": 1}, {"lr": 1}, {"lr": 1.0}, {"lr": 2}, {}]
     assert uncommon({"lr": 1, "x": None}, ["lr", "x"], settings) == ["x"]
     assert uncommon({"lr": 2}, ["lr", "x"], settings) == ["lr"]
@@ -109,7 +111,7 @@ def sweep(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_script_shows_groups_and_writes_what_programs_read(sweep: Path, tmp_path: Path) -> None:
+def test_the_script_shows_groups_and_writes_csv_json_and_markdown(sweep: Path, tmp_path: Path) -> None:
     done = command("scripts/compare.py", sweep, COLUMNS="80")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()

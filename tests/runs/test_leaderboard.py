@@ -47,13 +47,13 @@ def test_it_lists_all_jobs_best_first(sweep: Path) -> None:
         "1      2.2500     128        -        -  model.hidden-128_seed-1",
         "2      2.5000      64   12,345     1.50  model.hidden-64_seed-1",
         "",
-        "without a result (settings that most runs share are left out):",
+        "runs without a result (settings shared by most runs are omitted):",
         "  model.hidden-256_seed-1 (hidden=256): failed, out of | luck",
         "  model.hidden-512_seed-1 (hidden=512): missing, it left no summary.json",
     ]
 
 
-def test_swept_seeds_make_a_second_table(sweep: Path) -> None:
+def test_swept_seeds_give_a_second_table(sweep: Path) -> None:
     make_job(sweep, 64, {"status": "finished", "val_bits_per_char": 2.0}, seed=2)
     make_job(sweep, 128, {"status": "interrupted"}, seed=2)
     rows, screen = write_leaderboard(sweep, 120)
@@ -67,24 +67,24 @@ def test_swept_seeds_make_a_second_table(sweep: Path) -> None:
     assert re.search(r"2\.2500 ± 0\.3536  2 +64 ", screen)
 
 
-def test_a_sweep_that_left_nothing_to_compare(tmp_path: Path) -> None:
+def test_a_sweep_without_results(tmp_path: Path) -> None:
     assert write_leaderboard(tmp_path, 80) == ([], "")
     make_job(tmp_path, 8, {"status": "failed", "reason": None})
     assert write_leaderboard(tmp_path, 80)[1].splitlines()[-1] == "  model.hidden-8_seed-1: failed"
 
 
-def test_names_are_short_where_that_says_enough() -> None:
+def test_short_names_are_unique_suffixes() -> None:
     keys = ["model.hidden", "optimizer.lr", "scheduler.lr", "seed", "data.seed", "optimizer._target_"]
     short = ["hidden", "optimizer.lr", "scheduler.lr", "seed", "data.seed", "optimizer"]
     assert list(short_names(keys).values()) == short
     assert len(set(short_names(["optimizer", "optimizer._target_", "x.optimizer"]).values())) == 3
 
 
-def test_classes_go_by_their_own_name_and_settings_that_only_broken_runs_have_are_told_with_them_alone() -> None:
+def test_class_names_are_short_and_settings_that_only_broken_runs_have_are_no_column() -> None:
     keys = ["model.hidden", "optimizer._target_"]
     runs = [("a", "finished", 8, "torch.optim.SGD"), ("b", "finished", 8, "mine.Own"), ("c", "failed", -3, "mine.Own")]
     rows = [dict(zip(["run", "status", *keys], run, strict=True), reason=None) for run in runs]
     assert on_screen(rows, keys, 80).splitlines() == [
         "#  optimizer  run", "1  SGD        a", "2  Own        b", "",
-        "without a result (settings that most runs share are left out):", "  c (hidden=-3): failed",
+        "runs without a result (settings shared by most runs are omitted):", "  c (hidden=-3): failed",
     ]  # fmt: skip

@@ -33,13 +33,13 @@ def test_runs_are_found_in_trees_and_patterns_each_once(tmp_path: Path, monkeypa
     assert find_runs([str(jobs[1]), str(table)]) == [jobs[1]]
     monkeypatch.setattr(folder, "OUTPUTS", tmp_path)
     assert find_runs(["sweep"]) == jobs  # by its name alone
-    with pytest.raises(RequestError, match="there is no run in .*leaderboard.csv"):
+    with pytest.raises(RequestError, match="no run found in .*leaderboard.csv"):
         find_runs([str(table)])
-    with pytest.raises(RequestError, match="there is no folder nowhere"):
+    with pytest.raises(RequestError, match="no folder matches nowhere"):
         find_runs(["nowhere"])
 
 
-def test_settings_have_the_names_that_a_user_types(tmp_path: Path) -> None:
+def test_settings_have_dotted_keys(tmp_path: Path) -> None:
     run = make_run(tmp_path, "model: {hidden: 8, path: null}\nseed: 3\ndata: {seed: '${seed}', betas: [0.9, 0.99]}\n")
     (run / ".hydra" / "overrides.yaml").write_text("- model.hidden=8\n- data.path='a=b'\n- model=gru\n")
     assert read_run(run).settings == {
@@ -48,10 +48,10 @@ def test_settings_have_the_names_that_a_user_types(tmp_path: Path) -> None:
     assert read_job(run).settings == {"model.hidden": "8", "data.path": "'a=b'", "model": "gru"}
 
 
-@pytest.mark.parametrize("torn", ["model: {hid", "- 1", "", "a: '${'", "\x00"])
-def test_what_is_torn_is_a_broken_run_and_no_error(torn: str, tmp_path: Path) -> None:
-    run = make_run(tmp_path, torn, torn)
-    (run / ".hydra" / "overrides.yaml").write_text(torn)
+@pytest.mark.parametrize("damaged", ["model: {hid", "- 1", "", "a: '${'", "\x00"])
+def test_damaged_files_make_a_broken_run_and_no_error(damaged: str, tmp_path: Path) -> None:
+    run = make_run(tmp_path, damaged, damaged)
+    (run / ".hydra" / "overrides.yaml").write_text(damaged)
     (tmp_path / "without" / "summary.json").mkdir(parents=True)
     assert read_run(tmp_path / "without").summary["status"] == "unreadable"
     record = read_run(run)
@@ -61,20 +61,20 @@ def test_what_is_torn_is_a_broken_run_and_no_error(torn: str, tmp_path: Path) ->
     read_job(run)
 
 
-def test_figures_that_are_none(tmp_path: Path) -> None:
+def test_number_ignores_values_that_are_not_finite_numbers(tmp_path: Path) -> None:
     record = Record(tmp_path, {}, json.loads('{"a": NaN, "b": "2", "c": null, "d": 2, "status": "finished"}'))
     assert [record.number(key) for key in "abcde"] == [None, None, None, 2, None]
     assert record.complete
     assert not Record(tmp_path, {}, {"status": "finished", "reason": "dry_run=true"}).complete
 
 
-def write_curve(folder: Path, points: dict[int, float], purge: int | None = None, begun: float = 1e9) -> None:
+def write_curve(folder: Path, points: dict[int, float], purge: int | None = None, start: float = 1e9) -> None:
     with SummaryWriter(folder, purge_step=purge) as writer:
         for step, bits in points.items():
-            writer.add_scalar(records.CURVE, bits, step, walltime=begun + step)
+            writer.add_scalar(records.CURVE, bits, step, walltime=start + step)
 
 
-def test_a_curve_of_a_run_that_was_resumed_has_every_point_once(tmp_path: Path) -> None:
+def test_the_curve_of_a_resumed_run_has_every_point_once(tmp_path: Path) -> None:
     write_curve(tmp_path, {5: 3.0, 10: 2.5, 15: float("nan")})
     write_curve(tmp_path, {10: 2.25, 15: 2.0}, purge=10)
     points = validation_curve(Record(tmp_path, {}, FINISHED))
@@ -83,7 +83,7 @@ def test_a_curve_of_a_run_that_was_resumed_has_every_point_once(tmp_path: Path) 
     assert validation_curve(Record(without, {}, FINISHED)) == []
 
 
-def test_the_curve_of_a_run_ends_where_its_summary_stands(tmp_path: Path) -> None:
+def test_the_curve_of_a_run_ends_at_its_summary(tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("".join(f"{number} is not {number + 1}\n" for number in range(500)))
     changes = ("trainer.max_steps=20", "trainer.val_check_interval=5", "data=text", "threads=1", "trainer=cpu")

@@ -1,4 +1,4 @@
-"""The pictures show the numbers they were given, and say what they show."""
+"""The plots show the numbers they were given, and are labeled."""
 
 from io import BytesIO
 from typing import Any
@@ -26,29 +26,29 @@ def texts(figure: Any) -> str:
 
 @pytest.mark.parametrize("layers", [1, 2])
 def test_gradient_by_lag(layers: int) -> None:
-    given = {  # fading faster in a higher layer and slower at a later step
+    given = {  # fades faster in higher layers and slower at later steps
         step: [[(0.5 + 0.01 * step - 0.2 * layer) ** (lag - 1) for layer in range(layers)] for lag in LAGS]
         for step in range(1, 21)
     }
     figure = diagnostic_plots.gradient_by_lag(given, LAGS, 4, 0.01)
-    curves, heat = figure.axes[2 * layers - 2 : 2 * layers]  # of the highest layer
+    curves, heat_map = figure.axes[2 * layers - 2 : 2 * layers]  # of the highest layer
     drawn = {line.get_label(): line.get_ydata() for line in curves.lines if not line.get_label().startswith("_")}
-    assert (len(drawn), next(iter(drawn)), list(drawn)[-1]) == (diagnostic_plots.LINES + 1, "1", "chunk")
+    assert (len(drawn), next(iter(drawn)), list(drawn)[-1]) == (diagnostic_plots.MAX_CURVES + 1, "1", "chunk length")
     np.testing.assert_allclose(drawn["20"], np.array(given[20])[:, -1])
     assert curves.get_yscale() == "log"
-    (image,) = heat.collections
+    (image,) = heat_map.collections
     np.testing.assert_allclose(image.get_array(), np.array(list(given.values()))[:, :, -1].T)
-    assert [label.get_text() for label in heat.get_yticklabels()] == ["1", "2", "4", "8"]
+    assert [label.get_text() for label in heat_map.get_yticklabels()] == ["1", "2", "4", "8"]
     for part in ("Gradient by time lag", "[characters]", "training step", "Below 0.01"):
         assert part in texts(figure)
     assert ("layer 1" in texts(figure)) == (layers == 2)
     assert pixels(figure).std() > 0.05
 
 
-def test_gradient_of_a_single_validation_that_vanished() -> None:
+def test_a_vanished_gradient_of_a_single_validation() -> None:
     figure = diagnostic_plots.gradient_by_lag({500: [[1.0], [0.1], [0.0], [0.0], [0.0], [0.0]]}, LAGS, 100, 0.01)
     assert pixels(figure).std() > 0.05
-    assert "chunk" not in [line.get_label() for line in figure.axes[0].lines]
+    assert "chunk length" not in [line.get_label() for line in figure.axes[0].lines]
 
 
 def test_spectrum() -> None:
@@ -77,7 +77,7 @@ def test_memory(characters: int | None, answer: str) -> None:
     assert pixels(figure).std() > 0.05
 
 
-def test_a_missing_matplotlib_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_availability_of_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     assert figure.available()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert not figure.available()

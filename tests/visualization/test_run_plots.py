@@ -18,7 +18,7 @@ SIZES = {"data.batch_size": 4, "data.sequence_length": 8}
 
 @pytest.fixture
 def figures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The figures that were saved."""
+    """Return the list of figures that are saved during the test."""
     saved: list[Any] = []
     save = run_plots.save_figure
     monkeypatch.setattr(run_plots, "save_figure", lambda *given: save(*given) or saved.append(given[0]))
@@ -36,7 +36,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[Record]:
     curves: dict[str, Sequence[Point]] = {
         "a1": [Point(10, 60.0, 3.0), Point(20, 120.0, 2.0)],
         "a2": [Point(10, 60.0, 3.5), Point(20, 120.0, 2.5)],
-        "b": [Point(10, 30.0, 90.0), Point(20, 60.0, 4.0)],  # worse than a blind guess, which costs 6
+        "b": [Point(10, 30.0, 90.0), Point(20, 60.0, 4.0)],  # worse than a uniform guess, which costs 6
         "killed": [Point(10, 30.0, 5.0)],
     }
     monkeypatch.setattr(run_plots, "validation_curve", lambda run: curves.get(run.folder.name, []))
@@ -49,11 +49,11 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[Record]:
     ]
 
 
-@pytest.mark.parametrize(("across", "last"), [("steps", 20), ("characters", 20 * 4 * 8), ("minutes", 2.0)])
-def test_curves_share_a_color_within_a_group_and_a_label(
-    across: str, last: float, runs: list[Record], figures: list[Any], tmp_path: Path
+@pytest.mark.parametrize(("x", "last"), [("steps", 20), ("characters", 20 * 4 * 8), ("minutes", 2.0)])
+def test_runs_of_a_group_share_a_color_and_a_label(
+    x: str, last: float, runs: list[Record], figures: list[Any], tmp_path: Path
 ) -> None:
-    without = draw_curves(runs, across, tmp_path / "curves.svg")
+    without = draw_curves(runs, x, tmp_path / "curves.svg")
     assert [run.folder.name for run in without] == ["refused"]
     (axes,) = figures[0].axes
     a1, a2, b, killed = (line for line in axes.lines if len(line.get_xdata()))
@@ -63,7 +63,7 @@ def test_curves_share_a_color_within_a_group_and_a_label(
     assert (a1.get_linestyle(), killed.get_linestyle()) == ("-", "--")
     named = [text.get_text() for text in axes.get_legend().texts]
     assert named == ["lr 0.1 (2 runs)", "lr 0.001", "lr 1 (1 unfinished)"]
-    assert 6 < axes.get_ylim()[1] < 7  # what is worse than a blind guess does not squeeze the rest
+    assert 6 < axes.get_ylim()[1] < 7  # values worse than a uniform guess are cut off
     assert "</svg>" in (tmp_path / "curves.svg").read_text()
 
 
@@ -88,7 +88,7 @@ def test_effects_have_a_panel_per_setting_and_medians(figures: list[Any], tmp_pa
     assert (tmp_path / "e.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_result_worse_than_the_picture_shows_is_a_triangle_at_its_top(figures: list[Any], tmp_path: Path) -> None:
+def test_a_result_above_the_y_limit_is_a_triangle_at_the_top(figures: list[Any], tmp_path: Path) -> None:
     draw_effects([record("a", 2.0, optimizer_lr=1), record("b", 80.0, optimizer_lr=2)], tmp_path / "e.png")
     axes = figures[0].axes[0]
     drawn = [(line.get_marker(), line.get_ydata()[0]) for line in axes.lines[1:]]
@@ -107,8 +107,8 @@ def test_names_that_look_like_formulas_or_are_long(runs: list[Record], figures: 
     assert [label.get_text() for label in panel.get_xticklabels()] == ["$x_{$", "…" + "/" * 20]
 
 
-def test_pictures_that_cannot_be_drawn(runs: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(RequestError, match="ends in one of .*png"):
+def test_errors(runs: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RequestError, match="extension must be one of .*png"):
         draw_curves(runs, "steps", tmp_path / "curves.txt")
     with pytest.raises(RequestError, match="no run has a validation curve"):
         draw_curves(runs[-1:], "steps", tmp_path / "curves.png")

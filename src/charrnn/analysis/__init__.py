@@ -1,6 +1,6 @@
-"""Inside a recurrent network: functions that return numbers, and draw nothing.
+"""Diagnostics of a recurrent network: functions that return numbers and draw nothing.
 
-`weights`: spectrum of W_hh, size of the updates. `states`: saturation, dead units, norm. `gradient_flow`: the gradient
-by time lag and the Lyapunov exponent. `memory`: how much of the past a prediction uses. `units`: what a unit responds
-to. `summary`: the most important of these for one network.
+`weights`: spectrum of W_hh, size of the updates. `states`: saturation, dead units, norm. `gradient_flow`: gradient by
+time lag, Lyapunov exponent. `memory`: how much context a prediction uses. `units`: which feature of the text each unit
+follows. `summary`: the most important of these for one network.
 """

@@ -1,4 +1,4 @@
-"""What the hidden units do along a text: saturation, dead units, the norm of the state.
+"""Statistics of the hidden states along a text: saturation, dead units, norm.
 
 B batch lane, T time step, H hidden unit, L layer, S state size of one layer.
 """
@@ -8,30 +8,30 @@ from torch import Tensor
 
 from charrnn.network.char_rnn import CharRNN, read_chunks
 
-SATURATED = 0.97  # |h| above it: tanh' = 1 - h^2 is below 0.06, so hardly a twentieth of an error gets through
+SATURATION_THRESHOLD = 0.97  # where |h| is larger, tanh' = 1 - h^2 is below 0.06: 94% of the gradient is lost
 
 
 def sample_states(network: CharRNN, ids_TB: Tensor, every: int) -> Tensor:
-    """The state after each `every` characters of lanes that start from a zero state, [T // every, L, B, S]."""
-    whole_TB = ids_TB[: len(ids_TB) // every * every]
-    return torch.stack([state for *_, state in read_chunks(network, [(whole_TB, whole_TB, True)], chunk=every)])
+    """Return the states after every `every` characters, reading from a zero state, [T // every, L, B, S]."""
+    read_TB = ids_TB[: len(ids_TB) // every * every]
+    return torch.stack([state for *_, state in read_chunks(network, [(read_TB, read_TB, True)], chunk=every)])
 
 
 def state_norm(states: Tensor) -> float:
-    """The mean of ||h|| over all states [..., H]."""
+    """Return the mean of ||h|| over all states [..., H]."""
     return float(torch.linalg.vector_norm(states.float(), dim=-1).mean())
 
 
 def saturated_share(states: Tensor) -> float:
-    """The share of tanh activations [...] with |h| > SATURATED: they let through almost no error."""
-    return float((states.abs() > SATURATED).float().mean())
+    """Return the share of tanh activations [...] with |h| > SATURATION_THRESHOLD, where almost no gradient passes."""
+    return float((states.abs() > SATURATION_THRESHOLD).float().mean())
 
 
 def dead_share(states: Tensor) -> float:
-    """The share of ReLU units that are 0 in all states [..., H]: they neither act nor learn."""
+    """Return the share of ReLU units that are 0 in all states [..., H]: they have no output and no gradient."""
     return float((states <= 0).flatten(0, -2).all(dim=0).float().mean())
 
 
 def always_active_share(states: Tensor) -> float:
-    """The share of ReLU units that are above 0 in all states [..., H]: they are linear."""
+    """Return the share of ReLU units that are above 0 in all states [..., H]: they act linearly."""
     return float((states > 0).flatten(0, -2).all(dim=0).float().mean())

@@ -1,6 +1,6 @@
-"""Simple features of every place of a text: what a hidden unit may have learned to follow.
+"""Simple features of a text at every position, such as the column or the bracket depth, to compare with hidden units.
 
-N symbol of the text, F feature. A feature's value at n is that after symbol n was read. Nothing loops over symbols.
+N symbol of the text, F feature. The value at n is the one after symbol n was read. All code is vectorized over N.
 """
 
 from collections.abc import Callable
@@ -12,44 +12,44 @@ from numpy.typing import NDArray
 from charrnn.data.vocabulary import AnyVocabulary, ByteVocabulary, Ids, code_points, utf8_sizes
 
 Codes = NDArray[np.uint32]  # code points, [N]
-Marks = NDArray[np.bool_]
+Mask = NDArray[np.bool_]
 
 
 class Feature(NamedTuple):
-    """A feature by its name; `rule` says exactly what its value is.
+    """A feature: its name, the rule that defines its value, and whether a unit needs memory to follow it.
 
-    `remembers`: the character just read does not tell it, so that a unit which follows it needs a memory.
+    `needs_memory` is false if the character just read determines the value.
     """
 
     name: str
     rule: str
-    remembers: bool
+    needs_memory: bool
 
 
 FEATURES = (
     Feature("position in the line", "characters since the line began", True),
     Feature("position in the word", "letters since the word began; 0 outside words", True),
     Feature("lines since a blank one", "line ends since the last blank line", True),
-    Feature("indentation", "spaces and tabs with which the line begins", True),
-    Feature("inside brackets", "how many of ( [ { are open; a blank line closes all", True),
-    Feature('inside " "', 'after an odd " of the paragraph, or between “ and ”', True),
-    Feature("inside ' '", "between ' before a word and ' after one, in one line", True),
+    Feature("indentation", "spaces and tabs at the start of the line", True),
+    Feature("inside brackets", "number of open ( [ {; a blank line closes all", True),
+    Feature('inside " "', 'after an odd number of " in the paragraph, or between “ and ”', True),
+    Feature("inside ' '", "between ' before a word and ' after one, within a line", True),
     Feature("after # in the line", "a comment in many languages", True),
     Feature("upper case", "the character is a capital letter", False),
     Feature("letter", "the character is a letter", False),
     Feature("digit", "the character is a digit", False),
     Feature("space", "the character is a space or tab", False),
     Feature("line end", "the character is a line end", False),
-    Feature("punctuation", "no letter, digit or white space", False),
+    Feature("punctuation", "not a letter, a digit, or white space", False),
 )
 
 
 def features_of(ids: Ids, vocabulary: AnyVocabulary) -> NDArray[np.float32]:
-    """The values of all FEATURES over a text, in their order, [F, N]."""
+    """Return the values of all FEATURES over a text, in that order, [F, N]."""
     codes = codes_of(ids, vocabulary)
-    letters, digits, alphanumeric = (_are(codes, kind) for kind in (str.isalpha, str.isdigit, str.isalnum))
-    white, line_ends = _are(codes, str.isspace), _among(codes, "\n")
-    blank_lines = line_ends & _before(line_ends)
+    letters, digits, alphanumeric = (_where(codes, predicate) for predicate in (str.isalpha, str.isdigit, str.isalnum))
+    white, line_ends = _where(codes, str.isspace), _is_one_of(codes, "\n")
+    blank_lines = line_ends & _previous(line_ends)
     column = _count_since(line_ends, np.ones(len(codes), bool))
     values = (
         column,
@@ -59,8 +59,8 @@ def features_of(ids: Ids, vocabulary: AnyVocabulary) -> NDArray[np.float32]:
         _bracket_depth(codes, blank_lines),
         _in_double_quotes(codes, blank_lines),
         _in_single_quotes(codes, alphanumeric, white, line_ends),
-        _count_since(line_ends, _among(codes, "#")) > 0,
-        _are(codes, str.isupper),
+        _count_since(line_ends, _is_one_of(codes, "#")) > 0,
+        _where(codes, str.isupper),
         letters,
         digits,
         white & ~line_ends,
@@ -71,36 +71,36 @@ def features_of(ids: Ids, vocabulary: AnyVocabulary) -> NDArray[np.float32]:
 
 
 def codes_of(ids: Ids, vocabulary: AnyVocabulary) -> Codes:
-    """The character that each symbol is, or is a byte of, [N]; a byte that is no text is a surrogate, as in Python."""
+    """Return the code point that each symbol is, or is a byte of, [N]; an invalid byte becomes a surrogate escape."""
     if not isinstance(vocabulary, ByteVocabulary):
         return code_points(vocabulary.decode(ids))
     codes = code_points(ids.astype(np.uint8).tobytes().decode("utf-8", "surrogateescape"))
-    alone = (codes >= 0xDC80) & (codes < 0xDD00)
-    return np.repeat(codes, np.where(alone, 1, utf8_sizes(codes)))
+    invalid = (codes >= 0xDC80) & (codes < 0xDD00)
+    return np.repeat(codes, np.where(invalid, 1, utf8_sizes(codes)))
 
 
-def _are(codes: Codes, kind: Callable[[str], bool]) -> Marks:
-    """Where `kind` holds; it is asked once for every distinct character."""
-    distinct, places = np.unique(codes, return_inverse=True)
-    return np.array([kind(chr(code)) for code in distinct], dtype=bool)[places]
+def _where(codes: Codes, predicate: Callable[[str], bool]) -> Mask:
+    """Return where the predicate holds, calling it once per distinct character."""
+    distinct, indices = np.unique(codes, return_inverse=True)
+    return np.array([predicate(chr(code)) for code in distinct], dtype=bool)[indices]
 
 
-def _among(codes: Codes, characters: str) -> Marks:
+def _is_one_of(codes: Codes, characters: str) -> Mask:
     return np.isin(codes, code_points(characters))
 
 
-def _before(marks: Marks) -> Marks:
-    """The marks of the symbol before; before the first there is none."""
-    return np.concatenate([[False], marks[:-1]])
+def _previous(mask: Mask) -> Mask:
+    """Return the mask at the previous symbol; False at the first one."""
+    return np.concatenate([[False], mask[:-1]])
 
 
-def _after(marks: Marks) -> Marks:
-    return np.concatenate([marks[1:], [False]])
+def _next(mask: Mask) -> Mask:
+    return np.concatenate([mask[1:], [False]])
 
 
-def _count_since(resets: Marks, marks: Marks) -> NDArray[np.int64]:
-    """How many `marks` there were after the last of `resets`, which does not count itself."""
-    counts = marks.cumsum()
+def _count_since(resets: Mask, mask: Mask) -> NDArray[np.int64]:
+    """Return the number of true values in `mask` after the last of `resets`, excluding that position itself."""
+    counts = mask.cumsum()
     return counts - np.maximum.accumulate(np.where(resets, counts, 0))
 
 
@@ -110,24 +110,25 @@ def _indentation(column: NDArray[np.int64], spaces: NDArray[np.int64]) -> NDArra
     return np.where(leading[last], column[last], 0)
 
 
-def _bracket_depth(codes: Codes, blank_lines: Marks) -> NDArray[np.int64]:
-    opened, closed = _among(codes, "([{"), _among(codes, ")]}")
+def _bracket_depth(codes: Codes, blank_lines: Mask) -> NDArray[np.int64]:
+    opened, closed = _is_one_of(codes, "([{"), _is_one_of(codes, ")]}")
     steps = opened.astype(np.int64) - closed - blank_lines * (len(codes) + 1)
-    depth = steps.cumsum()  # below its lowest value so far there is nothing left to close
+    depth = steps.cumsum()
+    # A closing bracket without an open one lowers the minimum so far; depth is counted from that minimum.
     return depth - np.minimum(np.minimum.accumulate(depth), 0)
 
 
-def _in_double_quotes(codes: Codes, blank_lines: Marks) -> Marks:
-    straight: Marks = _count_since(blank_lines, _among(codes, '"')) % 2 == 1
-    curly = _count_since(blank_lines, _among(codes, "“„«")) > _count_since(blank_lines, _among(codes, "”»"))
+def _in_double_quotes(codes: Codes, blank_lines: Mask) -> Mask:
+    straight: Mask = _count_since(blank_lines, _is_one_of(codes, '"')) % 2 == 1
+    curly = _count_since(blank_lines, _is_one_of(codes, "“„«")) > _count_since(blank_lines, _is_one_of(codes, "”»"))
     return straight | curly
 
 
-def _in_single_quotes(codes: Codes, alphanumeric: Marks, white: Marks, line_ends: Marks) -> Marks:
-    marks = _among(codes, "'")
-    # An apostrophe stands after a letter; what stands after one and before none closes, if something is open.
-    opens = marks & ~_before(alphanumeric) & ~_after(white)
-    closes = (marks & ~opens & ~_after(alphanumeric)) | line_ends
-    places = np.arange(1, len(codes) + 1)
-    last_open, last_close = (np.maximum.accumulate(np.where(at, places, 0)) for at in (opens, closes))
+def _in_single_quotes(codes: Codes, alphanumeric: Mask, white: Mask, line_ends: Mask) -> Mask:
+    marks = _is_one_of(codes, "'")
+    # After a letter, ' is an apostrophe if another letter follows (don't), and a closing quote if none does.
+    opens = marks & ~_previous(alphanumeric) & ~_next(white)
+    closes = (marks & ~opens & ~_next(alphanumeric)) | line_ends
+    positions = np.arange(1, len(codes) + 1)
+    last_open, last_close = (np.maximum.accumulate(np.where(mask, positions, 0)) for mask in (opens, closes))
     return last_open > last_close

@@ -1,6 +1,6 @@
-"""Many runs side by side: what differs in their settings, what came out, seeds grouped, best first.
+"""Compare runs: find the settings that differ, group runs that differ only in the seed, and sort by result.
 
-A row is one run, or with `n` one group of runs that differ in the seed only: their mean and standard deviation.
+A row describes one run or, if it has `n`, the mean and standard deviation of a group of runs.
 """
 
 import json
@@ -14,7 +14,7 @@ from charrnn.runs.records import Record
 
 Row = dict[str, Any]
 
-FIGURES = {  # column: heading on the screen, format
+METRICS = {  # column: (heading in a terminal, number format)
     "val_bits_per_char": ("validation", ".4f"),
     "test_bits_per_char": ("test", ".4f"),
     "best_step": ("best step", ",.0f"),
@@ -25,11 +25,11 @@ FIGURES = {  # column: heading on the screen, format
 BITS = ("val_bits_per_char", "test_bits_per_char")
 DEVIATION = "_deviation"
 SEED = "seed"
-NOT_COMPARED = ("resume_from", "sweep.resume", "dry_run")  # how a command went on says nothing of its result
+NOT_COMPARED = ("resume_from", "sweep.resume", "dry_run")  # these do not affect the result of a finished run
 
 
 def setting_text(value: Any) -> str:
-    """A setting as one types it, on one line; 0 and 0.0 are the same."""
+    """Return a setting as a user would type it, on one line; 0 and 0.0 give the same text."""
     if isinstance(value, str) and value.isprintable() and value.strip() == value != "":
         return value
     whole = isinstance(value, float) and value.is_integer() and abs(value) < 1e15
@@ -37,21 +37,21 @@ def setting_text(value: Any) -> str:
 
 
 def differing(records: Sequence[Record]) -> list[str]:
-    """The keys, but for the seed, in which settings differ, as they came.
+    """Return the keys whose values differ between runs, without the seed, in the order of the settings.
 
-    Of keys that some runs do not have at all (a GRU's activation, what older versions did not know), those that tell
-    runs apart which are otherwise the same.
+    A key that some runs lack (an activation for a GRU, a setting that an older version did not have) counts only if
+    runs with and without it are otherwise the same.
     """
-    known = [record for record in records if record.settings]
+    readable = [record for record in records if record.settings]
     values: dict[str, set[str]] = {}
-    for record in known:
+    for record in readable:
         for key in record.settings.keys() - {SEED, *NOT_COMPARED}:
             values.setdefault(key, set()).add(setting_text(record.settings[key]))
-    order = {key: place for record in reversed(known) for place, key in enumerate(record.settings)}
+    order = {key: index for record in reversed(readable) for index, key in enumerate(record.settings)}
     keys = [key for key in values if len(values[key]) > 1]
     for key in sorted(values.keys() - keys, key=order.__getitem__):
-        without = {_signature(record.settings, keys) for record in known if key not in record.settings}
-        if without & {_signature(record.settings, keys) for record in known if key in record.settings}:
+        without = {_signature(record.settings, keys) for record in readable if key not in record.settings}
+        if without & {_signature(record.settings, keys) for record in readable if key in record.settings}:
             keys.append(key)
     return sorted(keys, key=order.__getitem__)
 
@@ -61,36 +61,37 @@ def _signature(settings: Row, keys: Iterable[str]) -> tuple[str | None, ...]:
 
 
 def uncommon(settings: Row, keys: Iterable[str], all_settings: Sequence[Row]) -> list[str]:
-    """Those of `keys` whose value here is not that of more than half of all."""
+    """Return the keys whose value in `settings` is shared by at most half of `all_settings`."""
     own = {key: _signature(settings, [key]) for key in keys if key in settings}
-    every = {key: [_signature(other, [key]) for other in all_settings] for key in own}
-    return [key for key in own if 2 * every[key].count(own[key]) <= len(all_settings)]
+    signatures = {key: [_signature(other, [key]) for other in all_settings] for key in own}
+    return [key for key in own if 2 * signatures[key].count(own[key]) <= len(all_settings)]
 
 
 def groups(records: Iterable[Record], keys: Sequence[str]) -> list[list[Record]]:
-    """The runs, those together that agree in `keys`; one whose settings can't be read stands alone."""
-    found: dict[object, list[Record]] = {}
+    """Group the runs that agree in `keys`; a run whose settings cannot be read is a group of its own."""
+    by_signature: dict[object, list[Record]] = {}
     for record in records:
-        found.setdefault(_signature(record.settings, keys) if record.settings else record.folder, []).append(record)
-    return list(found.values())
+        signature = _signature(record.settings, keys) if record.settings else record.folder
+        by_signature.setdefault(signature, []).append(record)
+    return list(by_signature.values())
 
 
 def common_folder(records: Iterable[Record]) -> Path:
-    """The folder that holds them all."""
+    """Return the innermost folder that contains all run folders."""
     return Path(os.path.commonpath([record.folder.parent for record in records]))
 
 
 def run_rows(records: Sequence[Record], keys: Sequence[str], base: Path) -> list[Row]:
-    """One row per run, best first, those without a result last; runs are named as they lie in `base`."""
+    """Return one row per run, best first, runs without a result last; names are paths relative to `base`."""
     return sorted((_row(record, keys, base) for record in records), key=_rank)
 
 
 def group_rows(records: Sequence[Record], keys: Sequence[str], base: Path) -> list[Row]:
-    """One row per group, best first, and one per run without a result; `run` is the group's best run."""
-    ranked = groups((record for record in records if record.complete), keys)
-    grouped = [_mean([_row(record, keys, base) for record in group]) for group in ranked]
-    left = [_row(record, keys, base) for record in records if not record.complete]
-    return sorted([*grouped, *left], key=_rank)
+    """Return one row per group, best first, then one per run without a result; `run` names the best run of a group."""
+    complete_groups = groups((record for record in records if record.complete), keys)
+    means = [_mean([_row(record, keys, base) for record in group]) for group in complete_groups]
+    incomplete = [_row(record, keys, base) for record in records if not record.complete]
+    return sorted([*means, *incomplete], key=_rank)
 
 
 def _row(record: Record, keys: Sequence[str], base: Path) -> Row:
@@ -100,7 +101,7 @@ def _row(record: Record, keys: Sequence[str], base: Path) -> Row:
         "run": setting_text(str(record.folder.relative_to(base))),
         **{key: record.settings[key] for key in keys if key in record.settings},
         "status": str(record.summary.get("status", "unknown")),
-        **{key: record.number(key) for key in FIGURES},
+        **{key: record.number(key) for key in METRICS},
         "minutes": minutes,
         "reason": record.summary.get("reason"),
         SEED: record.settings.get(SEED, record.summary.get(SEED)),
@@ -112,7 +113,7 @@ def _mean(rows: list[Row]) -> Row:
     seeds = sorted({setting_text(row[SEED]) for row in rows}, key=lambda seed: (len(seed), seed))
     result: Row = {**rows[0], "n": len(rows), "seeds": " ".join(seeds)}
     del result[SEED]
-    for column in FIGURES:
+    for column in METRICS:
         values = [row[column] for row in rows if row[column] is not None]
         result[column] = mean(values) if values else None
         if column in BITS:
@@ -126,5 +127,5 @@ def _rank(row: Row) -> tuple[bool, bool, float, str]:
 
 
 def complete(row: Row) -> bool:
-    """Whether the row tells of a run that trained to its end."""
+    """Return whether the row describes runs that finished training."""
     return row["status"] == "finished" and not row["reason"]

@@ -1,4 +1,4 @@
-"""What runs left in their folders, read back: settings, summary, validation curve. A broken run is no error here."""
+"""Read the settings, summary and validation curve of runs from their folders; a broken run does not raise an error."""
 
 import glob
 import logging
@@ -23,7 +23,7 @@ CURVE = "bits_per_char/val"
 
 @dataclass(frozen=True)
 class Record:
-    """A run as its folder tells of it; `settings` under the keys that a user types, none if they can't be read."""
+    """The settings and summary of a run; `settings` has dotted keys (`model.hidden`), and is empty if unreadable."""
 
     folder: Path
     settings: dict[str, Any]
@@ -31,11 +31,11 @@ class Record:
 
     @property
     def complete(self) -> bool:
-        """Whether it trained to its end; a dry run did not."""
+        """Whether the run finished training; a dry run did not."""
         return self.summary.get("status") == "finished" and not self.summary.get("reason")
 
     def number(self, key: str) -> float | None:
-        """A figure of the summary; None where there is none, or none that is finite."""
+        """Return a number of the summary, or None if it is missing, NaN or infinite."""
         value = self.summary.get(key)
         return value if isinstance(value, int | float) and math.isfinite(value) else None
 
@@ -48,27 +48,28 @@ class Point(NamedTuple):
     bits_per_char: float
 
 
-def find_runs(places: Iterable[str]) -> list[Path]:
-    """The folders of all runs in these folders or patterns, each once; files in `outputs/sweep/*` are passed over."""
-    places = list(places)
-    folders = [Path(os.path.abspath(folder)) for place in places for folder in _folders(place)]  # noqa: PTH100  # no links
+def find_runs(patterns: Iterable[str]) -> list[Path]:
+    """Return the folders of all runs in the given folders or glob patterns, each once; matching files are skipped."""
+    patterns = list(patterns)
+    # abspath instead of Path.resolve, which would replace links by their targets
+    folders = [Path(os.path.abspath(folder)) for pattern in patterns for folder in _folders(pattern)]  # noqa: PTH100
     found = {run.resolve(): run for folder in folders for run in runs_below(folder)}
     if not found:
-        raise RequestError(f"there is no run in {', '.join(places)}; a run's folder holds {HYDRA_FOLDER} or {SUMMARY}")
+        raise RequestError(f"no run found in {', '.join(patterns)}; a run folder contains {HYDRA_FOLDER} or {SUMMARY}")
     return list(found.values())
 
 
-def _folders(place: str) -> list[Path]:
-    if found := named_folder(place):
+def _folders(pattern: str) -> list[Path]:
+    if found := named_folder(pattern):
         return [found]
-    matching = sorted(glob.glob(str(user_path(place)), recursive=True))  # noqa: PTH207  # absolute patterns too
-    if not matching:
-        raise RequestError(f"there is no folder {place}; name runs, sweeps, or a pattern such as 'outputs/sweep_*'")
-    return [Path(folder) for folder in matching]
+    matches = sorted(glob.glob(str(user_path(pattern)), recursive=True))  # noqa: PTH207  # Path.glob refuses absolute ones
+    if not matches:
+        raise RequestError(f"no folder matches {pattern}; name runs, sweeps, or a pattern such as 'outputs/sweep_*'")
+    return [Path(match) for match in matches]
 
 
 def runs_below(folder: Path) -> Iterator[Path]:
-    """Every folder that holds a run: this one and those in it, at any depth, in the order of their names."""
+    """Yield every run folder in this folder, including itself, at any depth, sorted by name."""
     for root, folders, files in os.walk(folder):
         if HYDRA_FOLDER in folders or SUMMARY in files:
             yield Path(root)
@@ -76,20 +77,20 @@ def runs_below(folder: Path) -> Iterator[Path]:
 
 
 def read_run(folder: Path) -> Record:
-    """The run with all its settings, as they stand in the file: `${seed}` is the same in every run."""
+    """Read a run with all its settings. Interpolations such as `${seed}` stay unresolved, so they do not differ."""
     settings = _load(folder / HYDRA_FOLDER / CONFIG)
     return Record(folder, flattened(settings) if isinstance(settings, dict) else {}, read_summary(folder))
 
 
 def read_job(folder: Path) -> Record:
-    """The run with the settings that its command named, and no others, as they were typed."""
+    """Read a run with only the settings that were named on its command line, as typed."""
     overrides = _load(folder / HYDRA_FOLDER / OVERRIDES)
     pairs = [str(override).partition("=") for override in overrides] if isinstance(overrides, list) else []
     return Record(folder, {key: value for key, _, value in pairs}, read_summary(folder))
 
 
 def _load(file: Path) -> Any:
-    """The file's dictionary or list, None if it can't be read: it may be missing, torn, or half written."""
+    """Return the dictionary or list in a YAML file; None if the file is missing, damaged, or half written."""
     try:
         return OmegaConf.to_container(OmegaConf.load(file), resolve=False)
     except (OSError, ValueError, YAMLError, OmegaConfBaseException):
@@ -97,20 +98,20 @@ def _load(file: Path) -> Any:
 
 
 def validation_curve(record: Record) -> Sequence[Point]:
-    """The validations during training, from the TensorBoard events; empty if there are none.
+    """Return the validations during training from the TensorBoard events; empty if there are none.
 
-    The seconds are the summary's, spread evenly over the steps; while there are none, those on the clock.
+    The training time in the summary is spread evenly over the steps; without a summary, wall-clock time is used.
     """
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it tells of every point that a resume wrote again
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # else it reports each point repeated by a resume
     sizes = {"scalars": 0, "images": 1, "audio": 1, "histograms": 1, "compressedHistograms": 1, "tensors": 1}
     events = EventAccumulator(str(record.folder), size_guidance=sizes).Reload()
     if CURVE not in events.Tags()["scalars"]:
         return []
-    begun, steps, seconds = events.FirstEventTimestamp(), record.number("steps"), record.number("train_seconds")
+    start, steps, seconds = events.FirstEventTimestamp(), record.number("steps"), record.number("train_seconds")
     return [
-        Point(point.step, point.step * seconds / steps if steps and seconds else point.wall_time - begun, point.value)
+        Point(point.step, point.step * seconds / steps if steps and seconds else point.wall_time - start, point.value)
         for point in events.Scalars(CURVE)
         if math.isfinite(point.value)
     ]

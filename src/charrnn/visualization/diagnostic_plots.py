@@ -1,4 +1,4 @@
-"""Pictures of the diagnostics, drawn by matplotlib; numbers in, a figure out.
+"""Plot the diagnostics of a network with matplotlib; each function takes numbers and returns a figure.
 
 S training step, H hidden unit, K time lag or character of context, L layer.
 """
@@ -15,45 +15,48 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LINES = 8  # more steps of a training in one picture can't be told apart
-FAINTEST = 1e-4  # of the gradient at lag 1; the map shows less in its darkest color
-FIRST, SECOND, QUIET = "#1f5f99", "#c44e22", "#666666"
+MAX_CURVES = 8  # more training steps in one plot would be hard to tell apart
+MIN_SHOWN_SHARE = 1e-4  # of the gradient at lag 1; smaller values have the darkest color of the map
+FIRST_COLOR, SECOND_COLOR, MUTED_COLOR = "#1f5f99", "#c44e22", "#666666"
 
 
 def gradient_by_lag(
-    shares_KL: Mapping[int, Sequence[Sequence[float]]], lags: Sequence[int], chunk: int, vanished: float
+    shares_by_step: Mapping[int, Sequence[Sequence[float]]],
+    lags: Sequence[int],
+    chunk_length: int,
+    vanished_share: float,
 ) -> "Figure":
-    """How much of an error arrives k steps earlier: as curves and as a map over the training, a row per layer.
+    """Plot the gradient by time lag, as curves and as a map over the training, one row per layer.
 
-    `shares_KL` holds, by training step, the gradient at each lag and layer over that at lag 1; `chunk` is the number
-    of steps that errors go back in training; less than `vanished` is nothing.
+    `shares_by_step` maps a training step to the gradient at each lag and layer, relative to lag 1 [K, L].
+    `chunk_length` is the number of time steps of truncated backpropagation; below `vanished_share`, the gradient counts
+    as vanished.
     """
-    steps = sorted(shares_KL)
-    shares_SKL = np.array([shares_KL[step] for step in steps], dtype=float)
+    steps = sorted(shares_by_step)
+    shares_SKL = np.array([shares_by_step[step] for step in steps], dtype=float)
     figure, rows = _figure(
         shares_SKL.shape[2],
-        "Gradient by time lag: how much of an error reaches the state k characters earlier",
-        f"Below {vanished:g} (dashed) the network can hardly learn from a character that far back"
-        + (", beyond the chunk of training (dotted) not at all." if chunk <= lags[-1] else "."),
+        "Gradient by time lag: gradient of an error with respect to the state k characters earlier",
+        f"Below {vanished_share:g} (dashed), the network learns little from characters that far back"
+        + ("; beyond the chunk length (dotted), nothing." if chunk_length <= lags[-1] else "."),
     )
-    for layer, (curves, heat) in enumerate(rows):
+    for layer, (curves, heat_map) in enumerate(rows):
         name = f"layer {layer}" if len(rows) > 1 else ""
         _gradient_curves(curves, steps, shares_SKL[:, :, layer], lags)
-        _gradient_map(heat, steps, shares_SKL[:, :, layer], lags)
-        curves.axhline(vanished, color=QUIET, linestyle="--", linewidth=1)
-        if chunk <= lags[-1]:
-            curves.axvline(chunk, color=QUIET, linestyle=":", linewidth=1, label="chunk")
+        _gradient_map(heat_map, steps, shares_SKL[:, :, layer], lags)
+        curves.axhline(vanished_share, color=MUTED_COLOR, linestyle="--", linewidth=1)
+        if chunk_length <= lags[-1]:
+            curves.axvline(chunk_length, color=MUTED_COLOR, linestyle=":", linewidth=1, label="chunk length")
         curves.legend(title="step", fontsize="small", frameon=False, loc="upper left", bbox_to_anchor=(1, 1.03))
         curves.set_title(name)
-        heat.set_title(name)
+        heat_map.set_title(name)
     return figure
 
 
 def _gradient_curves(axes: "Axes", steps: Sequence[int], shares_SK: NDArray[np.floating], lags: Sequence[int]) -> None:
     from matplotlib import colormaps
 
-    chosen = sorted({round(i) for i in np.linspace(0, len(steps) - 1, LINES)})
-    for i in chosen:
+    for i in sorted({round(i) for i in np.linspace(0, len(steps) - 1, MAX_CURVES)}):
         color = colormaps["viridis"](0.9 * i / max(1, len(steps) - 1))
         axes.plot(lags, shares_SK[i], color=color, marker=".", label=f"{steps[i]:,}")
     axes.set(yscale="log", xlim=(0, lags[-1] * 1.02), xlabel="lag k [characters]", ylabel="gradient, share of lag 1")
@@ -62,10 +65,10 @@ def _gradient_curves(axes: "Axes", steps: Sequence[int], shares_SK: NDArray[np.f
 def _gradient_map(axes: "Axes", steps: Sequence[int], shares_SK: NDArray[np.floating], lags: Sequence[int]) -> None:
     from matplotlib.colors import LogNorm
 
-    # Each column reaches back to the look before it.
-    edges, norm = ([0, *steps], np.arange(len(lags) + 1) - 0.5), LogNorm(FAINTEST, 1.0, clip=True)
+    # Each column spans the time since the previous measurement.
+    edges, norm = ([0, *steps], np.arange(len(lags) + 1) - 0.5), LogNorm(MIN_SHOWN_SHARE, 1.0, clip=True)
     image = axes.pcolormesh(*edges, shares_SK.T, norm=norm)
-    octaves = {place: str(lag) for place, lag in enumerate(lags) if lag.bit_count() == 1}
+    octaves = {row: str(lag) for row, lag in enumerate(lags) if lag.bit_count() == 1}
     axes.set_yticks([*octaves], [*octaves.values()])
     axes.set(xlabel="training step", ylabel="lag k [characters]")
     axes.figure.colorbar(image, ax=axes, label="gradient, share of lag 1").minorticks_off()
@@ -74,66 +77,67 @@ def _gradient_map(axes: "Axes", steps: Sequence[int], shares_SK: NDArray[np.floa
 def spectrum(
     eigenvalues_LH: Sequence[NDArray[np.complexfloating]], singular_values_LH: Sequence[NDArray[np.floating]], step: int
 ) -> "Figure":
-    """The eigenvalues of every layer's W_hh in the complex plane, and its singular values by size."""
+    """Plot the eigenvalues of every layer's W_hh in the complex plane, and its singular values in order."""
     figure, rows = _figure(
         len(eigenvalues_LH),
-        f"What W_hh alone does to the state, after training step {step:,}",
-        "Beyond the circle a direction grows from step to step and within it fades, as far as the activation lets it.",
+        f"Spectrum of W_hh after training step {step:,}",
+        "Without the activation function, directions outside the circle grow at every time step; those inside fade.",
     )
     for layer, (plane, line) in enumerate(rows):
-        values_H, sizes_H = eigenvalues_LH[layer], singular_values_LH[layer]
-        of = f"layer {layer}: " if len(rows) > 1 else ""
+        eigenvalues_H, singular_values_H = eigenvalues_LH[layer], singular_values_LH[layer]
+        prefix = f"layer {layer}: " if len(rows) > 1 else ""
         angles = np.linspace(0, 2 * np.pi, 200)
-        plane.plot(np.cos(angles), np.sin(angles), color=QUIET, linewidth=1, label="unit circle")
-        plane.plot(values_H.real, values_H.imag, ".", color=FIRST, markersize=4, label="eigenvalues")
+        plane.plot(np.cos(angles), np.sin(angles), color=MUTED_COLOR, linewidth=1, label="unit circle")
+        plane.plot(eigenvalues_H.real, eigenvalues_H.imag, ".", color=FIRST_COLOR, markersize=4, label="eigenvalues")
         plane.set_aspect("equal", adjustable="datalim")
         plane.set(xlabel="real part", ylabel="imaginary part")
-        plane.set_title(f"{of}spectral radius {np.abs(values_H).max():.2f}")
+        plane.set_title(f"{prefix}spectral radius {np.abs(eigenvalues_H).max():.2f}")
         plane.legend(fontsize="small", loc="upper left")
-        line.plot(np.arange(1, len(sizes_H) + 1), sizes_H, color=FIRST)
-        line.axhline(1, color=QUIET, linewidth=1)
-        line.set(xlabel="number, from the largest", ylabel="singular value")
-        line.set_title(f"{of}largest singular value {sizes_H[0]:.2f}")
+        line.plot(np.arange(1, len(singular_values_H) + 1), singular_values_H, color=FIRST_COLOR)
+        line.axhline(1, color=MUTED_COLOR, linewidth=1)
+        line.set(xlabel="index, largest first", ylabel="singular value")
+        line.set_title(f"{prefix}largest singular value {singular_values_H[0]:.2f}")
         line.set_ylim(bottom=0)
     return figure
 
 
 def memory(
-    reset_K: NDArray[np.floating], carried_K: NDArray[np.floating], characters: int | None, helps: float, step: int
+    reset_K: NDArray[np.floating], carried_K: NDArray[np.floating], characters: int | None, min_gain: float, step: int
 ) -> "Figure":
-    """The loss by the number of characters read since the zero state, beside that with the state carried on.
+    """Plot the loss by the number of characters read since a zero state, and the loss with the state carried over.
 
-    Point k of a curve is the mean over the contexts k ... 2k - 1, as `diagnostics.memory.octave_means` gives it.
+    Point k is the mean over the contexts k ... 2k - 1 (`analysis.memory.octave_means`). `characters` is the effective
+    context: beyond it, more context helps by less than `min_gain` nats per character.
     """
     contexts = np.arange(1, len(reset_K) + 1)
-    answer = f"{characters} characters" if characters is not None else f"more than {contexts[-1]} characters"
+    result = f"{characters} characters" if characters is not None else f"more than {contexts[-1]} characters"
     figure, ((losses, excess),) = _figure(
         1,
-        f"Memory after training step {step:,}: {answer}",
-        f"Beyond that number more context helps by less than {helps:g} nats per character "
-        "(a point is the mean over k to 2k - 1).",
+        f"Effective context after training step {step:,}: {result}",
+        f"Beyond it, more context helps by less than {min_gain:g} nats per character "
+        "(point k is the mean over contexts k to 2k - 1).",
     )
-    losses.plot(contexts, reset_K, color=FIRST, label="k characters after a zero state")
-    losses.plot(contexts, carried_K, color=SECOND, label="the same, state carried on")
-    highest = min(reset_K.max(), carried_K.max() + 2.5)  # the very first may be far above
-    losses.set_ylim(carried_K.min() - 0.2, highest + 0.1)
+    losses.plot(contexts, reset_K, color=FIRST_COLOR, label="k characters after a zero state")
+    losses.plot(contexts, carried_K, color=SECOND_COLOR, label="the same, state carried over")
+    top = min(reset_K.max(), carried_K.max() + 2.5)  # cuts off the first contexts, whose loss may be far higher
+    losses.set_ylim(carried_K.min() - 0.2, top + 0.1)
     losses.set_ylabel("loss [nats per character]")
     losses.legend()
-    excess.plot(contexts, np.maximum(reset_K - carried_K, helps / 100), color=FIRST)
-    excess.axhline(helps, color=QUIET, linestyle="--", linewidth=1)
-    excess.set(yscale="log", ylabel="lost by the zero state [nats per character]")
-    excess.set_ylim(bottom=helps / 20)
+    excess.plot(contexts, np.maximum(reset_K - carried_K, min_gain / 100), color=FIRST_COLOR)
+    excess.axhline(min_gain, color=MUTED_COLOR, linestyle="--", linewidth=1)
+    excess.set(yscale="log", ylabel="extra loss from a zero state [nats per character]")
+    excess.set_ylim(bottom=min_gain / 20)
     for axes in (losses, excess):
         axes.set_xscale("log", base=2)
         axes.set(xlabel="context k [characters]")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         if characters is not None:
-            axes.axvline(characters, color=QUIET, linestyle=":", linewidth=1)
+            axes.axvline(characters, color=MUTED_COLOR, linestyle=":", linewidth=1)
     return figure
 
 
 def _figure(rows: int, title: str, caption: str) -> tuple["Figure", NDArray]:
     figure = new_figure(11.0, rows * 3.4 + 1.0, dpi=100, layout="constrained")
     figure.suptitle(title, fontsize="large")
-    figure.supxlabel(caption, fontsize="medium", color=QUIET)
+    figure.supxlabel(caption, fontsize="medium", color=MUTED_COLOR)
     return figure, figure.subplots(rows, 2, squeeze=False)

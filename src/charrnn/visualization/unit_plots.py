@@ -1,9 +1,8 @@
-"""Pictures of hidden units as files, drawn by matplotlib: a text in a unit's colors, all units over it, histograms.
+"""Plot hidden units into PNG files: a text colored by a unit, a heat map of all units over it, and histograms.
 
-U unit, N symbol of the text, P piece of it that a reader sees as one character, F feature.
+U unit, X selected unit, N symbol of the text, G grapheme (what a reader sees as one character), F feature, K bin.
 """
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +13,8 @@ from charrnn.analysis.text_features import FEATURES
 from charrnn.analysis.units import activity, correlations
 from charrnn.data.vocabulary import AnyVocabulary, Ids
 from charrnn.network import CharRNN
-from charrnn.visualization import graphemes
-from charrnn.visualization.figure import new_figure, save_figure
+from charrnn.visualization.figure import new_figure, new_panels, save_figure, style_axes
+from charrnn.visualization.graphemes import split_graphemes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,34 +23,35 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.floating]
 
-BEST = 4  # units in a picture
-WEAK = 0.1  # a correlation below it is none worth a picture
-WIDTH, LINES = 76, 9  # characters and lines of the text below each unit
+BEST_UNITS = 4  # shown in text.png and histograms.png
+MIN_CORRELATION = 0.1  # a unit with less does not follow the feature
+LINE_LENGTH, LINES = 76, 9  # of the text below each unit's title, in graphemes
 CELL_WIDTH, CELL_HEIGHT, TITLE_HEIGHT = 0.1, 0.2, 0.35  # inches
-MAPPED = 100  # characters of the heat map
-MOST_GROUP_NAMES = 40  # rows of names that fit beside it
-INK, QUIET = "#22201d", "#6a655e"
-NEGATIVE, ZERO, POSITIVE = "#5b9cf0", "#ffffff", "#f3705c"  # as on the page
+HEAT_MAP_COLUMNS = 100  # graphemes
+MAX_GROUP_LABELS = 40  # rows of labels that fit beside the heat map
+TEXT_COLOR, MUTED_COLOR = "#22201d", "#6a655e"
+NEGATIVE, ZERO, POSITIVE = "#5b9cf0", "#ffffff", "#f3705c"  # the same colors as on the page of hidden units
 
 
 def draw_unit_plots(
     folder: Path, states_UN: Floats, features_FN: Floats, network: CharRNN, ids: Ids, vocabulary: AnyVocabulary
 ) -> list[Path]:
-    """Draw `text.png`, `heat_map.png` and `histograms.png` of the units over `ids`, the beginning of the text.
+    """Write `text.png`, `heat_map.png` and `histograms.png` of the units over `ids`, the beginning of the text.
 
-    The first and the last show the units that best follow different features which need a memory. Raises
-    `RequestError` without matplotlib.
+    `text.png` and `histograms.png` show the units that best follow different features that need memory. Raises
+    `RequestError` if matplotlib is not installed.
     """
     correlations_UF, active = correlations(states_UN, features_FN), activity(states_UN, network)
-    pieces, sizes_P = graphemes.split_graphemes(ids, vocabulary)
-    levels_UP = states_UN[:, sizes_P.cumsum() - 1] / active.scales_U[:, None]  # 1 is the full color
-    best = best_of_different_features(correlations_UF, BEST)
+    graphemes, sizes_G = split_graphemes(ids, vocabulary)
+    levels_UG = states_UN[:, sizes_G.cumsum() - 1] / active.scales_U[:, None]  # 1 is the full color
+    best = best_unit_per_feature(correlations_UF, BEST_UNITS)
     titles = [_title(unit, feature, correlations_UF, network) for unit, feature in best]
     units = [unit for unit, _ in best]
     limits = [(active.low * active.ranges_U[unit], active.ranges_U[unit]) for unit in units]
+    columns = slice(HEAT_MAP_COLUMNS)
     figures = {
-        "text.png": _text(pieces, levels_UP[units], titles),
-        "heat_map.png": _heat_map(pieces[:MAPPED], levels_UP[:, :MAPPED], correlations_UF, active.low),
+        "text.png": _colored_text(graphemes, levels_UG[units], titles),
+        "heat_map.png": _heat_map(graphemes[columns], levels_UG[:, columns], correlations_UF, active.low),
         "histograms.png": _histograms(active.histograms_UK[units], limits, titles),
     }
     for name, figure in figures.items():
@@ -59,38 +59,39 @@ def draw_unit_plots(
     return [folder / name for name in figures]
 
 
-def best_of_different_features(correlations_UF: Floats, count: int) -> list[tuple[int, int]]:
-    """Up to `count` pairs (unit, feature), the best first: of every feature that needs a memory the best unit.
+def best_unit_per_feature(correlations_UF: Floats, count: int) -> list[tuple[int, int]]:
+    """Return up to `count` pairs (unit, feature), best first: the best unit for each feature that needs memory.
 
-    At least one; of the others those that are followed at all.
+    There is always at least one pair; the others have a correlation of at least MIN_CORRELATION.
     """
-    remembered = [f for f, feature in enumerate(FEATURES) if feature.remembers]
-    pairs = [(int(np.abs(correlations_UF[:, f]).argmax()), f) for f in remembered]
+    features = [f for f, feature in enumerate(FEATURES) if feature.needs_memory]
+    pairs = [(int(np.abs(correlations_UF[:, f]).argmax()), f) for f in features]
     pairs.sort(key=lambda pair: -abs(correlations_UF[pair]))
-    return pairs[:1] + [pair for pair in pairs[1:count] if abs(correlations_UF[pair]) >= WEAK]
+    return pairs[:1] + [pair for pair in pairs[1:count] if abs(correlations_UF[pair]) >= MIN_CORRELATION]
 
 
 def _title(unit: int, feature: int, correlations_UF: Floats, network: CharRNN) -> str:
-    layer, place = divmod(unit, network.settings["hidden"])
-    name = f"unit {place}" + (f" of layer {layer}" if network.settings["layers"] > 1 else "")
+    layer, index = divmod(unit, network.settings["hidden"])
+    name = f"unit {index}" + (f" of layer {layer}" if network.settings["layers"] > 1 else "")
     return f"{name}: {FEATURES[feature].name}, r = {correlations_UF[unit, feature]:+.2f}"
 
 
-def _text(pieces: list[str], levels_XP: Floats, titles: list[str]) -> "Figure":
-    """The beginning of the text once for every unit, a colored cell behind each character."""
-    rows, columns = _layout(pieces)
+def _colored_text(graphemes: list[str], levels_XG: Floats, titles: list[str]) -> "Figure":
+    """Draw the beginning of the text once per unit, with a colored cell behind each grapheme."""
+    rows, columns = _layout(graphemes)
     shown = len(rows)
     lines, width = int(rows.max()) + 1, int(columns.max()) + 1
     height = len(titles) * (CELL_HEIGHT * lines + TITLE_HEIGHT)
     figure = new_figure(CELL_WIDTH * width, height, layout="constrained")
-    for place, (title, levels_P) in enumerate(zip(titles, levels_XP, strict=True)):
-        axes = figure.add_subplot(len(titles), 1, place + 1)
+    for index, (title, levels_G) in enumerate(zip(titles, levels_XG, strict=True)):
+        axes = figure.add_subplot(len(titles), 1, index + 1)
         cells = np.zeros((lines, width))
-        cells[rows, columns] = levels_P[:shown]
+        cells[rows, columns] = levels_G[:shown]
         _image(axes, cells, aspect=CELL_HEIGHT / CELL_WIDTH, interpolation="nearest")
-        for piece, row, column in zip(pieces, rows, columns, strict=False):
+        for grapheme, row, column in zip(graphemes, rows, columns, strict=False):
+            color = MUTED_COLOR if grapheme == "↵\n" else TEXT_COLOR
             axes.text(
-                column, row, piece.strip(), family="monospace", fontsize=9, color=QUIET if piece == "↵\n" else INK,
+                column, row, grapheme.strip(), family="monospace", fontsize=9, color=color,
                 ha="center", va="center", parse_math=False,
             )  # fmt: skip
         axes.set_title(title, loc="left", fontsize=10, parse_math=False)
@@ -98,52 +99,51 @@ def _text(pieces: list[str], levels_XP: Floats, titles: list[str]) -> "Figure":
     return figure
 
 
-def _layout(pieces: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Row and column of every piece that finds room in LINES lines of WIDTH columns."""
+def _layout(graphemes: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the row and column of every grapheme that fits into LINES lines of LINE_LENGTH graphemes."""
     rows, columns, row, column = [], [], 0, 0
-    for piece in pieces:
-        if column == WIDTH:
+    for grapheme in graphemes:
+        if column == LINE_LENGTH:
             row, column = row + 1, 0
         if row == LINES:
             break
         rows.append(row)
         columns.append(column)
-        row, column = (row + 1, 0) if piece.endswith("\n") else (row, column + 1)
+        row, column = (row + 1, 0) if grapheme.endswith("\n") else (row, column + 1)
     return np.array(rows), np.array(columns)
 
 
-def _heat_map(pieces: list[str], levels_UP: Floats, correlations_UF: Floats, low: int) -> "Figure":
-    """A row for each unit, in groups by the feature that it follows best, in each by falling correlation."""
+def _heat_map(graphemes: list[str], levels_UG: Floats, correlations_UF: Floats, low: int) -> "Figure":
+    """Draw one row per unit, grouped by the feature each follows best, by descending correlation within a group."""
     best_U = np.abs(correlations_UF).argmax(axis=1)
     order = np.lexsort((-correlations_UF[np.arange(len(best_U)), best_U], best_U))
     figure = new_figure(12, 8, layout="constrained")
     axes = figure.add_subplot()
-    image = _image(axes, levels_UP[order], aspect="auto", interpolation="nearest")
-    axes.set_xticks(range(len(pieces)), [piece.strip()[:1] for piece in pieces], family="monospace", parse_math=False)
+    image = _image(axes, levels_UG[order], aspect="auto", interpolation="nearest")
+    signs = [grapheme.strip()[:1] for grapheme in graphemes]
+    axes.set_xticks(range(len(signs)), signs, family="monospace", parse_math=False)
     axes.xaxis.tick_top()
     axes.tick_params(length=0, labelsize=8)
     features, starts, counts = np.unique(best_U[order], return_index=True, return_counts=True)
-    named = counts >= len(order) / MOST_GROUP_NAMES
-    names = [FEATURES[feature].name for feature in features[named]]
-    axes.set_yticks(starts[named] + (counts[named] - 1) / 2, names, parse_math=False)
-    axes.hlines(starts[1:] - 0.5, -0.5, len(pieces) - 0.5, color=QUIET, linewidth=0.5)
-    axes.set_title(f"All {len(order):,} units over the text, by the feature that each follows best", loc="left")
-    bar = figure.colorbar(image, fraction=0.02, pad=0.01, label="activation, share of the unit's scale")
-    bar.ax.set_ylim(low, 1)
+    labeled = counts >= len(order) / MAX_GROUP_LABELS
+    labels = [FEATURES[feature].name for feature in features[labeled]]
+    axes.set_yticks(starts[labeled] + (counts[labeled] - 1) / 2, labels, parse_math=False)
+    axes.hlines(starts[1:] - 0.5, -0.5, len(signs) - 0.5, color=MUTED_COLOR, linewidth=0.5)
+    axes.set_title(f"All {len(order):,} units over the text, grouped by the feature each follows best", loc="left")
+    colorbar = figure.colorbar(image, fraction=0.02, pad=0.01, label="activation, share of the unit's scale")
+    colorbar.ax.set_ylim(low, 1)
     return figure
 
 
 def _histograms(shares_XK: Floats, limits: list[tuple[float, float]], titles: list[str]) -> "Figure":
-    abreast = min(2, len(titles))
-    rows = math.ceil(len(titles) / abreast)
-    figure = new_figure(5 * abreast, 2.6 * rows, layout="constrained")
-    for place, (title, shares_K, (low, high)) in enumerate(zip(titles, shares_XK, limits, strict=True)):
-        axes = figure.add_subplot(rows, abreast, place + 1, xlabel="activation", ylabel="share of the text")
+    figure, panels = new_panels(len(titles), 2, (5, 2.6))
+    for axes, title, shares_K, (low, high) in zip(panels, titles, shares_XK, limits, strict=True):
+        axes.set(xlabel="activation", ylabel="share of the text")
         edges = np.linspace(low, high, len(shares_K) + 1)
         colors = [NEGATIVE if middle < 0 else POSITIVE for middle in (edges[:-1] + edges[1:]) / 2]
         axes.bar(edges[:-1], shares_K, width=np.diff(edges), align="edge", color=colors, edgecolor="white")
         axes.set_title(title, loc="left", fontsize=10, parse_math=False)
-        axes.spines[["top", "right"]].set_visible(False)
+        style_axes(axes, grid=False)
     return figure
 
 

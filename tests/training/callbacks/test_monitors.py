@@ -1,4 +1,4 @@
-"""What is watched during training reaches TensorBoard, and leaves the run as it is."""
+"""Monitors write to TensorBoard and do not change the run."""
 
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,16 @@ RUN = (*SMALL, "trainer.max_steps=36", "resume_from=last", "callbacks=all")
 
 
 def written(folder: Path) -> dict[str, Any]:
-    """All that was watched: figures, pictures and texts by tag, each with its step."""
+    """Return all that the monitors wrote: scalars, images and texts by tag, each with its step."""
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0, "tensors": 0}).Reload()
-    rooms = ("network/", "gradient/", "memory/", "update_ratio/", "samples/")
-    figures = {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
-    pictures = {tag: [(e.step, e.encoded_image_string) for e in events.Images(tag)] for tag in events.Tags()["images"]}
-    # TensorBoard drops no text of a step that comes again; it must be the same one.
+    prefixes = ("network/", "gradient/", "memory/", "update_ratio/", "samples/")
+    scalars = {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+    images = {tag: [(e.step, e.encoded_image_string) for e in events.Images(tag)] for tag in events.Tags()["images"]}
+    # After a resume TensorBoard keeps both texts of a repeated step; they must be equal.
     texts = {
         tag: sorted({(e.step, str(e.tensor_proto)) for e in events.Tensors(tag)}) for tag in events.Tags()["tensors"]
     }
-    return {tag: points for tag, points in (figures | pictures | texts).items() if tag.startswith(rooms)}
+    return {tag: points for tag, points in (scalars | images | texts).items() if tag.startswith(prefixes)}
 
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
@@ -39,14 +39,14 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
 
 CASES: dict[str, tuple[str, ...]] = {
     "two layers": ("model.layers=2",),
-    "relu, no validation part": (
+    "relu, no validation split": (
         "model.activation=relu", "optimizer.lr=1e-3", "data.validation_fraction=0", "trainer.accumulate_grad_batches=2",
     ),
     "lstm, bfloat16": ("model=lstm", "model.hidden=4", "data.order=shuffle", "trainer.precision=bf16-true"),
 }  # fmt: skip
 MOMENTS = [
-    (progress.Progress, "on_train_batch_end", 24),  # after the figures, before the checkpoint
-    (module.CharRNNModule, "training_step", 12),  # after the validation and its pictures
+    (progress.Progress, "on_train_batch_end", 24),  # after the metrics, before the checkpoint
+    (module.CharRNNModule, "training_step", 12),  # after the validation and its plots
     (progress.Progress, "on_train_end", 36),  # after all
 ]
 
@@ -70,27 +70,27 @@ def test_what_is_written(undisturbed: Any) -> None:
     updates = {
         f"update_ratio/layer{layer}/{name}" for layer in (0, 1) for name in ("input_to_hidden", "hidden_to_hidden")
     }
-    pictures = {"network/spectrum", "gradient/by_lag", "memory/loss_by_context"}
-    assert steps.keys() == {*validations, *updates, "update_ratio/hidden_to_output", *pictures}
+    plots = {"network/spectrum", "gradient/by_lag", "memory/loss_by_context"}
+    assert steps.keys() == {*validations, *updates, "update_ratio/hidden_to_output", *plots}
     assert all(steps[tag] == [12, 24, 36] for tag in validations)
     assert all(steps[tag] == list(range(4, 37, 4)) for tag in updates)
-    assert all(steps[tag] == [12, 36] for tag in pictures)
-    assert all(picture.startswith(b"\x89PNG") for tag in pictures for _, picture in found[tag])
+    assert all(steps[tag] == [12, 36] for tag in plots)
+    assert all(image.startswith(b"\x89PNG") for tag in plots for _, image in found[tag])
 
 
 @pytest.mark.parametrize("undisturbed", CASES, indirect=True)
-def test_a_run_is_the_same_with_it_and_without(undisturbed: Any, text: Path, tmp_path: Path) -> None:
+def test_monitors_do_not_change_the_run(undisturbed: Any, text: Path, tmp_path: Path) -> None:
     overrides, folder = undisturbed
     assert written(folder)
     train_here(tmp_path, *RUN, *overrides, "callbacks=none", path=text)
     assert not written(tmp_path)
-    watched, alone = weights_of(folder), weights_of(tmp_path)
-    assert all(torch.equal(watched[name], alone[name]) for name in alone)
+    monitored, plain = weights_of(folder), weights_of(tmp_path)
+    assert all(torch.equal(monitored[name], plain[name]) for name in plain)
 
 
 @pytest.mark.parametrize(
     ("undisturbed", "owner", "hook", "step"),
-    # Two of three pairs: all cases, all moments, less time.
+    # Two of three pairs cover all cases and all moments in less time.
     [(case, *moment) for i, case in enumerate(CASES) for j, moment in enumerate(MOMENTS) if i != j],
     indirect=["undisturbed"],
 )
@@ -113,7 +113,7 @@ def test_the_update_ratio_is_that_of_the_weights(text: Path, tmp_path: Path) -> 
     assert ratio == pytest.approx(float((after - before).norm() / after.norm()), rel=1e-5)
 
 
-def test_without_matplotlib_one_line_is_said_and_training_goes_on(
+def test_without_matplotlib_training_warns_once_and_continues(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(figure, "available", lambda: False)

@@ -22,10 +22,10 @@ def test_the_novelty_of_each_sample_is_written(tmp_path: Path, monkeypatch: pyte
         ("a quick brown box.", 100, 13, 4 / 9),
         (TRAIN, 100, len(TRAIN), 1.0),
         (TRAIN, 20, 20, 11 / 36),  # only the beginning of a long text is compared
-        ("dog fox", 100, 4, None),  # no 10 characters: no share of anything
+        ("dog fox", 100, 4, None),  # shorter than 10 characters: no share
     ):
         written.clear()
-        monkeypatch.setattr(samples, "COMPARED", compared)
+        monkeypatch.setattr(samples, "MAX_COMPARED_SYMBOLS", compared)
         monkeypatch.setattr(samples, "generate_text", lambda *_, sample=sample, **__: sample)
         samples.Samples(tmp_path, 1, vocabulary.encode(TRAIN)).on_validation_end(trainer, module)
         shares = {} if share is None else {"sample/copied_10grams": pytest.approx(share)}

@@ -12,11 +12,11 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from charrnn.data.vocabulary import Vocabulary
-from charrnn.evaluation import surprisal
 from charrnn.evaluation.surprisal import Surprisal, surprisals
 from charrnn.network import CharRNN
 from charrnn.visualization import graphemes
 from charrnn.visualization.graphemes import split_graphemes
+from charrnn.visualization.pages import surprisal_page
 from charrnn.visualization.pages.surprisal_page import COLORS, page, terminal_text
 from conftest import TEXT, call, save_network
 
@@ -29,9 +29,9 @@ TRICKY = (
 FACTS: dict[str, Any] = {"text": "tricky", "window": None, "note": "", "figures": [], "about": []}
 
 
-def test_the_terminal_shows_one_color_a_bit_and_none_over_a_line_end() -> None:
+def test_the_terminal_shows_one_color_per_bit_and_none_across_lines() -> None:
     vocabulary = Vocabulary("ab\n ")
-    bits = np.array([0.9, 1.0, 8.5, 2.5, 0.0, 30.0])  # of the text without its first character
+    bits = np.array([0.9, 1.0, 8.5, 2.5, 0.0, 30.0])  # of all characters but the first
     sequence = vocabulary.encode("abb\n\nb ")
     shown = terminal_text(Surprisal(bits, np.zeros((6, 1), int), np.ones((6, 1))), sequence, vocabulary)
     scale, text = shown.split("\n\n", 1)
@@ -57,7 +57,7 @@ def percent(p: float) -> str:
 
 
 def rows(browser: webdriver.Chrome) -> list[tuple[str, str, bool]]:
-    """What the card lists: symbol, probability, and whether it is the one that came."""
+    """Return the rows of the card: symbol, probability, and whether it is the actual symbol."""
     read = """return [...document.querySelectorAll("#card tr")].map((row) =>
         [row.cells[0].textContent, row.cells[2].textContent, row.classList.contains("own")])"""
     return [tuple(row) for row in browser.execute_script(read)]
@@ -75,26 +75,26 @@ def test_the_page_shows_the_text_its_bits_and_the_guesses(
     spans = browser.find_elements(By.CSS_SELECTOR, "#text span")
     assert browser.execute_script("return [...document.querySelectorAll('#text span')].map(s => s.textContent)") == seen
     starts = counts.cumsum() - counts
-    for unit in (1, 3, 40, seen.index("e\u0301"), seen.index("⇤"), seen.index("👍🏽")):
-        ActionChains(browser).move_to_element(spans[unit]).perform()
+    for index in (1, 3, 40, seen.index("e\u0301"), seen.index("⇤"), seen.index("👍🏽")):
+        ActionChains(browser).move_to_element(spans[index]).perform()
         expected = []
-        for n in range(starts[unit] - 1, starts[unit] + counts[unit] - 1):
+        for n in range(starts[index] - 1, starts[index] + counts[index] - 1):
             own = sequence[n + 1]
             listed = dict(zip(found.guesses_NK[n], found.probabilities_NK[n], strict=True))
             listed[own] = 2 ** -found.bits_N[n]
             for symbol, p in listed.items():
                 expected.append((graphemes.sign(vocabulary.decode([symbol])), percent(p), symbol == own))
         assert rows(browser) == expected
-        bits = found.bits_N[starts[unit] - 1 : starts[unit] + counts[unit] - 1].sum()
+        bits = found.bits_N[starts[index] - 1 : starts[index] + counts[index] - 1].sum()
         shown = float(browser.find_element(By.CSS_SELECTOR, "#card h2 span").text.removesuffix(" bits"))
         assert shown == pytest.approx(bits, abs=0.01)
-        assert f"s{min(8, int(bits))}" in spans[unit].get_attribute("class") or bits < 1
+        assert f"s{min(8, int(bits))}" in spans[index].get_attribute("class") or bits < 1
     assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_the_page_is_read_by_keys_and_taps(browser: webdriver.Chrome, make_network: Make, tmp_path: Path) -> None:
+def test_the_page_reacts_to_keys_and_taps(browser: webdriver.Chrome, make_network: Make, tmp_path: Path) -> None:
     vocabulary = Vocabulary("ab\n")
-    sequence = vocabulary.encode("aba\nbab\n" * 2000)  # more than what gets its colors at once
+    sequence = vocabulary.encode("aba\nbab\n" * 2000)  # more than one block is colored at once
     opened(browser, tmp_path / "page.html", page(surprisals(make_network(3), sequence), sequence, vocabulary, FACTS))
     painted = "return document.querySelectorAll('#text span').length"
     assert 0 < browser.execute_script(painted) < len(sequence)
@@ -103,7 +103,7 @@ def test_the_page_is_read_by_keys_and_taps(browser: webdriver.Chrome, make_netwo
 
     def chosen(*keys: str) -> int:
         ActionChains(browser).send_keys(*keys).perform()
-        return browser.execute_script("return chosen && unitOf(chosen)")
+        return browser.execute_script("return chosen && graphemeOf(chosen)")
 
     browser.execute_script("arguments[0].focus({ preventScroll: true })", text)
     assert chosen(Keys.ARROW_RIGHT) == 0
@@ -117,14 +117,14 @@ def test_the_page_is_read_by_keys_and_taps(browser: webdriver.Chrome, make_netwo
     assert not browser.find_element(By.ID, "card").is_displayed()
     span = browser.find_element(By.CSS_SELECTOR, "#text span:nth-child(3)")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'}); arguments[0].click()", span)
-    assert browser.execute_script("return unitOf(chosen)") == 2
+    assert browser.execute_script("return graphemeOf(chosen)") == 2
     browser.find_element(By.TAG_NAME, "h1").click()
     assert not browser.find_element(By.ID, "card").is_displayed()
 
 
 @pytest.fixture
 def trained(make_network: Make, tmp_path: Path) -> tuple[Path, CharRNN, Vocabulary]:
-    """A checkpoint of a network that knows the letters of TRICKY, but for those that it does not."""
+    """A checkpoint of a network whose vocabulary has all characters of TRICKY but one."""
     vocabulary = Vocabulary(TRICKY.replace("ï", ""), unknown=True)
     network = make_network(len(vocabulary))
     save_network(network, vocabulary, tmp_path / "tiny.ckpt", data={"text": {**TEXT, "path": ["gone.txt"]}})
@@ -147,15 +147,20 @@ def test_evaluate_writes_the_page(
     result = json.loads(plain[1])
     opened(browser, folder / "again.html", (folder / "a" / "page.html").read_text("utf-8"))
     shown = browser.find_element(By.TAG_NAME, "header").text
-    for figure in (f"{result['bits_per_char']:.4f}", f"{result['perplexity']:.3f}", f"{result['characters']:,}"):
-        assert figure in shown
-    for fact in ("1 layer of 5 (elman, tanh)", "tiny.ckpt", f"every {window}" if window else "carried", "� what"):
+    for metric in (f"{result['bits_per_char']:.4f}", f"{result['perplexity']:.3f}", f"{result['characters']:,}"):
+        assert metric in shown
+    for fact in (
+        "1 layer of 5 (elman, tanh)",
+        "tiny.ckpt",
+        f"every {window}" if window else "carried",
+        "� a character not in the vocabulary",
+    ):
         assert fact in shown
     mean = browser.execute_script("return bits.reduce((sum, b) => sum + b, 0) / bits.length")
     assert mean == pytest.approx(result["bits_per_char"], abs=1e-3)
     assert browser.execute_script("return bits.length") == result["characters"]
 
-    monkeypatch.setattr(surprisal, "SHOWN", 100)
+    monkeypatch.setattr(surprisal_page, "SHOWN", 100)
     code, out, err = call("scripts/evaluate.py", *asked, "--surprisal", f"{folder}/page.html")
     assert (code, out) == plain[:2]
     assert err == f"evaluate.py: --surprisal shows the first 100 of {result['characters']:,} characters\n"
@@ -179,7 +184,7 @@ def test_evaluate_colors_the_terminal_and_ends_with_the_json(trained: tuple[Path
     assert bare.count("\n") == 20 * TRICKY.count("\n") + 2
 
 
-def test_what_evaluate_refuses() -> None:
+def test_wrong_requests() -> None:
     for asked, message in (
         (("--dynamic", "0.1", "--surprisal", "page.html"), "remove --dynamic"),
         (("--surprisal", "."), "--surprisal needs a file name, but . is a folder"),

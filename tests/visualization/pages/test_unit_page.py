@@ -28,7 +28,7 @@ def colors(browser: webdriver.Chrome) -> list[str]:
     return browser.execute_script("return [...document.querySelectorAll('#text span')].map((span) => span.className)")
 
 
-def test_the_page_shows_every_activation_and_another_unit_recolors_the_text(
+def test_the_page_shows_every_activation_and_selecting_a_unit_recolors_the_text(
     make_network: MakeNetwork, browser: webdriver.Chrome, tmp_path: Path
 ) -> None:
     network, vocabulary = quote_detector(make_network)
@@ -39,7 +39,7 @@ def test_the_page_shows_every_activation_and_another_unit_recolors_the_text(
         browser, tmp_path / "units.html", unit_page.page(states_UN, features_FN, network, shown, vocabulary, FACTS)
     )
     values = browser.execute_script(
-        "return data.peaks.map((_, unit) => data.pieces.map((_, n) => activation(unit, n)))"
+        "return data.peaks.map((_, unit) => data.graphemes.map((_, n) => activation(unit, n)))"
     )
     half_a_level_U = states_UN.max(axis=1) / 254 + 1e-6
     assert (np.abs(np.array(values) - states_UN[:, :300]).max(axis=1) <= half_a_level_U).all()
@@ -66,7 +66,7 @@ def test_the_page_shows_every_activation_and_another_unit_recolors_the_text(
     assert not browser.get_log("browser")
 
 
-def test_of_many_units_the_page_has_some_in_full_and_all_for_the_beginning(
+def test_a_large_network_has_all_units_for_the_beginning_and_some_for_the_rest(
     make_network: MakeNetwork, browser: webdriver.Chrome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network, vocabulary = quote_detector(make_network)
@@ -77,17 +77,17 @@ def test_of_many_units_the_page_has_some_in_full_and_all_for_the_beginning(
     page = unit_page.page(states_UN, features_of(ids, vocabulary), network, ids, vocabulary, FACTS)
     open_page(browser, tmp_path / "units.html", page)
     other = next(unit for unit in range(6) if unit not in browser.execute_script("return data.full"))
-    found = browser.execute_script(f"return [0, 49, 50].map((place) => activation({other}, place))")
+    found = browser.execute_script(f"return [0, 49, 50].map((position) => activation({other}, position))")
     assert found[:2] == pytest.approx(states_UN[other, [0, 49]].tolist(), abs=float(states_UN[other].max()) / 254)
     assert found[2] is None
     browser.execute_script(f"choose({other}); mapLine(60)")
-    assert "first 50 characters" in browser.find_element(By.ID, "part").text
+    assert "first 50 characters" in browser.find_element(By.ID, "coverage").text
     assert browser.execute_script("return map.units.length") == 2
     assert not browser.get_log("browser")
 
 
 @pytest.mark.parametrize("width", [1280, 400])
-def test_bytes_fit_every_window_and_bring_diagnostics(browser: webdriver.Chrome, tmp_path: Path, width: int) -> None:
+def test_bytes_and_diagnostics_fit_every_window(browser: webdriver.Chrome, tmp_path: Path, width: int) -> None:
     network = CharRNN(256, cell="lstm", hidden=4, layers=2, dropout=0.0, residual=False)
     ids = np.frombuffer(("„Grüße“ 😀, " * 20).encode(), np.uint8)
     vocabulary = ByteVocabulary()
@@ -97,13 +97,18 @@ def test_bytes_fit_every_window_and_bring_diagnostics(browser: webdriver.Chrome,
         "x": {"label": "lag", "log": False}, "y": {"label": "norm", "log": True},
         "series": [{"name": "layer 0", "points": [[1, 1.0], [2, 0.1], [4, 0.001], [8, 0.0]]}],
     }  # fmt: skip
-    facts = {**FACTS, "diagnostics": {"figures": [["spectral radius", "1.2"]], "charts": [curve]}}
+    facts = {**FACTS, "diagnostics": {"metrics": [["spectral radius", "1.2"]], "charts": [curve]}}
     page = unit_page.page(states_UN, features_of(ids, vocabulary), network, ids, vocabulary, facts)
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}  # a window can't be that narrow
+    size = {
+        "width": width,
+        "height": 900,
+        "deviceScaleFactor": 1,
+        "mobile": False,
+    }  # a real window cannot be that narrow
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     open_page(browser, tmp_path / "units.html", page)
     assert browser.find_element(By.ID, "text").text.startswith("„Grüße“ 😀, „Grüße“")
-    last_byte = browser.execute_script("return data.pieces.slice(0, 4).map((_, n) => activation(7, n))")
+    last_byte = browser.execute_script("return data.graphemes.slice(0, 4).map((_, n) => activation(7, n))")
     assert last_byte == pytest.approx(states_UN[7, [2, 3, 4, 6]].tolist(), abs=0.005)
     assert len(browser.find_elements(By.CSS_SELECTOR, "#charts polyline")) == 1
     sizes = browser.execute_script("return [document.documentElement.scrollWidth, innerWidth]")

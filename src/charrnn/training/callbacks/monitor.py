@@ -1,4 +1,4 @@
-"""The callback that looks inside the network while it trains; what there is to see, its subclasses say.
+"""Base class of the callbacks that measure the inside of the network during training.
 
 T time step, B batch lane.
 """
@@ -33,20 +33,20 @@ Values = dict[str, float | str]
 Plots = dict[str, Callable[[], "Figure"]]
 
 
-class Subject(NamedTuple):
-    """What is looked at: a copy of the network as it is after `step`, and a text for it to read.
+class Snapshot(NamedTuple):
+    """A copy of the network after `step`, and a text for it to read.
 
-    `chunk` is the number of time steps that errors go back in training.
+    `chunk_length` is the number of time steps of truncated backpropagation in training.
     """
 
     network: CharRNN
     vocabulary: AnyVocabulary
     ids: Ids
-    chunk: int
+    chunk_length: int
     step: int
 
-    def lanes(self, lanes: int, steps: int) -> Batch:
-        """So many characters (fewer if the text is shorter) from places spread evenly over the text."""
+    def read_lanes(self, lanes: int, steps: int) -> Batch:
+        """Return a batch of `steps` characters (fewer if the text is shorter) from evenly spread positions."""
         steps = min(steps, len(self.ids) - 1)
         starts_B = np.linspace(0, len(self.ids) - 1 - steps, lanes).astype(np.int64)
         batch, device = read_sequences(self.ids, starts_B, steps, starts=True), self.network.output_bias.device
@@ -54,21 +54,20 @@ class Subject(NamedTuple):
 
 
 class Monitor(Callback):
-    """Looks at a copy of the network after every validation, or with `when` = `end` after the last step alone.
+    """Measures a copy of the network after every validation, or only after the last step if `when` is `end`.
 
-    A subclass says what to see, in `look`. Plots cost more than values, so they are drawn with the validations 1, 4,
-    16, 64 and so on, and at the end. Without a validation split the training split is read instead, every
-    `trainer.val_check_interval` steps. Nothing is drawn from the run's generators: a run is the same with it and
-    without.
+    Subclasses implement `measure`. Plots cost more than values, so they are drawn only at the validations 1, 4, 16, 64
+    and so on, and at the end. Without a validation split, the training split is read instead, every
+    `trainer.val_check_interval` steps. A monitor uses no random generator of the run, so it does not change training.
     """
 
     def __init__(self, when: str) -> None:
         self._when = require_choice("when", when, WHEN)
-        self._looked = self._drawn = -1  # at which step
+        self._measured_step = self._drawn_step = -1
         self._plots: Plots = {}
 
-    def look(self, subject: Subject) -> tuple[Values, Plots]:
-        """Return values (floats) and texts, and functions that draw the plots, each by their tags."""
+    def measure(self, snapshot: Snapshot) -> tuple[Values, Plots]:
+        """Return scalars and texts by TensorBoard tag, and by tag the functions that draw the plots."""
         raise NotImplementedError
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
@@ -76,63 +75,64 @@ class Monitor(Callback):
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         if trainer.state.fn == TrainerFn.FITTING:
-            self._watch(trainer, pl_module)
+            self._measure_and_draw(trainer, pl_module)
 
     def on_train_batch_start(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
-        # Like a validation after the checkpoint of the same step, so that a resume from it repeats what is written.
+        # After the checkpoint of this step, like a validation: a run resumed from it then measures this step again.
         step = trainer.global_step
         if not trainer.limit_val_batches and step and step % int(trainer.val_check_interval) == 0:
-            self._watch(trainer, pl_module)
+            self._measure_and_draw(trainer, pl_module)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        self._look(trainer, pl_module)
+        self._measure(trainer, pl_module)
         self._draw(trainer)
 
-    def _watch(self, trainer: lightning.Trainer, module: Any) -> None:
+    def _measure_and_draw(self, trainer: lightning.Trainer, module: Any) -> None:
         if self._when == "end":
             return
-        self._look(trainer, module)
-        validation, rest = divmod(trainer.global_step, int(trainer.val_check_interval))  # the run counts it in steps
-        if not rest and validation.bit_count() == 1 and validation.bit_length() % 2 == 1:  # a power of 4
+        self._measure(trainer, module)
+        validation, rest = divmod(trainer.global_step, int(trainer.val_check_interval))  # the interval is in steps
+        is_power_of_4 = validation.bit_count() == 1 and validation.bit_length() % 2 == 1
+        if not rest and is_power_of_4:
             self._draw(trainer)
 
-    def _look(self, trainer: lightning.Trainer, module: Any) -> None:
-        if self._looked == trainer.global_step:
+    def _measure(self, trainer: lightning.Trainer, module: Any) -> None:
+        if self._measured_step == trainer.global_step:
             return
-        with torch.inference_mode(False):  # of a validation; nothing can be differentiated in it
-            subject = _subject(trainer, module)
-            if not all(weight.isfinite().all() for weight in subject.network.parameters()):
-                return  # `Recovery` deals with that
-            values, self._plots = self.look(subject)
+        with torch.inference_mode(False):  # validation runs in inference mode, which allows no gradients
+            snapshot = _snapshot(trainer, module)
+            if not all(weight.isfinite().all() for weight in snapshot.network.parameters()):
+                return  # `Recovery` handles diverged weights
+            values, self._plots = self.measure(snapshot)
         texts = {tag: value for tag, value in values.items() if isinstance(value, str)}
-        numbers = {tag: value for tag, value in values.items() if isinstance(value, float) and isfinite(value)}
-        module.write_metrics(numbers)
+        scalars = {tag: value for tag, value in values.items() if isinstance(value, float) and isfinite(value)}
+        module.write_metrics(scalars)
         logger: Any = trainer.logger
-        for tag, text in texts.items() if hasattr(logger, "add_text") else ():  # as the run's own logger has it
-            logger.add_text(tag, text, subject.step)
-        self._looked = subject.step
+        for tag, text in texts.items() if hasattr(logger, "add_text") else ():
+            logger.add_text(tag, text, snapshot.step)
+        self._measured_step = snapshot.step
 
     def _draw(self, trainer: lightning.Trainer) -> None:
         step = trainer.global_step
-        if self._drawn == step or self._looked != step or not figure.available():
+        if self._drawn_step == step or self._measured_step != step or not figure.available():
             return
         logger: Any = trainer.logger
         if hasattr(logger, "add_plot"):
             for tag, draw in self._plots.items():
                 logger.add_plot(tag, draw(), step)
-        self._drawn = step
+        self._drawn_step = step
 
 
-def _subject(trainer: lightning.Trainer, module: Any) -> Subject:
+def _snapshot(trainer: lightning.Trainer, module: Any) -> Snapshot:
     network: CharRNN = copy.deepcopy(module.network)
     network.to(torch.promote_types(network.output_bias.dtype, torch.float32)).eval().requires_grad_(False)
-    network.cells.train()  # cuDNN goes back through a GRU or LSTM in this mode only; there is no dropout in a cell
+    network.cells.train()  # cuDNN backpropagates through a GRU or LSTM only in training mode; cells have no dropout
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
     ids = data.validation_ids if len(data.validation_ids) > 1 else data.train_ids
-    return Subject(network, module.vocabulary, ids, data.sequence_length, trainer.global_step)
+    return Snapshot(network, module.vocabulary, ids, data.sequence_length, trainer.global_step)
 
 
-@cache  # once, whatever is watched
+@cache  # warns once, however many monitors there are
 def _warn_without_matplotlib() -> None:
     if not figure.available():
         log.warning(figure.advice("no plots in TensorBoard (scalars are logged)"))

@@ -1,4 +1,4 @@
-"""What can be watched in the network at one moment: weights, the steps that change them, states.
+"""Monitors of the network's weights, their updates, and its hidden states.
 
 T time step, B batch lane, H hidden unit, L layer, S state size of one layer.
 """
@@ -14,33 +14,34 @@ from torch import Tensor
 
 from charrnn.analysis import states, weights
 from charrnn.network import CharRNN
-from charrnn.training.callbacks.monitor import Monitor, Plots, Subject, Values
+from charrnn.training.callbacks.monitor import Monitor, Plots, Snapshot, Values
 from charrnn.utils.validation import require_integer
 from charrnn.visualization import diagnostic_plots
 
 
 class RecurrentWeights(Monitor):
-    """Spectral radius and largest singular value of every W_hh; a plot of all its eigen- and singular values."""
+    """Logs the spectral radius and largest singular value of every W_hh, and plots its whole spectrum."""
 
-    def look(self, subject: Subject) -> tuple[Values, Plots]:
-        matrices = weights.recurrent_matrices(subject.network)
+    def measure(self, snapshot: Snapshot) -> tuple[Values, Plots]:
+        matrices = weights.recurrent_matrices(snapshot.network)
         if not matrices:
             return {}, {}
         eigenvalues_LH = [weights.eigenvalues(matrix_HH) for matrix_HH in matrices]
         singular_values_LH = [weights.singular_values(matrix_HH) for matrix_HH in matrices]
         values: Values = {}
-        for layer, (eigenvalues_H, sizes_H) in enumerate(zip(eigenvalues_LH, singular_values_LH, strict=True)):
+        spectra = zip(eigenvalues_LH, singular_values_LH, strict=True)
+        for layer, (eigenvalues_H, singular_values_H) in enumerate(spectra):
             values[f"network/spectral_radius/layer{layer}"] = float(np.abs(eigenvalues_H).max())
-            values[f"network/largest_singular_value/layer{layer}"] = float(sizes_H[0])
+            values[f"network/largest_singular_value/layer{layer}"] = float(singular_values_H[0])
         return values, {
-            "network/spectrum": partial(diagnostic_plots.spectrum, eigenvalues_LH, singular_values_LH, subject.step)
+            "network/spectrum": partial(diagnostic_plots.spectrum, eigenvalues_LH, singular_values_LH, snapshot.step)
         }
 
 
 class HiddenStates(Monitor):
-    """The norm of the state, the share of saturated tanh units, or of dead and of always active ReLU units, per layer.
+    """Logs the state norm and the share of saturated tanh units, or of dead and always active ReLU units, per layer.
 
-    The state is sampled after every `every` of `length` characters in so many lanes.
+    The state is sampled every `every` characters while `lanes` lanes read `length` characters each.
     """
 
     def __init__(self, when: str, lanes: int, length: int, every: int) -> None:
@@ -48,25 +49,25 @@ class HiddenStates(Monitor):
         self._lanes, self._length = require_integer("lanes", lanes), require_integer("length", length)
         self._every = require_integer("every", every)
 
-    def look(self, subject: Subject) -> tuple[Values, Plots]:
-        inputs_TB = subject.lanes(self._lanes, self._length).inputs_TB
-        states_TLBS = states.sample_states(subject.network, inputs_TB, min(self._every, len(inputs_TB)))
-        activation = subject.network.settings.get("activation", "gates")
+    def measure(self, snapshot: Snapshot) -> tuple[Values, Plots]:
+        inputs_TB = snapshot.read_lanes(self._lanes, self._length).inputs_TB
+        states_TLBS = states.sample_states(snapshot.network, inputs_TB, min(self._every, len(inputs_TB)))
+        activation = snapshot.network.settings.get("activation", "gates")
         shares = {
             "tanh": {"saturated": states.saturated_share},
             "relu": {"dead": states.dead_share, "always_active": states.always_active_share},
         }.get(activation, {})
         return {
-            f"network/{name}/layer{layer}": measure(states_TBS)
-            for name, measure in {"state_norm": states.state_norm, **shares}.items()
+            f"network/{name}/layer{layer}": statistic(states_TBS)
+            for name, statistic in {"state_norm": states.state_norm, **shares}.items()
             for layer, states_TBS in enumerate(states_TLBS.unbind(1))
         }, {}
 
 
 class Updates(Callback):
-    """How much of each weight matrix the step before the figures exchanged: ||W_t - W_{t-1}|| / ||W_t||.
+    """Logs the relative update of each weight matrix in the last step, ||W_t - W_{t-1}|| / ||W_t||.
 
-    It looks whenever figures are written, and comes before what may put other weights in place (`Recovery`).
+    It logs together with the other training metrics, and must run before `Recovery`, which may replace the weights.
     """
 
     def __init__(self) -> None:
@@ -92,6 +93,6 @@ def _matrices(network: CharRNN) -> list[tuple[str, Tensor]]:
 
 
 def _short(name: str) -> str:
-    """`cells.0.hidden_to_hidden` -> `layer0/hidden_to_hidden`, also for a cell around a layer of PyTorch's."""
+    """Shorten `cells.0.hidden_to_hidden` to `layer0/hidden_to_hidden`; also for cells that wrap a PyTorch layer."""
     parts = name.split(".")
     return name if len(parts) == 1 else f"layer{parts[1]}/{parts[-1]}"

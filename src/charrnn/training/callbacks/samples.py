@@ -1,4 +1,4 @@
-"""Texts that the network writes while it trains: one after each validation, or a grid of prompts and temperatures."""
+"""Sample texts during training: one after each validation, or a grid of prompts and temperatures."""
 
 import logging
 import os
@@ -14,42 +14,43 @@ from charrnn.data.vocabulary import Ids
 from charrnn.evaluation.novelty import NGRAM, measure_novelty
 from charrnn.generation.generate import generate_text
 from charrnn.module import CharRNNModule
-from charrnn.training.callbacks.monitor import Monitor, Plots, Subject, Values
+from charrnn.training.callbacks.monitor import Monitor, Plots, Snapshot, Values
 from charrnn.utils.files import write_text
 from charrnn.utils.validation import require_integer, require_number
 
 log = logging.getLogger(__name__)
 
 SAMPLE_LENGTH = 300
-SAMPLE_TEMPERATURE = 0.8  # below 1 the text is a little safer than the model's own distribution, and reads better
-COMPARED = 10_000_000  # symbols of the training text, its first ones: a tenth of a second after each validation
-PROMPT_LENGTH = 12  # characters that the text itself gives
-PROMPTS = 3
+SAMPLE_TEMPERATURE = 0.8  # slightly below 1: fewer unlikely characters than the model's own distribution has
+MAX_COMPARED_SYMBOLS = 10_000_000  # at the beginning of the training text; comparing takes a tenth of a second
+DEFAULT_PROMPT_LENGTH = 12
+DEFAULT_PROMPTS = 3
 
 
 class Samples(Callback):
-    """After each validation a sampled text: added to `samples.txt` and shown in TensorBoard, with its novelty.
+    """Samples a text after each validation, into `samples.txt` and TensorBoard, and logs its novelty.
 
-    Longer copies and a larger share of n-grams of the training text than held-out text has: it is learned by heart.
+    If samples share longer copies and more n-grams with the training text than held-out text does, the network has
+    memorized the training text.
     """
 
     def __init__(self, folder: Path, seed: int, train_ids: Ids) -> None:
         self._file = folder / "samples.txt"
         self._seed = seed
-        self._train_ids = train_ids[:COMPARED]
+        self._train_ids = train_ids[:MAX_COMPARED_SYMBOLS]
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Drop the samples that a resumed run is going to write again."""
+        """Remove the samples that a resumed run will write again."""
         if not self._file.exists():
             return
         with self._file.open(encoding="utf-8", errors="replace", newline="") as file:
-            parts = re.split(r"(?m)^--- step (\d+) ---\n", file.read())
+            sections = re.split(r"(?m)^--- step (\d+) ---\n", file.read())
         kept = [
             f"--- step {step} ---\n{text}"
-            for step, text in zip(parts[1::2], parts[2::2], strict=True)
+            for step, text in zip(sections[1::2], sections[2::2], strict=True)
             if int(step) < trainer.global_step
         ]
-        write_text(self._file, parts[0] + "".join(kept))
+        write_text(self._file, sections[0] + "".join(kept))
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         text = self.write(trainer, pl_module, trainer.global_step)
@@ -60,26 +61,29 @@ class Samples(Callback):
         pl_module.write_metrics(metrics)
 
     def write(self, trainer: lightning.Trainer, module: CharRNNModule, step: int) -> str:
-        """Sample from the weights of `step`, write to both places, return the text. No generator of the run is used."""
+        """Sample a text from the weights after `step`, write it to the file and TensorBoard, and return it.
+
+        The random generators of the run are not used.
+        """
         settings: dict[str, Any] = {"length": SAMPLE_LENGTH, "temperature": SAMPLE_TEMPERATURE, "seed": self._seed}
         text = generate_text(module.network, module.vocabulary, **settings)
         entry = f"--- step {step} ---\n{text}\n\n".encode(errors="replace")
         try:
             with self._file.open("ab+") as file:
                 file.seek(max(0, file.seek(0, os.SEEK_END) - len(entry)))
-                if file.read() == entry:  # the best weights are the last ones
+                if file.read() == entry:  # already written: the best weights are also the last ones
                     return text
                 file.write(entry)
-        except OSError as error:  # a full disk is no reason to stop learning
-            log.warning("%s can't be written: %s", self._file, error.strerror)
-        add_text = getattr(trainer.logger, "add_text", None)  # the run's own logger has it
+        except OSError as error:  # training continues, even on a full disk
+            log.warning("cannot write %s: %s", self._file, error.strerror)
+        add_text = getattr(trainer.logger, "add_text", None)  # only the project's own logger has it
         if add_text is not None:
             add_text("sample", text, step)
         return text
 
 
 class SampleGrid(Monitor):
-    """Sampled texts for every prompt at every temperature; without prompts it takes the beginnings of three lines."""
+    """Samples a text for every prompt at every temperature; the default prompts are the beginnings of three lines."""
 
     def __init__(
         self, when: str, prompts: str | list[str] | None, temperatures: list[float], length: int, seed: int
@@ -94,20 +98,20 @@ class SampleGrid(Monitor):
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         super().on_train_start(trainer, pl_module)
         for prompt in self._prompts or ():
-            pl_module.vocabulary.encode(prompt)  # now, and not after the first validation
+            pl_module.vocabulary.encode(prompt)  # raises now, and not only after the first validation
 
-    def look(self, subject: Subject) -> tuple[Values, Plots]:
-        sample = partial(generate_text, subject.network, subject.vocabulary, length=self._length, seed=self._seed)
+    def measure(self, snapshot: Snapshot) -> tuple[Values, Plots]:
+        sample = partial(generate_text, snapshot.network, snapshot.vocabulary, length=self._length, seed=self._seed)
         grid = [
             f"--- temperature {temperature:g}, prompt {prompt!r}\n{sample(prompt=prompt, temperature=temperature)}\n"
-            for prompt in self._prompts or _places(subject)
+            for prompt in self._prompts or _default_prompts(snapshot)
             for temperature in self._temperatures
         ]
         return {"samples/grid": "\n".join(grid)}, {}
 
 
-def _places(subject: Subject) -> list[str]:
-    """The beginnings of lines spread over the first thousands of characters."""
-    lines = subject.vocabulary.decode(subject.ids[:10_000]).split("\n")
-    long = [line[:PROMPT_LENGTH] for line in lines if len(line) > PROMPT_LENGTH]
-    return [long[i * len(long) // PROMPTS] for i in range(PROMPTS)] if long else [""]
+def _default_prompts(snapshot: Snapshot) -> list[str]:
+    """Return the beginnings of lines spread over the first 10,000 characters."""
+    lines = snapshot.vocabulary.decode(snapshot.ids[:10_000]).split("\n")
+    starts = [line[:DEFAULT_PROMPT_LENGTH] for line in lines if len(line) > DEFAULT_PROMPT_LENGTH]
+    return [starts[i * len(starts) // DEFAULT_PROMPTS] for i in range(DEFAULT_PROMPTS)] if starts else [""]

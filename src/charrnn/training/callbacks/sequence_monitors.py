@@ -1,4 +1,4 @@
-"""What can be watched along the text: gradients, small differences, memory.
+"""Monitors of what happens along a text: gradient by time lag, Lyapunov exponent, effective context.
 
 T time step, B batch lane, K time lag, L layer.
 """
@@ -9,42 +9,44 @@ from typing import Any
 import numpy as np
 
 from charrnn.analysis import gradient_flow, memory
-from charrnn.training.callbacks.monitor import Monitor, Plots, Subject, Values
+from charrnn.training.callbacks.monitor import Monitor, Plots, Snapshot, Values
 from charrnn.utils.validation import require_integer
 from charrnn.visualization import diagnostic_plots
 
-SETTLE = 32  # time steps from a zero state until the network is in its stride
+BURN_IN_STEPS = 32  # until the state no longer depends on the zero state at the beginning
 
 
 class GradientByLag(Monitor):
-    """How much of an error reaches the state k steps earlier, up to `largest_lag`, as a share of that at lag 1.
+    """Logs the gradient of an error with respect to the state k steps earlier, relative to lag 1.
 
-    Figures at lags 2, 4, 8 and so on, and the lag at which it falls below one hundredth (`largest_lag` if it does not);
-    a picture of curves and of a map over the training. The error is that of one character in each of so many lanes.
+    It logs the lags 2, 4, 8 and so on, and the lag at which the gradient falls below 1% (`largest_lag` if it does not),
+    and plots the gradient over the lag and over the training. The error is that of one character in each lane.
     """
 
     def __init__(self, when: str, lanes: int, largest_lag: int) -> None:
         super().__init__(when)
         self._lanes, self._largest = require_integer("lanes", lanes), require_integer("largest_lag", largest_lag, 2)
-        self._shares_KL: dict[int, list[list[float]]] = {}  # by step
+        self._shares_by_step: dict[int, list[list[float]]] = {}  # [K, L]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"shares": self._shares_KL}
+        return {"shares": self._shares_by_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._shares_KL = state_dict["shares"]
+        self._shares_by_step = state_dict["shares"]
 
-    def look(self, subject: Subject) -> tuple[Values, Plots]:
-        batch = subject.lanes(self._lanes, SETTLE + self._largest)
+    def measure(self, snapshot: Snapshot) -> tuple[Values, Plots]:
+        batch = snapshot.read_lanes(self._lanes, BURN_IN_STEPS + self._largest)
         lags = gradient_flow.lag_points(min(self._largest, len(batch.inputs_TB)))
-        norms_KL = gradient_flow.gradient_by_lag(subject.network, batch.inputs_TB, batch.targets_TB[-1], lags).cpu()
-        if not (norms_KL[0].all() and norms_KL.isfinite().all()):  # all units are dead, or it explodes
+        norms_KL = gradient_flow.gradient_by_lag(snapshot.network, batch.inputs_TB, batch.targets_TB[-1], lags).cpu()
+        if not (norms_KL[0].all() and norms_KL.isfinite().all()):  # all units are dead, or the gradient explodes
             return {}, {}
         shares_KL: list[list[float]] = (norms_KL / norms_KL[0]).tolist()
-        # A resume repeats the validation of its step; and with another largest lag the plot starts over.
-        earlier = self._shares_KL.items()
-        self._shares_KL = {at: old for at, old in earlier if at < subject.step and len(old) == len(shares_KL)}
-        self._shares_KL[subject.step] = shares_KL
+        # A resumed run repeats the validation of its step, and with another `largest_lag` the plot starts over.
+        earlier = self._shares_by_step.items()
+        self._shares_by_step = {
+            step: shares for step, shares in earlier if step < snapshot.step and len(shares) == len(shares_KL)
+        }
+        self._shares_by_step[snapshot.step] = shares_KL
         values: Values = {}
         for layer, shares_K in enumerate(zip(*shares_KL, strict=True)):
             by_lag = dict(zip(lags, shares_K, strict=True))
@@ -52,39 +54,42 @@ class GradientByLag(Monitor):
             values[f"gradient/vanishing_lag/layer{layer}"] = float(
                 gradient_flow.vanishing_lag(lags, shares_K) or lags[-1]
             )
-        draw = partial(diagnostic_plots.gradient_by_lag, self._shares_KL, lags, subject.chunk, gradient_flow.VANISHED)
-        return values, {"gradient/by_lag": draw}
+        plot = (self._shares_by_step, lags, snapshot.chunk_length, gradient_flow.VANISHED_SHARE)
+        return values, {"gradient/by_lag": partial(diagnostic_plots.gradient_by_lag, *plot)}
 
 
 class Lyapunov(Monitor):
-    """The largest Lyapunov exponent along `steps` characters in so many lanes, in nats per character."""
+    """Logs the largest Lyapunov exponent in nats per character, along `steps` characters in each of `lanes` lanes."""
 
     def __init__(self, when: str, lanes: int, steps: int) -> None:
         super().__init__(when)
         self._lanes, self._steps = require_integer("lanes", lanes), require_integer("steps", steps)
 
-    def look(self, subject: Subject) -> tuple[Values, Plots]:
-        inputs_TB = subject.lanes(self._lanes, 2 * SETTLE + self._steps).inputs_TB
-        if len(inputs_TB) <= 2 * SETTLE:
+    def measure(self, snapshot: Snapshot) -> tuple[Values, Plots]:
+        inputs_TB = snapshot.read_lanes(self._lanes, 2 * BURN_IN_STEPS + self._steps).inputs_TB
+        if len(inputs_TB) <= 2 * BURN_IN_STEPS:
             return {}, {}
-        return {"network/lyapunov": gradient_flow.lyapunov_exponent(subject.network, inputs_TB, settle=SETTLE)}, {}
+        exponent = gradient_flow.lyapunov_exponent(snapshot.network, inputs_TB, burn_in=BURN_IN_STEPS)
+        return {"network/lyapunov": exponent}, {}
 
 
 class Memory(Monitor):
-    """The number of characters beyond which more context hardly helps, and the loss by context up to `context`.
+    """Logs the effective context: the number of characters beyond which more context hardly lowers the loss.
 
-    The number is the largest that can be found, about half of `context`, if the network looks further back.
+    It also plots the loss over the context length, up to `context`. If the network uses more context than can be
+    measured, it logs the largest measurable number, about half of `context`.
     """
 
     def __init__(self, when: str, context: int) -> None:
         super().__init__(when)
         self._context = require_integer("context", context, 2)
 
-    def look(self, subject: Subject) -> tuple[Values, Plots]:
-        loss = memory.loss_by_context(subject.network, subject.ids, self._context)
+    def measure(self, snapshot: Snapshot) -> tuple[Values, Plots]:
+        loss = memory.loss_by_context(snapshot.network, snapshot.ids, self._context)
         if loss is None or not np.isfinite(loss).all():
             return {}, {}
         characters = memory.effective_context(loss)
         reset_K, carried_K = map(memory.octave_means, loss)
-        draw = partial(diagnostic_plots.memory, reset_K, carried_K, characters, memory.HELPS, subject.step)
-        return {"memory/characters": float(characters or memory.largest_answer(loss))}, {"memory/loss_by_context": draw}
+        draw = partial(diagnostic_plots.memory, reset_K, carried_K, characters, memory.MIN_GAIN_NATS, snapshot.step)
+        logged = float(characters or memory.max_effective_context(loss))
+        return {"memory/characters": logged}, {"memory/loss_by_context": draw}
