@@ -101,7 +101,7 @@ SETTINGS = [
     (("model.dropout=1",), "model.dropout must be a number of at least 0 and below 1, got 1"),
     (("model.residual=1",), "model.residual must be true or false, got 1"),
     (("model.kernel=onednn",), "model.kernel must be one of auto, reference"),
-    (("model.kernel=triton",), "kernel=triton cannot serve here: it needs a CUDA device"),
+    (("model.kernel=triton",), "kernel=triton is not available here: it needs a CUDA device"),
     (("+model.hiden=1",), "model.hiden is not a setting here; model has"),
     (("data.path=???",), "data.path has no value"),
     (("data.path=/nowhere.txt",), "there is no text file /nowhere.txt"),
