@@ -1,6 +1,6 @@
-"""What a user may get wrong: one line on stderr, exit code 2, no traceback, nothing half made, nothing executed.
+"""Invalid requests: one line on stderr, exit code 2, no traceback, no leftover files, no code executed.
 
-The commands run within this process, since each start of Python takes seconds; the last test starts real ones.
+The commands run in this process, because each start of Python takes seconds. Only the last test starts a real one.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ TINY = (
 
 @pytest.fixture(scope="module")
 def place(docs: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with texts and checkpoints, good and bad, and a finished run."""
+    """A folder with valid and invalid texts and checkpoints, and a finished run."""
     folder = tmp_path_factory.mktemp("place")
     (folder / "text.txt").write_text(docs[:3000])
     (folder / "latin.txt").write_bytes("caf\xe9 ".encode("latin-1") * 50)
@@ -49,7 +49,7 @@ def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield place
     shutil.rmtree(place / "new", ignore_errors=True)
     after = {path: path.stat().st_mtime_ns for path in place.rglob("*") if path.is_file()}
-    assert after == before, "something was made or changed"
+    assert after == before, "a file was created or changed"
 
 
 def refused(code: int, stdout: str, stderr: str, message: str, script: str) -> None:
@@ -60,7 +60,7 @@ def refused(code: int, stdout: str, stderr: str, message: str, script: str) -> N
     assert "Traceback" not in stdout + stderr
 
 
-# Refused by Hydra or before it: no folder is made.
+# Refused by Hydra or before it: no folder is created.
 COMMAND_LINES = [
     (("model.hiden=1",), r"unknown setting model.hiden; did you mean model.hidden\?"),
     (("model=elmo",), "model=elmo does not exist; model must be one of elman, gru"),
@@ -80,7 +80,7 @@ COMMAND_LINES = [
     (("model.hidden=1,2",), "model.hidden takes one value; to run several values as a sweep, use train.py -m"),
     (("hydra.run.dir=/dev/null/x",), "/dev/null/x"),
 ]
-# Refused by the job: the folder's summary says why.
+# Refused by the job: the summary in its folder gives the reason.
 SETTINGS = [
     (("seed=x",), "seed must be an integer of at least 0, got 'x'"),
     (("+foo=1",), "foo is not a setting"),
@@ -128,8 +128,12 @@ SETTINGS = [
     (("trainer.precision=16-mixed",), "needs a GPU; on a CPU write trainer.precision=bf16-mixed"),
     *(
         ((f"trainer.accelerator={name}",), f"{name} is not available here, this machine has .*cpu; write trainer=auto")
-        for name, there in (("gpu", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available()), ("tpu", 0))
-        if not there
+        for name, available in (
+            ("gpu", torch.cuda.is_available()),
+            ("mps", torch.backends.mps.is_available()),
+            ("tpu", 0),
+        )
+        if not available
     ),
     (("trainer.gradient_clip_val=0",), "would stop all learning"),
     (("trainer.gradient_clip_val=-1",), "gradient_clip_val must be a number of at least 0"),
