@@ -1,11 +1,11 @@
-"""How fast, against what a user would take instead. Equality is checked before anything is timed.
+"""Compare the speed of this project with common alternatives. Results are checked for equality before timing.
 
-python scripts/benchmark.py recurrence                the kernels against nn.RNN, a one-hot loop and JAX
-python scripts/benchmark.py lightning                 whole runs against nn.RNN in Lightning and a bare loop
-python scripts/benchmark.py generate                  writing text against nn.RNN stepped one character at a time
-python scripts/benchmark.py ddp                       several processes that train one network, against one
-python scripts/benchmark.py data                      a text of a gigabyte: encoding, memory, start, reading
-python scripts/benchmark.py recurrence --json FILE    the numbers, with command, hardware, versions and date
+python scripts/benchmark.py recurrence                the kernels, nn.RNN, a one-hot loop and JAX
+python scripts/benchmark.py lightning                 whole training runs, nn.RNN in Lightning and a bare loop
+python scripts/benchmark.py generate                  text generation, and nn.RNN stepped one character at a time
+python scripts/benchmark.py ddp                       one network trained by several processes and by one
+python scripts/benchmark.py data                      a text of 1 GB: encoding, memory, startup, reading batches
+python scripts/benchmark.py recurrence --json FILE    also write the results, command, hardware, versions and date
 """
 
 import entry
@@ -15,31 +15,37 @@ from charrnn.utils.cli import CommandParser
 def main() -> None:
     parser = CommandParser(description="Measure speed and memory.")
     subcommands = parser.add_subparsers(dest="subcommand", required=True)
-    meanings = (
-        ("recurrence", "the kernels"),
-        ("lightning", "whole runs"),
-        ("generate", "writing"),
-        ("ddp", "several processes"),
-        ("data", "long texts"),
+    topics = (
+        ("recurrence", "time the kernels"),
+        ("lightning", "time whole training runs"),
+        ("generate", "time text generation"),
+        ("ddp", "time training with several processes"),
+        ("data", "measure time and memory for a long text"),
     )
-    for name, meaning in meanings:
-        subcommand = subcommands.add_parser(name, help=meaning)
-        subcommand.add_argument("--json", metavar="FILE", help="write the numbers there")
-        subcommand.add_argument("--threads", type=int, default=2, help="of the CPU (2)")
-        subcommand.add_argument("--rounds", type=int, default=15, help="timed rounds, all candidates in turn (15)")
-        subcommand.add_argument("--toy", action="store_true", help="tiny sizes: does it run?")
+    for name, topic in topics:
+        subcommand = subcommands.add_parser(name, help=topic)
+        subcommand.add_argument("--json", metavar="FILE", help="write the results to this file")
+        subcommand.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
+        subcommand.add_argument("--rounds", type=int, default=15, help="rounds that time each candidate (default: 15)")
+        subcommand.add_argument("--toy", action="store_true", help="use tiny sizes, to check that the benchmark runs")
         if name == "recurrence":
-            subcommand.add_argument("--device", default="cpu", help="cpu, cuda or mps (cpu)")
-            subcommand.add_argument("--tf32", action="store_true", help="on CUDA: for every candidate, not for none")
-            subcommand.add_argument("--grid", nargs="+", metavar="B,T,H", help="sizes instead of the usual ones")
+            subcommand.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: cpu)")
+            subcommand.add_argument("--tf32", action="store_true", help="on CUDA, use TF32 for every candidate")
+            subcommand.add_argument(
+                "--grid", nargs="+", metavar="B,T,H", help="sizes to time, such as 64,64,256 (default: a fixed list)"
+            )
         elif name == "generate":
-            subcommand.add_argument("--length", type=int, default=4000, help="characters of a text (4000)")
+            subcommand.add_argument("--length", type=int, default=4000, help="characters per text (default: 4000)")
         elif name == "ddp":
-            subcommand.add_argument("--processes", type=int, default=2, help="that share a batch (2)")
+            subcommand.add_argument(
+                "--processes", type=int, default=2, help="processes that share a batch (default: 2)"
+            )
         elif name == "data":
-            subcommand.add_argument("--megabytes", type=int, default=1000, help="length of the text (1000)")
+            subcommand.add_argument(
+                "--megabytes", type=int, default=1000, help="size of the text in MB (default: 1000)"
+            )
         else:
-            subcommand.add_argument("--steps", type=int, default=600, help="optimizer steps of a run (600)")
+            subcommand.add_argument("--steps", type=int, default=600, help="optimizer steps per run (default: 600)")
     arguments = parser.parse_args()
 
     import torch

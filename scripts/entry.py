@@ -1,4 +1,4 @@
-"""Common to the scripts of this folder, which import it first: one line where charrnn is missing, and exit codes."""
+"""Start the scripts of this folder, which import it first: one error line if charrnn is missing, and exit codes."""
 
 import sys
 from collections.abc import Callable
@@ -15,16 +15,16 @@ except ModuleNotFoundError:
 
 
 def run_script(main: Callable[[], int | None]) -> None:
-    """Run `main` and end the process with the exit code that it returns, 0 for None.
+    """Run `main` and exit with the code that it returns (0 for None).
 
-    A wrong request ends it with one line and exit code 2, `RunFailed` with one line and 1, a signal with 128 + its
-    number, and a reader that went away (`generate.py | head`) quietly with the code of SIGPIPE.
+    An invalid request prints one line and exits with 2, `RunFailed` prints one line and exits with 1. A signal exits
+    with 128 + its number, and a closed pipe (`generate.py | head`) silently with the code of SIGPIPE.
     """
     program, code = Path(sys.argv[0]).name, EXIT_REQUEST
     set_before_torch()
     try:
-        if sys.stdout is not None:  # it may be closed
-            sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal may not know every character
+        if sys.stdout is not None:  # None if it was closed
+            sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # the terminal's encoding may lack characters
         code = main() or 0
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -38,8 +38,8 @@ def run_script(main: Callable[[], int | None]) -> None:
     except KeyboardInterrupt:
         code = 130
     except BrokenPipeError:
-        sys.stdout = None  # else the interpreter complains while it flushes at exit
+        sys.stdout = None  # otherwise the flush at exit reports an error
         code = 141
-    except OSError as error:  # a folder that may not be read, a disk that is full
+    except OSError as error:  # such as a missing permission or a full disk
         print_error(program, f"{error.filename or 'a file'} can't be used: {error.strerror or error}")
     sys.exit(code)

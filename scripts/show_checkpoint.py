@@ -1,4 +1,4 @@
-"""What is in a checkpoint? A page of lines, or everything as one JSON object. Opens nothing but the file.
+"""Show what is in a checkpoint, as a page of text or as one JSON object. Only this file is read.
 
 python scripts/show_checkpoint.py outputs/my_run/checkpoints/last.ckpt
 python scripts/show_checkpoint.py --run latest --json
@@ -15,19 +15,19 @@ import entry
 from charrnn.utils.cli import CommandParser
 from charrnn.utils.errors import RequestError
 
-# Settings of the network that its first lines name.
-NAMED = ("vocabulary_size", "cell", "hidden", "layers", "activation")
-COMPUTED = ("kernel", "threads", "seed")
-CHARACTERS_IN_A_LINE, LINES = 80, 6  # of the vocabulary
-VALIDATION = "nats_per_char/val"  # the figure that picks the best checkpoint
+# The settings that the first lines about the network show already.
+DESCRIBED_SETTINGS = ("vocabulary_size", "cell", "hidden", "layers", "activation")
+COMPUTATION_SETTINGS = ("kernel", "threads", "seed")
+VOCABULARY_LINE_LENGTH, MAX_VOCABULARY_LINES = 80, 6
+VALIDATION = "nats_per_char/val"  # the metric that selects the best checkpoint
 
 
 def main() -> None:
     parser = CommandParser(description="Show what is in a checkpoint.")
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("checkpoint", nargs="?", metavar="CHECKPOINT", help="a checkpoint file")
-    source.add_argument("--run", metavar="DIR", help="a run folder, or latest (the default): its best checkpoint")
-    parser.add_argument("--json", action="store_true", help="everything, as one JSON object")
+    source.add_argument("checkpoint", nargs="?", metavar="CHECKPOINT", help="checkpoint file")
+    source.add_argument("--run", metavar="DIR", help="run folder; shows its best checkpoint (default: latest)")
+    parser.add_argument("--json", action="store_true", help="print everything as one JSON object")
     arguments = parser.parse_args()
 
     from charrnn.runs.folder import find_checkpoint
@@ -39,16 +39,16 @@ def main() -> None:
     except RequestError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise RequestError(f"what {path} holds does not fit together ({error!r}); take another checkpoint") from error
+        raise RequestError(f"what {path} holds does not fit together ({error!r}); use another checkpoint") from error
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
     print(shown)
 
 
 def contents(path: Path) -> Any:
-    """What the checkpoint holds, the numbers in its tensors aside, as plain values; None for what it does not know."""
+    """Return the contents of a checkpoint as plain values, without tensor data; None for what it does not have."""
     from charrnn.data.vocabulary import vocabulary_of
     from charrnn.runs import checkpoint_file
-    from charrnn.runs.checkpoint_file import network_weights  # torch takes a second: --help need not wait
+    from charrnn.runs.checkpoint_file import network_weights  # imports torch, which would slow down --help
 
     checkpoint = checkpoint_file.read(path)
     about = checkpoint["charrnn"]
@@ -74,7 +74,7 @@ def contents(path: Path) -> Any:
 
 
 def training(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """How far its run was, on which text, and with which settings."""
+    """Return the progress of the run, its text and its settings."""
     about, callbacks = checkpoint["charrnn"], checkpoint.get("callbacks", {})
     speed, config, written = callbacks.get("Speed", {}), about.get("config", {}), about.get("written", {})
     groups = [group for state in checkpoint.get("optimizer_states", []) for group in state["param_groups"]]
@@ -97,7 +97,7 @@ def training(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def for_json(value: Any) -> Any:
-    """The value with tuples as lists, and as None what JSON does not know: NaN and infinity."""
+    """Return the value with tuples as lists, and with None for NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):
         return {str(key): for_json(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -106,7 +106,7 @@ def for_json(value: Any) -> Any:
 
 
 def lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """A label and a text for every line that a person reads; without a label it goes on with the one before."""
+    """Yield the label and text of each line; a line with an empty label continues the previous one."""
     yield "file", printable(found["path"])
     lightning = f", written by Lightning {printable(found['lightning'])}" if found["lightning"] else ""
     yield "", f"{found['bytes']:,} bytes, format {found['format']}{lightning}"
@@ -118,8 +118,8 @@ def lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield from vocabulary_lines(found["vocabulary"])
     if found["config"]:
         yield from training_lines(found)
-    use = "resume_from=CHECKPOINT goes on with its run" if found["resumable"] else "it holds no run to go on with"
-    yield "use", f"{use}; init_from=CHECKPOINT begins a new one with its weights"
+    use = "resume_from=CHECKPOINT resumes its run" if found["resumable"] else "it has no run to resume"
+    yield "use", f"{use}; init_from=CHECKPOINT starts a new run with its weights"
 
 
 def network_lines(network: dict[str, Any], parameters: int) -> Iterator[tuple[str, str]]:
@@ -128,7 +128,7 @@ def network_lines(network: dict[str, Any], parameters: int) -> Iterator[tuple[st
     yield "network", printable(describe(network, parameters))
     if network["cell"] == "elman":
         yield "", printable(f"h_t = {network['activation']}(W_xh x_t + W_hh h_(t-1) + b_h), y_t = W_hy h_t + b_y")
-    yield "", pairs({key: value for key, value in network.items() if key not in NAMED})
+    yield "", pairs({key: value for key, value in network.items() if key not in DESCRIBED_SETTINGS})
 
 
 def vocabulary_lines(vocabulary: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -136,11 +136,11 @@ def vocabulary_lines(vocabulary: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "vocabulary", f"{vocabulary['size']} bytes{', of UTF-8' * vocabulary['utf8']}"
         return
     yield "vocabulary", f"{vocabulary['size']:,} characters{', U+FFFD for all others' * vocabulary['unknown']}"
-    shown = vocabulary["characters"][: CHARACTERS_IN_A_LINE * LINES]
-    for start in range(0, len(shown), CHARACTERS_IN_A_LINE):
-        yield "", printable(shown[start : start + CHARACTERS_IN_A_LINE])
+    shown = vocabulary["characters"][: VOCABULARY_LINE_LENGTH * MAX_VOCABULARY_LINES]
+    for start in range(0, len(shown), VOCABULARY_LINE_LENGTH):
+        yield "", printable(shown[start : start + VOCABULARY_LINE_LENGTH])
     if len(shown) < vocabulary["size"]:
-        yield "", f"and {vocabulary['size'] - len(shown):,} more; --json has them all"
+        yield "", f"and {vocabulary['size'] - len(shown):,} more; --json shows all"
 
 
 def training_lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -149,21 +149,24 @@ def training_lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "trained", f"{found['step']:,} steps ({limits}), now in epoch {found['epoch'] + 1:,}"
     if found["characters"] is not None:
         yield "", f"{found['characters']:,} characters in {found['seconds']:,.1f} s, {found['recoveries']} recoveries"
-    yield "validation", f"these weights: {bits(found['validation_nats_per_char'])}, by the measure of the curve"
-    yield "", f"the best so far: {bits(found['best_validation_nats_per_char'])}"
-    rate = "not known" if found["learning_rate"] is None else f"{found['learning_rate']:.4g}"
-    yield "optimizer", f"{constructor(config['optimizer'])}; the learning rate is now {rate}"
+    yield "validation", f"these weights: {bits(found['validation_nats_per_char'])}, measured as in the training curve"
+    yield "", f"best so far: {bits(found['best_validation_nats_per_char'])}"
+    rate = "unknown" if found["learning_rate"] is None else f"{found['learning_rate']:.4g}"
+    yield "optimizer", f"{constructor(config['optimizer'])}; current learning rate {rate}"
     yield "scheduler", constructor(config["scheduler"])
     yield "text", printable(", ".join(data["text"]["path"]))
     yield "", f"SHA-256 {printable(data['corpus_sha256'])}"
-    parts = {"train": data["train_share"], "validation": data["validation_fraction"], "test": data["test_fraction"]}
-    yield "", pairs({part: f"{share:.4g}" for part, share in parts.items()})
+    splits = {"train": data["train_share"], "validation": data["validation_fraction"], "test": data["test_fraction"]}
+    yield "", pairs({name: f"{share:.4g}" for name, share in splits.items()})
     yield "batches", pairs({key: config["data"][key] for key in ("batch_size", "sequence_length", "order")})
-    yield "computed", pairs({"precision": config["trainer"]["precision"], **{key: found[key] for key in COMPUTED}})
+    yield (
+        "computed",
+        pairs({"precision": config["trainer"]["precision"], **{key: found[key] for key in COMPUTATION_SETTINGS}}),
+    )
 
 
 def constructor(group: dict[str, Any]) -> str:
-    """What a config group calls, and with which arguments."""
+    """Return the class name and the arguments of a config group."""
     name = group["_target_"].rsplit(".", 1)[-1]
     return ", ".join([printable(name), *(pairs({key: group[key]}) for key in group if key != "_target_")])
 
@@ -173,11 +176,11 @@ def pairs(settings: dict[str, Any]) -> str:
 
 
 def bits(nats: float | None) -> str:
-    return "not known" if nats is None else f"{nats / math.log(2):.4f} bits per character ({nats:.4f} nats)"
+    return "unknown" if nats is None else f"{nats / math.log(2):.4f} bits per character ({nats:.4f} nats)"
 
 
 def printable(text: str) -> str:
-    """The text with escapes for what does not print, so that nothing in a file can steer the terminal."""
+    """Escape the unprintable characters of a text, so that a file cannot control the terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

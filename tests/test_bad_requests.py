@@ -1,6 +1,6 @@
-"""What a user may get wrong: one line on stderr, exit code 2, no traceback, nothing half made, nothing executed.
+"""Invalid requests: one line on stderr, exit code 2, no traceback, no leftover files, no code executed.
 
-The commands run within this process, since each start of Python takes seconds; the last test starts real ones.
+The commands run in this process, because each start of Python takes seconds. Only the last test starts a real one.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ TINY = (
 
 @pytest.fixture(scope="module")
 def place(docs: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with texts and checkpoints, good and bad, and a finished run."""
+    """A folder with valid and invalid texts and checkpoints, and a finished run."""
     folder = tmp_path_factory.mktemp("place")
     (folder / "text.txt").write_text(docs[:3000])
     (folder / "latin.txt").write_bytes("caf\xe9 ".encode("latin-1") * 50)
@@ -49,7 +49,7 @@ def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield place
     shutil.rmtree(place / "new", ignore_errors=True)
     after = {path: path.stat().st_mtime_ns for path in place.rglob("*") if path.is_file()}
-    assert after == before, "something was made or changed"
+    assert after == before, "a file was created or changed"
 
 
 def refused(code: int, stdout: str, stderr: str, message: str, script: str) -> None:
@@ -60,27 +60,27 @@ def refused(code: int, stdout: str, stderr: str, message: str, script: str) -> N
     assert "Traceback" not in stdout + stderr
 
 
-# Refused by Hydra or before it: no folder is made.
+# Refused by Hydra or before it: no folder is created.
 COMMAND_LINES = [
-    (("model.hiden=1",), r"no setting model.hiden; did you mean model.hidden\?"),
-    (("model=elmo",), "model=elmo is not an option of model; it has elman"),
-    (("data=../a/b.txt",), "data=../a/b.txt is not an option of data; .*data=text data.path=FILE"),
-    (("foo=1",), "no setting foo"),
+    (("model.hiden=1",), r"unknown setting model.hiden; did you mean model.hidden\?"),
+    (("model=elmo",), "model=elmo does not exist; model must be one of elman, gru"),
+    (("data=../a/b.txt",), "data=../a/b.txt does not exist; .*data=text data.path=FILE"),
+    (("foo=1",), "unknown setting foo"),
     (("model=null",), "Config group override must be a string"),
     (("model.hidden",), "written key=value, got 'model.hidden'"),
     (("--hidden=3",), "unrecognized arguments: --hidden=3"),
-    (("data.path=~/b.txt",), """needs quotes; write 'data.path="~/b.txt"'"""),
-    (("resume_from=a/model.hidden=64,lr=1/last.ckpt",), """write 'resume_from="a/model.hidden=64,lr=1/last.ckpt"'"""),
-    (("-m", "model.hiden=1,2", "hydra.sweep.dir=sweep_x"), "no setting model.hiden"),
-    (("-m", "seed=1,1"), "seed is swept over 1 twice"),
+    (("data.path=~/b.txt",), """needs quotes; use 'data.path="~/b.txt"'"""),
+    (("resume_from=a/model.hidden=64,lr=1/last.ckpt",), """use 'resume_from="a/model.hidden=64,lr=1/last.ckpt"'"""),
+    (("-m", "model.hiden=1,2", "hydra.sweep.dir=sweep_x"), "unknown setting model.hiden"),
+    (("-m", "seed=1,1"), "the sweep over seed has 1 twice"),
     (("-m", "seed=1,2", "sweep.resume=true"), "sweep.resume=true needs the sweep's folder; add hydra.sweep.dir=DIR"),
-    (("sweep.resume=true",), "sweep.resume is for sweeps, which have -m; to go on with one run write resume_from=last"),
-    (("-m", "seed=1,2", "sweep.resume=true", "hydra.sweep.dir=new", "resume_from=a.ckpt"), "leave resume_from out"),
-    (("-m", "seed=1,2", "hydra/launcher=slurm"), "hydra/launcher=slurm is not an option of hydra/launcher"),
-    (("model.hidden=1,2",), "model.hidden takes one value; to try several, one run each, use train.py -m"),
+    (("sweep.resume=true",), "sweep.resume works only in a sweep (-m); to resume a single run, use"),
+    (("-m", "seed=1,2", "sweep.resume=true", "hydra.sweep.dir=new", "resume_from=a.ckpt"), "remove resume_from"),
+    (("-m", "seed=1,2", "hydra/launcher=slurm"), "hydra/launcher=slurm does not exist; hydra/launcher must"),
+    (("model.hidden=1,2",), "model.hidden takes one value; to run several values as a sweep, use train.py -m"),
     (("hydra.run.dir=/dev/null/x",), "/dev/null/x"),
 ]
-# Refused by the job: the folder's summary says why.
+# Refused by the job: the summary in its folder gives the reason.
 SETTINGS = [
     (("seed=x",), "seed must be an integer of at least 0, got 'x'"),
     (("+foo=1",), "foo is not a setting"),
@@ -101,11 +101,11 @@ SETTINGS = [
     (("model.dropout=1",), "model.dropout must be a number of at least 0 and below 1, got 1"),
     (("model.residual=1",), "model.residual must be true or false, got 1"),
     (("model.kernel=onednn",), "model.kernel must be one of auto, reference"),
-    (("model.kernel=triton",), "kernel=triton cannot serve here: it needs a CUDA device"),
+    (("model.kernel=triton",), "kernel=triton is not available here: it needs a CUDA device"),
     (("+model.hiden=1",), "model.hiden is not a setting here; model has"),
     (("data.path=???",), "data.path has no value"),
     (("data.path=/nowhere.txt",), "there is no text file /nowhere.txt"),
-    (("data.path=empty.txt",), "empty.txt is empty; name another text"),
+    (("data.path=empty.txt",), "empty.txt is empty; use another text"),
     (("data.path=latin.txt",), "latin.txt is not utf-8: bytes e9 at offset 3"),
     (("data.path=folder",), "no file in folder matches data.pattern"),
     (("data.path=[]",), "path must name a text, got []"),
@@ -128,8 +128,12 @@ SETTINGS = [
     (("trainer.precision=16-mixed",), "needs a GPU; on a CPU write trainer.precision=bf16-mixed"),
     *(
         ((f"trainer.accelerator={name}",), f"{name} is not available here, this machine has .*cpu; write trainer=auto")
-        for name, there in (("gpu", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available()), ("tpu", 0))
-        if not there
+        for name, available in (
+            ("gpu", torch.cuda.is_available()),
+            ("mps", torch.backends.mps.is_available()),
+            ("tpu", 0),
+        )
+        if not available
     ),
     (("trainer.gradient_clip_val=0",), "would stop all learning"),
     (("trainer.gradient_clip_val=-1",), "gradient_clip_val must be a number of at least 0"),
@@ -153,7 +157,7 @@ SCRIPTS = [
     ("generate", ("--run", "run", "--seed", "-1"), "seed must be an integer of at least 0, got -1"),
     ("generate", ("--beams",), "unrecognized arguments: --beams"),
     ("evaluate", ("--run", "run", "--text", "short.txt", "--window", "5"), "--window needs --protocol windows"),
-    ("evaluate", ("--run", "run", "--text", "greek.txt"), "has 3 characters that are not among the"),
+    ("evaluate", ("--run", "run", "--text", "greek.txt"), "has 3 characters that are not in the vocabulary"),
     ("evaluate", ("--run", "run", "--dynamic", "0.1", "--protocol", "windows"), "--dynamic needs --protocol carried"),
     ("evaluate", ("--checkpoint", "malicious.ckpt"), "malicious.ckpt is not a readable checkpoint"),
     ("compare", ("nowhere",), "no folder matches nowhere"),

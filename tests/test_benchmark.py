@@ -1,4 +1,4 @@
-"""The benchmarks run, at toy sizes, so that they cannot rot; what they measure here says nothing."""
+"""Run the benchmarks at toy sizes, to check that they work. Their results have no meaning here."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from conftest import ROOT, call
 
 
 def measure(folder: Path, name: str, *arguments: str, rounds: int = 2) -> tuple[dict[str, Any], str]:
-    """The record of a benchmark and what it prints."""
+    """Return the record of a benchmark and what it prints."""
     file = folder / "record.json"
     done = call("scripts/benchmark.py", name, "--toy", "--rounds", rounds, "--json", file, *arguments)
     assert done.returncode == 0, done.stderr

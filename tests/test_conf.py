@@ -1,4 +1,4 @@
-"""Every option of every group composes, what it describes can be built, and every recipe trains."""
+"""Every option of every config group can be built, and every recipe trains."""
 
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,8 @@ def test_every_option_builds(group: str, option: str, text_file: Path, tmp_path:
     assert sum(p.numel() for p in optimizer.param_groups[0]["params"]) == network.parameter_count()
     scheduler = builders.build_scheduler(cfg, 100)(optimizer)
     assert scheduler.optimizer is optimizer
-    there = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if group == "trainer" and not there.get(option, True):
+    available = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if group == "trainer" and not available.get(option, True):
         assert cfg.trainer.accelerator == option
         pytest.skip(f"no {option} device on this machine")
     callbacks = builders.build_callbacks(cfg)
@@ -47,7 +47,7 @@ def test_every_option_builds(group: str, option: str, text_file: Path, tmp_path:
 
 
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "adagrad"])
-def test_the_fused_form_is_taken_where_there_is_one(name: str) -> None:
+def test_the_fused_optimizer_is_used_if_available(name: str) -> None:
     cfg = composed(f"optimizer={name}")
     network = builders.build(cfg, "model", vocabulary_size=7)
     assert builders.build_optimizer(cfg)(list(network.parameters())).defaults["fused"] is True
@@ -57,7 +57,7 @@ def test_the_fused_form_is_taken_where_there_is_one(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["NAdam", "ASGD"])
 def test_any_class_of_torch_optim(name: str) -> None:
-    """Also one that has no fused form; and lists of the configuration must not reach its state."""
+    """Some have no fused version. Lists must reach the optimizer as plain lists, since checkpoints store them."""
     betas = ["~optimizer.betas", "~optimizer.weight_decay"] if name == "ASGD" else []
     cfg = composed(f"optimizer._target_=torch.optim.{name}", *betas)
     network = builders.build(cfg, "model", vocabulary_size=7)
@@ -66,7 +66,7 @@ def test_any_class_of_torch_optim(name: str) -> None:
     assert not any(OmegaConf.is_config(value) for value in optimizer.param_groups[0].values())
 
 
-def test_the_shakespeare_option_is_the_text_and_the_split_that_everyone_quotes() -> None:
+def test_the_shakespeare_option_has_the_common_text_and_split() -> None:
     data = composed("data=shakespeare").data
     assert data.sha256 == "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
     assert (data.validation_fraction, data.test_fraction) == (0.1, 0.0)
@@ -82,7 +82,7 @@ def test_the_first_limit_reached_ends_the_run(max_steps: Any, max_epochs: Any, a
     assert config_checks.run_length(max_steps, max_epochs, 7, trainer) == steps
 
 
-def test_a_fault_of_the_program_is_no_wrong_request(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_is_not_reported_as_an_invalid_request(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*arguments: Any, **keywords: Any) -> None:
         raise KeyError("gone")
 

@@ -1,4 +1,4 @@
-"""scripts/show_checkpoint.py on a stored checkpoint, on a bare network, and on what is none."""
+"""Run scripts/show_checkpoint.py on a stored checkpoint, a bare network and invalid files."""
 
 import json
 import math
@@ -23,13 +23,13 @@ Make = Callable[..., CharRNN]
 
 
 def show(*arguments: object) -> str:
-    """The script's stdout with these arguments."""
+    """Return the stdout of the script."""
     code, stdout, stderr = call(SCRIPT, *arguments)
     assert (code, stderr) == (0, "")
     return stdout
 
 
-def test_what_a_person_sees() -> None:
+def test_the_page() -> None:
     """The stored checkpoint: 30 steps on a sentence from standard input, the last validation before that at step 20."""
     page = show(STORED)
     for expected in (
@@ -39,14 +39,14 @@ def test_what_a_person_sees() -> None:
         "parameters  hidden_to_output                   29 x 4  float32\n",
         "vocabulary  29 characters\n            \\n .abcdefghijklmnopqrstuvwxyz\n",
         "trained     30 steps (max_steps 30, max_epochs -1), now in epoch 1\n            960 characters in 1.5 s, ",
-        "validation  these weights: not known, by the measure of the curve\n",
-        "            the best so far: 4.7996 bits per character (3.3268 nats)\n",
+        "validation  these weights: unknown, measured as in the training curve\n",
+        "            best so far: 4.7996 bits per character (3.3268 nats)\n",
         "optimizer   AdamW, lr 0.003, ",
-        "; the learning rate is now 0\nscheduler   warmup_cosine, ",
+        "; current learning rate 0\nscheduler   warmup_cosine, ",
         "text        -\n            SHA-256 81a1dff0",
         "train 0.9, validation 0.05, test 0.05\nbatches     batch_size 4, sequence_length 8, order stream\n",
         "computed    precision 32-true, kernel fused, threads 1, seed 1\n",
-        "use         resume_from=CHECKPOINT goes on with its run; init_from=CHECKPOINT",
+        "use         resume_from=CHECKPOINT resumes its run; init_from=CHECKPOINT",
     ):
         assert expected in page
 
@@ -65,35 +65,40 @@ def test_everything_as_json(text_file: Path, tmp_path: Path) -> None:
     assert all(found[key] == summary[key] for key in ("parameters", "kernel", "seed", "threads"))
     assert found["vocabulary"]["size"] == len(found["vocabulary"]["characters"]) == summary["vocabulary_size"]
     assert found["data"]["corpus_sha256"] == summary["corpus_sha256"]
-    assert found["validation_nats_per_char"] == pytest.approx(summary["val_nats_per_char"], rel=0.05)  # its own lanes
+    assert found["validation_nats_per_char"] == pytest.approx(
+        summary["val_nats_per_char"], rel=0.05
+    )  # its lanes differ
     assert found["best_validation_nats_per_char"] == pytest.approx(found["validation_nats_per_char"], rel=1e-6)
     assert (found["learning_rate"], found["resumable"]) == (0.003, True)
     assert found["network"] == best["charrnn"]["network"]
     assert found["config"] == best["charrnn"]["config"]
     shapes = {f"network.{name}": tuple(tensor["shape"]) for name, tensor in found["tensors"].items()}
     assert shapes == {name: tuple(tensor.shape) for name, tensor in best["state_dict"].items()}
-    best["global_step"], best["callbacks"]["Checkpoints"]["best"] = 0, math.inf  # as before the first validation
+    best["global_step"], best["callbacks"]["Checkpoints"]["best"] = (
+        0,
+        math.inf,
+    )  # the values before the first validation
     checkpoint_file.write(best, file)
     first = json.loads(show(file, "--json"))
-    assert (first["step"], first["best_validation_nats_per_char"]) == (0, None)  # infinity is no JSON
+    assert (first["step"], first["best_validation_nats_per_char"]) == (0, None)  # JSON has no infinity
 
 
 def test_a_network_without_a_run(make_network: Make, tmp_path: Path) -> None:
     for vocabulary, expected in (
         (Vocabulary("\x1b[2Jab", unknown=True), "7 characters, U+FFFD for all others\n"),
         (ByteVocabulary(), "vocabulary  256 bytes, of UTF-8\n"),
-        (Vocabulary("".join(map(chr, range(0x4E00, 0x5000)))), "and 32 more; --json has them all\n"),
+        (Vocabulary("".join(map(chr, range(0x4E00, 0x5000)))), "and 32 more; --json shows all\n"),
     ):
         path = save_network(make_network(len(vocabulary)), vocabulary, tmp_path / "a\x1b[2J.ckpt")
         page = show(path)
         assert expected in page
-        assert "\x1b" not in page  # what is in a file or its name does not steer the terminal
-        assert "it holds no run to go on with; init_from=CHECKPOINT begins" in page
+        assert "\x1b" not in page  # neither the file's content nor its name controls the terminal
+        assert "it has no run to resume; init_from=CHECKPOINT starts" in page
         found = json.loads(show(path, "--json"))
         assert [found[key] for key in ("resumable", "config", "step", "learning_rate")] == [False, None, None, None]
 
 
-def test_wrong_requests_end_with_one_line(make_network: Make, tmp_path: Path) -> None:
+def test_invalid_requests_give_one_line(make_network: Make, tmp_path: Path) -> None:
     (tmp_path / "text.ckpt").write_text("hello")
     torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
     torch.save({"state_dict": {}, "charrnn": {"format": checkpoint_file.FORMAT}}, tmp_path / "hollow.ckpt")
@@ -114,7 +119,7 @@ def test_wrong_requests_end_with_one_line(make_network: Make, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("argument", "absent"), [(str(STORED), ("lightning",)), ("--help", ("torch", "hydra"))])
-def test_what_is_not_imported(argument: str, absent: tuple[str, ...]) -> None:
+def test_no_heavy_imports(argument: str, absent: tuple[str, ...]) -> None:
     program = f"""
 import runpy, sys
 sys.path.insert(0, {str(ROOT / "scripts")!r})

@@ -21,7 +21,7 @@ def test_the_page_is_about_the_validation_part_unless_asked(run: Path, tmp_path:
     result = command("scripts/visualize.py", "--run", run, "--characters", 200, cwd=tmp_path)
     assert result.stdout == "units.html\n", result.stderr
     page = (tmp_path / "units.html").read_text("utf-8")
-    assert "small.txt: validation part" in page
+    assert "small.txt: validation split" in page
     assert "the first 200 of 1,500 symbols" in page
 
 

@@ -1,6 +1,6 @@
-"""Ways to compute the same loss from the same weights: our kernels, and what a user would take instead.
+"""Compute the same loss from the same weights in several ways: our kernels and common alternatives.
 
-B batch lane, T time step, V vocabulary, H hidden unit. The loss is the cross-entropy of the next character.
+B lane, T time step, V vocabulary, H hidden unit. The loss is the cross-entropy of the next character.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ BASELINE = "nn.RNN"
 
 @dataclass
 class Candidate:
-    """One way to compute the loss, and the parameters that it differentiates, in the order of `parameters_of`."""
+    """A way to compute the loss, with its parameters in the order of `parameters_of`."""
 
     loss: Callable[[], Tensor]
     parameters: list[Tensor]
@@ -32,7 +32,7 @@ class Candidate:
 
 
 def candidates(size: tuple[int, int, int], device: str) -> dict[str, Candidate]:
-    """Every candidate that can run here, with equal weights."""
+    """Return all candidates available on this device, with equal weights."""
     lanes, steps, hidden = size
     ids_TB = torch.randint(V, (steps + 1, lanes), device=device)
     x_TB, targets = ids_TB[:-1], ids_TB[1:].flatten()
@@ -56,7 +56,7 @@ def network_of(hidden: int, kernel: str, device: str, layers: int = 1) -> CharRN
 
 
 def parameters_of(network: CharRNN) -> list[Tensor]:
-    """W_xh, W_hh, b_h, W_hy, b_y."""
+    """Return W_xh, W_hh, b_h, W_hy, b_y."""
     (cell,) = network.cells
     assert isinstance(cell, ElmanCell)
     return [
@@ -77,7 +77,7 @@ def ours(network: CharRNN, x_TB: Tensor, targets: Tensor) -> Candidate:
 
 
 def _one_hot_loop(network: CharRNN, x_TB: Tensor, targets: Tensor) -> Candidate:
-    """What one writes first: one-hot vectors, one step after the other, autograd."""
+    """The simplest program: one-hot vectors, a loop over time steps, autograd."""
     w_xh, w_hh, b_h, w_hy, b_y = parameters_of(network)
     x_TBV = nn.functional.one_hot(x_TB, V).float()
 
@@ -111,7 +111,7 @@ def _torch_rnn(network: CharRNN, x_TB: Tensor, targets: Tensor) -> Candidate:
 
 
 def check_equality(found: dict[str, Candidate]) -> None:
-    """Loss and gradients of every candidate against the reference kernel's; a faster wrong result is none."""
+    """Raise `AssertionError` unless all candidates have the loss and gradients of the reference kernel."""
     reference = found["reference"]
     reference.backward()
     for name, candidate in found.items():
@@ -125,7 +125,7 @@ def check_equality(found: dict[str, Candidate]) -> None:
 
 
 def training_step(candidate: Candidate) -> Callable[[], None]:
-    """Loss, back-propagation, clipping and Adam."""
+    """Return a function that makes a training step: loss, back-propagation, clipping and Adam."""
     fused = candidate.parameters[0].device.type in ("cpu", "cuda")
     optimizer = torch.optim.Adam(candidate.parameters, lr=1e-6, fused=fused)
 
@@ -138,7 +138,7 @@ def training_step(candidate: Candidate) -> Callable[[], None]:
 
 
 def without_gradients(candidate: Candidate) -> Callable[[], None]:
-    """The loss alone."""
+    """Return a function that computes only the loss."""
 
     def forward() -> None:
         with torch.inference_mode():
@@ -148,13 +148,13 @@ def without_gradients(candidate: Candidate) -> Callable[[], None]:
 
 
 def graphed(candidate: Candidate) -> Callable[[], None]:
-    """Forward and backward recorded once as a CUDA graph and replayed: no cost of launching kernels one by one."""
-    beside = torch.cuda.Stream()
-    beside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(beside):  # what happens in first calls only must not be recorded
+    """Return the replay of a CUDA graph of forward and backward, which avoids the cost of launching each kernel."""
+    warmup_stream = torch.cuda.Stream()
+    warmup_stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(warmup_stream):  # the graph must not record work that only first calls do
         for _ in range(3):
             candidate.backward()
-    torch.cuda.current_stream().wait_stream(beside)
+    torch.cuda.current_stream().wait_stream(warmup_stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         candidate.backward()
@@ -162,7 +162,7 @@ def graphed(candidate: Candidate) -> Callable[[], None]:
 
 
 def jax_calls(size: tuple[int, int, int]) -> dict[str, Callable[[], object]]:
-    """`lax.scan` under `jit`: the loss, and the loss with its gradients. Empty without JAX (extra `bench`)."""
+    """Return jitted `lax.scan` versions of the loss without and with gradients; empty without JAX (extra `bench`)."""
     try:
         import jax
     except ImportError:

@@ -1,4 +1,4 @@
-"""What a long text costs: encoding, memory, the start of a run, and the share of a training step that reading takes."""
+"""Measure a long text: encoding, memory, the startup of a run, and reading as a share of a training step."""
 
 import argparse
 import os
@@ -35,12 +35,12 @@ print(characters, time.perf_counter() - start)
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run the whole benchmark, print its tables and return the numbers."""
-    bytes_wanted = 200_000 if arguments.toy else arguments.megabytes * 1_000_000
+    """Run the benchmark, print its tables and return the results."""
+    text_bytes = 200_000 if arguments.toy else arguments.megabytes * 1_000_000
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         long, short = folder / "long.txt", folder / "short.txt"
-        for file, size in ((long, bytes_wanted), (short, min(bytes_wanted, 1_000_000))):
+        for file, size in ((long, text_bytes), (short, min(text_bytes, 1_000_000))):
             _write_text(file, size)
         encoding = [_encode(folder, long, level) for level in ("char", "byte")]
         runs = [
@@ -49,22 +49,22 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             if not arguments.toy or (text, state) == (short, "empty")
         ]
     print_table(
-        f"Encoding {bytes_wanted / 1e6:,.0f} MB of ASCII text on one core",
+        f"Encoding {text_bytes / 1e6:,.0f} MB of ASCII text on one core",
         ["data.level", "s", "MB/s"],
         [[row["level"], row["seconds"], row["mb_per_second"]] for row in encoding],
     )
     print_table(
-        f"train.py {' '.join(RUN)}, start to end",
+        f"train.py {' '.join(RUN)}, the whole process",
         ["text", "cache", "s", "peak MB of memory"],
         [[row["text"], row["cache"], row["seconds"], row["peak_mb"]] for row in runs],
     )
     reading = _reading(arguments)
     print_table(
-        "Reading a batch against a training step, B {}, T {}, H {}".format(*SIZE),
+        "Reading a batch compared with a training step, B {}, T {}, H {}".format(*SIZE),
         ["reading, ms", "training step, ms", "share"],
         [[reading["reading_ms"], reading["step_ms"], f"{reading['share']:.1%}"]],
     )
-    return {"bytes": bytes_wanted, "encoding": encoding, "runs": runs, "reading": reading}
+    return {"bytes": text_bytes, "encoding": encoding, "runs": runs, "reading": reading}
 
 
 def _write_text(file: Path, size: int) -> None:
@@ -89,7 +89,7 @@ def _encode(folder: Path, text: Path, level: str) -> dict[str, Any]:
 
 
 def _run(folder: Path, text: Path) -> dict[str, Any]:
-    """A run of two steps as a user starts it: its whole time, and the most memory it held."""
+    """Return the total time and peak memory of a run of two steps, started as a user starts it."""
     run = tempfile.mkdtemp(dir=folder)
     settings = [
         *RUN, "data=text", f"data.path={text}", f"hydra.run.dir={run}", "trainer.accelerator=cpu", "data.batch_size=8",

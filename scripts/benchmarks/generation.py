@@ -1,6 +1,7 @@
-"""Writing text: our stepper against `nn.RNN` and plain eager torch, called for one character at a time.
+"""Compare text generation by our stepper with `nn.RNN` and eager torch, called once per character.
 
-B text, V vocabulary, H hidden unit. Every candidate has the same weights and starts; the texts are compared first.
+B text, V vocabulary, H hidden unit. All candidates have the same weights and first characters. Candidates with the same
+sampler must generate the same texts before they are timed.
 """
 
 import argparse
@@ -28,7 +29,7 @@ TEMPERATURE = 0.8
 
 
 def nn_rnn_stepper(network: CharRNN, state_LBS: torch.Tensor) -> Step:
-    """What most programs do: `nn.RNN` on one one-hot character, then a linear layer."""
+    """Return the common way to step a network: `nn.RNN` on a one-hot character, then a linear layer."""
     cell: Any = network.cells[0]
     rnn: Any = nn.RNN(V, HIDDEN, nonlinearity=cell.activation)
     output: Any = nn.Linear(HIDDEN, V)
@@ -53,7 +54,7 @@ def nn_rnn_stepper(network: CharRNN, state_LBS: torch.Tensor) -> Step:
 
 
 class TorchSampling(Sampling):
-    """Softmax and a draw by torch, as most programs have it."""
+    """Samples with `torch.softmax` and `torch.multinomial`, as most programs do."""
 
     def pick(self, logits_BV: np.ndarray, uniforms_B: np.ndarray) -> np.ndarray:
         p_BV = torch.softmax(torch.from_numpy(logits_BV) / self.temperature, dim=1)
@@ -72,7 +73,7 @@ CANDIDATES: dict[str, tuple[Callable[..., Step], Sampling]] = {
 
 
 def write(network: CharRNN, name: str, samples: int, length: int) -> list[str]:
-    """The texts that a candidate writes."""
+    """Return the texts that a candidate generates."""
     make_stepper, sampling = CANDIDATES[name]
     pieces = stream_texts(
         network, VOCABULARY, length=length, sampling=sampling, seed=1, samples=samples, make_stepper=make_stepper
@@ -81,7 +82,7 @@ def write(network: CharRNN, name: str, samples: int, length: int) -> list[str]:
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Characters per second of every candidate, with one text and with many side by side."""
+    """Measure the characters per second of all candidates, for one text and for a batch of texts."""
     network = network_of(HIDDEN, "auto", "cpu")
     length = 20 if arguments.toy else arguments.length
     records: list[dict[str, Any]] = []
@@ -89,7 +90,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         characters = length if samples == 1 else max(10, length // 8)
         same = {tuple(write(network, name, samples, characters)) for name in CANDIDATES if "multinomial" not in name}
         if len(same) > 1:
-            raise RunFailed("the candidates with the same draw did not write the same text")
+            raise RunFailed("candidates with the same sampler generated different texts")
         calls: dict[str, Callable[[], object]] = {
             name: partial(write, network, name, samples, characters) for name in CANDIDATES
         }
@@ -102,6 +103,6 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             }
             for name, rate in rates.items()
         ]  # fmt: skip
-    title = f"H = {HIDDEN}, V = {V}, {torch.get_num_threads()} threads; drawing and decoding included"
+    title = f"H = {HIDDEN}, V = {V}, {torch.get_num_threads()} threads, with sampling and decoding"
     print_table(title, ["texts", "candidate", "characters/s", f"against {BASELINE}"], [[*r.values()] for r in records])
     return {"hidden": HIDDEN, "vocabulary": V, "length": length, "measurements": records}

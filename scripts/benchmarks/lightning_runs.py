@@ -1,4 +1,4 @@
-"""Whole runs: train.py's own code against a bare loop with the same parts, and against `nn.RNN` in Lightning."""
+"""Compare whole training runs of train.py with a bare loop of the same components and with `nn.RNN` in Lightning."""
 
 import argparse
 import logging
@@ -26,12 +26,12 @@ from charrnn.utils.process import prepare_process
 
 GRID = [(64, 64, 256), (32, 32, 256), (16, 32, 256), (16, 32, 128)]
 TOY_GRID = [(4, 8, 8)]
-# What Lightning may take: at least this share of the bare loop's speed.
+# The goal: train.py reaches at least this share of the bare loop's speed.
 TARGETS = {(64, 64, 256): 0.85, (16, 32, 256): 0.75}
 
 
 class TorchModule(lightning.LightningModule):
-    """What one would write without this project: `nn.RNN` on one-hot vectors, state carried, a log line per step."""
+    """A typical module without this project: `nn.RNN` on one-hot vectors, carried state, one log call per step."""
 
     def __init__(self, vocabulary_size: int, hidden: int, cfg: DictConfig) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class TorchModule(lightning.LightningModule):
 
 
 class FitClock(lightning.Callback):
-    """Seconds from the first training step's start to the last one's end."""
+    """Measures the seconds from the start of the first training step to the end of the last."""
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         self._start = time.perf_counter()
@@ -63,7 +63,7 @@ class FitClock(lightning.Callback):
 
 
 def settings(size: tuple[int, int, int], arguments: argparse.Namespace) -> DictConfig:
-    """The configuration of train.py, with the sizes asked for and no validation in between."""
+    """Return the configuration of train.py with the given sizes, without validation during training."""
     lanes, steps, hidden = size
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         return compose(
@@ -78,7 +78,7 @@ def settings(size: tuple[int, int, int], arguments: argparse.Namespace) -> DictC
 
 
 def bare_loop(cfg: DictConfig) -> float:
-    """Characters per second of a loop written by hand around the same data, network, optimizer and schedule."""
+    """Return the characters per second of a plain loop with the same data, network, optimizer and schedule."""
     prepare_process(cfg.seed, cfg.threads)
     data = build(cfg, "data")
     network = build(cfg, "model", vocabulary_size=len(data.vocabulary))
@@ -103,14 +103,14 @@ def bare_loop(cfg: DictConfig) -> float:
 
 
 def project_run(cfg: DictConfig) -> float:
-    """Characters per second of `charrnn.experiment.run`, with its checkpoints, logging and callbacks."""
+    """Return the characters per second of `charrnn.experiment.run`, with checkpoints, logging and callbacks."""
     with tempfile.TemporaryDirectory() as folder:
         run(cfg, Path(folder))
         return float(read_summary(Path(folder))["train_chars_per_second"])
 
 
 def torch_run(cfg: DictConfig) -> float:
-    """Characters per second of `nn.RNN` in a plain LightningModule."""
+    """Return the characters per second of `nn.RNN` in a plain LightningModule."""
     prepare_process(cfg.seed, cfg.threads)
     data = build(cfg, "data")
     clock = FitClock()
@@ -125,26 +125,26 @@ def torch_run(cfg: DictConfig) -> float:
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run the whole benchmark, print its table and return the numbers."""
+    """Run the benchmark, print its table and return the results."""
     register_resolvers()
     logging.disable(logging.WARNING)
     if arguments.toy:
         arguments.steps = min(arguments.steps, 5)
-    ways: dict[str, Callable[[DictConfig], float]] = {
+    candidates: dict[str, Callable[[DictConfig], float]] = {
         "bare loop": bare_loop, "train.py": project_run, "nn.RNN in Lightning": torch_run,
     }  # fmt: skip
     rounds = max(1, arguments.rounds // 5)
     records = []
     for size in TOY_GRID if arguments.toy else GRID:
         cfg = settings(size, arguments)
-        speeds: dict[str, list[float]] = {name: [] for name in ways}
+        speeds: dict[str, list[float]] = {name: [] for name in candidates}
         for _ in range(rounds):
-            for name, way in ways.items():
-                speeds[name].append(way(cfg))
-        # Ratios within a round: the machine's speed drifts from one to the next.
+            for name, measure_speed in candidates.items():
+                speeds[name].append(measure_speed(cfg))
+        # Compare speeds within a round, because the machine's speed drifts between rounds.
         shares = {
             name: statistics.median(ours / other for ours, other in zip(speeds["train.py"], speeds[name], strict=True))
-            for name in ways
+            for name in candidates
         }
         records.append(
             {

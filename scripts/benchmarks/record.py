@@ -1,4 +1,4 @@
-"""Timing that bears a noisy machine, and a record of what was measured on what."""
+"""Time candidates on a noisy machine, and record the results with hardware and versions."""
 
 import datetime
 import gc
@@ -22,7 +22,7 @@ from charrnn.utils.files import user_path, write_text
 def interleaved(
     candidates: dict[str, Callable[[], object]], rounds: int, device: str = "cpu"
 ) -> dict[str, list[float]]:
-    """Seconds of each call, the candidates in turn within every round, so that a slow moment slows all of them."""
+    """Return the seconds of each call; every round times all candidates, so that a slow moment affects all of them."""
 
     def finish() -> None:
         if device == "cuda":
@@ -31,7 +31,7 @@ def interleaved(
             torch.mps.synchronize()
 
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
-    for call in candidates.values():  # the first calls pay for memory and compilation
+    for call in candidates.values():  # the first calls allocate memory and compile
         call()
         call()
     finish()
@@ -49,13 +49,13 @@ def interleaved(
 
 
 def summary(seconds: list[float]) -> dict[str, float]:
-    """Median and spread in milliseconds; the spread is half the range of the middle half."""
+    """Return the median and the spread (half the interquartile range) in milliseconds."""
     quartiles = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else [seconds[0]] * 3
     return {"median_ms": statistics.median(seconds) * 1e3, "spread_ms": (quartiles[2] - quartiles[0]) / 2 * 1e3}
 
 
 def print_table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
-    """A Markdown table on the screen."""
+    """Print a Markdown table."""
     print(f"\n{title}\n")
     lines: list[list[Any]] = [list(columns), ["---"] * len(columns), *rows]
     for line in lines:
@@ -63,7 +63,7 @@ def print_table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
 
 
 def write_record(file: str, results: dict[str, Any]) -> None:
-    """The results with command, hardware, versions and date, as JSON."""
+    """Write the results with command, hardware, versions and date as JSON."""
     record = {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "date": datetime.date.today().isoformat(),
@@ -83,7 +83,7 @@ def write_record(file: str, results: dict[str, Any]) -> None:
     try:
         write_text(user_path(file), json.dumps(record, indent=1) + "\n")
     except OSError as error:
-        raise RequestError(f"{file} can't be written: {error.strerror}; name another --json FILE") from error
+        raise RequestError(f"{file} can't be written: {error.strerror}; use another --json FILE") from error
 
 
 def _processor() -> str:

@@ -1,7 +1,7 @@
-"""The recurrence alone and in a whole training step: our kernels against what a user would take instead.
+"""Compare our kernels with common alternatives, for the recurrence alone and for a whole training step.
 
-B batch lane, T time step, V vocabulary, H hidden unit. Every candidate starts from the same weights and computes the
-same loss: cross-entropy of the next character.
+B lane, T time step, V vocabulary, H hidden unit. All candidates have the same weights and compute the same loss, the
+cross-entropy of the next character.
 """
 
 import argparse
@@ -35,7 +35,7 @@ TOY_GRID = [(2, 3, 8)]
 
 
 def matmul_peak(device: str, rounds: int) -> float:
-    """Floating-point operations per second of a large square matmul."""
+    """Measure the floating-point operations per second of a large square matmul."""
     n = 1024 if device == "cpu" else 4096
     a, b = torch.randn(n, n, device=device), torch.randn(n, n, device=device)
     seconds = interleaved({"matmul": lambda: a @ b}, rounds, device)["matmul"]
@@ -43,13 +43,13 @@ def matmul_peak(device: str, rounds: int) -> float:
 
 
 def operations(size: tuple[int, int, int]) -> int:
-    """Multiplications and additions in the matmuls of forward and backward: three for every weight used."""
+    """Count the operations in the matmuls of forward and backward: 6 per weight, lane and time step."""
     lanes, steps, hidden = size
     return 6 * lanes * steps * (hidden * hidden + hidden * V)
 
 
 def _scan_alone(kernel: str, size: tuple[int, int, int], device: str) -> Callable[[], None]:
-    """The recurrence forward and backward, for given inputs and a given gradient of the states."""
+    """Return a function that runs only the recurrence, forward and backward, on fixed inputs and state gradients."""
     lanes, steps, hidden = size
     inputs_TBH = torch.randn(steps, lanes, hidden, device=device, requires_grad=True)
     gradient_TBH = torch.randn(steps, lanes, hidden, device=device)
@@ -65,7 +65,7 @@ def _scan_alone(kernel: str, size: tuple[int, int, int], device: str) -> Callabl
 
 
 def peak_memory(call: Callable[[], object], device: str) -> int:
-    """Bytes that torch holds at most during `call`, beyond what it held before."""
+    """Return the peak number of bytes that torch allocates during `call`, in addition to those before it."""
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
@@ -77,18 +77,18 @@ def peak_memory(call: Callable[[], object], device: str) -> int:
         trace = Path(folder) / "trace.json"
         profiler.export_chrome_trace(str(trace))
         events = json.loads(trace.read_text())["traceEvents"]
-    held = [
+    allocations = [
         (event["ts"], event["args"]["Total Allocated"], event["args"]["Bytes"])
         for event in events
         if event.get("name") == "[memory]" and event["args"].get("Device Type") == 0
     ]
-    held.sort(key=lambda event: event[0])
-    before = held[0][1] - held[0][2]
-    return int(max(total for _, total, _ in held) - before)
+    allocations.sort(key=lambda event: event[0])
+    before = allocations[0][1] - allocations[0][2]
+    return int(max(total for _, total, _ in allocations) - before)
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run the whole benchmark, print its tables and return the numbers."""
+    """Run the benchmark, print its tables and return the results."""
     grid = _grid(arguments)
     device = arguments.device
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = arguments.tf32
@@ -114,14 +114,14 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             seconds = interleaved(calls, arguments.rounds, device)
             baseline = summary(seconds[BASELINE])["median_ms"]
             for name, values in seconds.items():
-                figures = summary(values)
+                times = summary(values)
                 record = {
-                    "B": size[0], "T": size[1], "H": size[2], "mode": mode, "candidate": name, **figures,
-                    "faster_than_nn.RNN": baseline / figures["median_ms"],
+                    "B": size[0], "T": size[1], "H": size[2], "mode": mode, "candidate": name, **times,
+                    "faster_than_nn.RNN": baseline / times["median_ms"],
                     "share_of_matmul_peak": None, "peak_memory_mb": None,
                 }  # fmt: skip
                 if mode == "forward + backward":
-                    record["share_of_matmul_peak"] = operations(size) / (figures["median_ms"] / 1e3) / peak
+                    record["share_of_matmul_peak"] = operations(size) / (times["median_ms"] / 1e3) / peak
                     record["peak_memory_mb"] = memory[name] / 1e6 if name in memory else None
                 records.append(record)
         _print_size(size, [record for record in records if (record["B"], record["T"], record["H"]) == size])
@@ -130,7 +130,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def cost_growth(arguments: argparse.Namespace, device: str) -> list[dict[str, Any]]:
-    """How the time of forward + backward grows when T, B, H or the number of layers is doubled."""
+    """Measure how the time of forward + backward grows when T, B, H or the number of layers doubles."""
     lanes, steps, hidden = (2, 3, 8) if arguments.toy else (32, 32, 256)
     shapes = {
         "base": (lanes, steps, hidden, 1), "2 T": (lanes, 2 * steps, hidden, 1), "2 B": (2 * lanes, steps, hidden, 1),

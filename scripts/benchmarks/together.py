@@ -1,6 +1,6 @@
-"""One training step of several processes on this machine's CPU against one process with all threads.
+"""Compare a training step of several CPU processes with that of one process with all threads.
 
-B lanes of all together, T time steps, H hidden units, V vocabulary.
+B lane (of all processes), T time step, H hidden unit, V vocabulary.
 """
 
 import argparse
@@ -27,7 +27,7 @@ Size = tuple[int, int, int]
 
 
 def step_of(lanes: int, size: Size, kernel: str) -> tuple[nn.Module, Callable[[bool], None]]:
-    """The network, and a training step of it: look-up, recurrence, loss, backward pass, message, AdamW."""
+    """Return a network and its training step: lookup, recurrence, loss, backward pass, gradient exchange, AdamW."""
     _, steps, hidden = size
     network = network_of(hidden, kernel, "cpu")
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
@@ -46,7 +46,7 @@ def step_of(lanes: int, size: Size, kernel: str) -> tuple[nn.Module, Callable[[b
 
 
 def time_rounds(rank: int, sizes: list[Size], arguments: argparse.Namespace, port: int, results: SimpleQueue) -> None:
-    """Time each way in turn; all ranks call it together, and rank 0 puts the seconds into `results`."""
+    """Time each way in turn. Every rank must call it; rank 0 puts the seconds into `results`."""
     processes = arguments.processes
     distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=processes)
     seconds: dict[Size, dict[str, list[float]]] = {size: {way: [] for way in WAYS} for size in sizes}
@@ -74,7 +74,7 @@ def time_rounds(rank: int, sizes: list[Size], arguments: argparse.Namespace, por
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run the whole benchmark, print its table and return the numbers."""
+    """Run the benchmark, print its table and return the results."""
     require_integer("--processes", arguments.processes)
     sizes = TOY_GRID if arguments.toy else GRID
     arguments.kernel = "fused"
@@ -85,11 +85,11 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     records, rows = [], []
     for size, ways in seconds.items():
         network = network_of(size[2], arguments.kernel, "cpu")
-        medians = {way: statistics.median(times[1:]) for way, times in ways.items()}  # the first pay for memory
+        medians = {way: statistics.median(times[1:]) for way, times in ways.items()}  # the first rounds allocate memory
         gain = statistics.median(one / all_ for one, all_ in zip(ways[WAYS[0]][1:], ways[WAYS[1]][1:], strict=True))
         records.append({"size": size, "parameters": network.parameter_count(), "gain": gain, "seconds": medians})
         times = [f"{1e3 * medians[way]:.2f} ms" for way in WAYS]
         rows.append([", ".join(map(str, size)), f"{network.parameter_count():,}", *times, f"{gain:.2f} x"])
-    title = f"{arguments.processes} processes of 1 thread, against one of {arguments.threads}"
+    title = f"{arguments.processes} processes with 1 thread compared with 1 process with {arguments.threads} threads"
     print_table(title, ["B, T, H", "parameters", *WAYS, "gain"], rows)
     return {"processes": arguments.processes, "measurements": records}

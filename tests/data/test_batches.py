@@ -11,7 +11,7 @@ from charrnn.data.batches import IGNORED, Batch, CharDataset, LaneBatches, Shuff
 
 
 def numbered(n: int) -> np.ndarray:
-    """Ids that tell their own position."""
+    """Ids that equal their own positions."""
     return np.arange(n, dtype=np.uint16)
 
 
@@ -24,7 +24,7 @@ def joined(batches: Iterable[Batch], dim: int = 0) -> tuple[torch.Tensor, torch.
     ("characters", "length", "windows"),
     [(0, 4, 0), (1, 4, 0), (4, 4, 0), (5, 4, 1), (8, 4, 1), (9, 4, 2), (2, 1, 1), (10, 1, 9)],
 )
-def test_the_last_window_ends_with_the_text_and_none_is_missing(characters: int, length: int, windows: int) -> None:
+def test_windows_cover_the_text_up_to_an_incomplete_one(characters: int, length: int, windows: int) -> None:
     dataset = CharDataset(numbered(characters), length)
     assert len(dataset) == windows
     for i in range(windows):
@@ -42,7 +42,7 @@ def test_streams_cover_the_text_once_per_epoch(n: int, lanes: int, chunk: int) -
     lanes = min(lanes, n - 1)
     batches = StreamBatches(numbered(n), lanes, chunk)
     per_lane = (n - 1) // lanes
-    for _ in range(2):  # the second epoch is like the first
+    for _ in range(2):  # the second epoch equals the first
         epoch = list(batches)
         assert len(epoch) == len(batches)
         assert [batch.starts for batch in epoch] == [True] + [False] * (len(epoch) - 1)
@@ -50,7 +50,7 @@ def test_streams_cover_the_text_once_per_epoch(n: int, lanes: int, chunk: int) -
         inputs_TB, targets_TB = joined(epoch)
         assert torch.equal(inputs_TB, torch.arange(lanes * per_lane).reshape(lanes, per_lane).T)
         assert torch.equal(targets_TB, inputs_TB + 1)
-    assert n - 1 - per_lane * lanes < lanes  # fewer than B targets are left over
+    assert n - 1 - per_lane * lanes < lanes  # fewer than B targets are dropped
 
 
 @given(n=st.integers(2, 200), lanes=st.integers(1, 7), chunk=st.integers(1, 9))
@@ -82,7 +82,7 @@ def test_shuffled_windows_come_once_per_epoch_in_a_new_order() -> None:
 
 
 @pytest.mark.parametrize("order", ["stream", "shuffle"])
-def test_a_saved_position_goes_on_with_the_next_batch(order: str) -> None:
+def test_a_restored_position_continues_with_the_next_batch(order: str) -> None:
     def make() -> StreamBatches | ShuffledBatches:
         ids = numbered(50)
         return StreamBatches(ids, 3, 4) if order == "stream" else ShuffledBatches(CharDataset(ids, 4), 3, seed=1)
@@ -98,20 +98,20 @@ def test_a_saved_position_goes_on_with_the_next_batch(order: str) -> None:
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
-def test_processes_share_every_batch_and_its_mean(ranks: int) -> None:
+def test_ranks_share_every_batch_and_its_mean(ranks: int) -> None:
     ids = np.arange(100, dtype=np.uint8)
     for make in (
         lambda *share: StreamBatches(ids, 6, 7, *share),
-        lambda *share: ShuffledBatches(CharDataset(ids, 7), 6, 1, *share),  # 14 windows: 2 are left for the last batch
+        lambda *share: ShuffledBatches(CharDataset(ids, 7), 6, 1, *share),  # 14 windows, so the last batch has 2
         lambda *share: LaneBatches(ids, 6, 7, *share),
     ):
         whole, shares = list(make()), [list(make(rank, ranks)) for rank in range(ranks)]
         assert all(len(share) == len(whole) for share in shares)
-        for batch, *parts in zip(whole, *shares, strict=True):
-            read = torch.cat([part.inputs_TB for part in parts if part.weight], dim=1)
+        for batch, *own_batches in zip(whole, *shares, strict=True):
+            read = torch.cat([own.inputs_TB for own in own_batches if own.weight], dim=1)
             assert torch.equal(read, batch.inputs_TB)
-            means = [part.weight * part.targets_TB.double().mean() for part in parts]
-            if isinstance(make(), LaneBatches):  # its sums are divided once, at the end
+            means = [own.weight * own.targets_TB.double().mean() for own in own_batches]
+            if isinstance(make(), LaneBatches):  # evaluation divides its sums once, at the end
                 continue
-            assert all(part.characters == batch.inputs_TB.numel() for part in parts)
+            assert all(own.characters == batch.inputs_TB.numel() for own in own_batches)
             torch.testing.assert_close(sum(means) / ranks, batch.targets_TB.double().mean())

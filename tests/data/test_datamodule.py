@@ -31,34 +31,34 @@ def make_data(tmp_path: Path, text: str, **changes: Any) -> CharDataModule:
         (11, 0.0, 0.0, (11, 0, 0)),
     ],
 )
-def test_parts_are_contiguous_tails(n: int, v: float, t: float, sizes: tuple[int, int, int]) -> None:
+def test_the_splits_are_contiguous(n: int, v: float, t: float, sizes: tuple[int, int, int]) -> None:
     assert tuple(map(len, split(np.arange(n), v, t).values())) == sizes
 
 
-def test_parts_batches_and_settings_of_a_data_module(tmp_path: Path) -> None:
+def test_splits_batches_and_settings_of_a_data_module(tmp_path: Path) -> None:
     text = "".join(chr(97 + i * i % 13) for i in range(200))
     data = make_data(tmp_path, text)
-    parts = [data.vocabulary.decode(ids) for ids in (data.train_ids, data.validation_ids, data.test_ids)]
-    assert parts == [text[:160], text[160:180], text[180:]]
+    splits = [data.vocabulary.decode(ids) for ids in (data.train_ids, data.validation_ids, data.test_ids)]
+    assert splits == [text[:160], text[160:180], text[180:]]
     assert data.batches_per_epoch == len(list(data.train_dataloader())) == 14
     assert sum(int((batch.targets_TB != IGNORED).sum()) for batch in data.val_dataloader()) == 19
-    for part, ids in zip(("train", "validation", "test"), parts, strict=True):
-        assert data.vocabulary.decode(read_split(data.settings, data.vocabulary, part)) == ids
+    for name, expected in zip(("train", "validation", "test"), splits, strict=True):
+        assert data.vocabulary.decode(read_split(data.settings, data.vocabulary, name)) == expected
     (tmp_path / "text.txt").write_text(text + "!")
     with pytest.raises(RequestError, match="has changed since"):
         read_split(data.settings, data.vocabulary, "train")
 
 
-def test_no_validation_part_gives_no_validation_batches(tmp_path: Path) -> None:
+def test_without_a_validation_split_there_are_no_validation_batches(tmp_path: Path) -> None:
     data = make_data(tmp_path, "ab" * 100, validation_fraction=0.0, test_fraction=0.0)
     assert data.val_dataloader() == []
     assert len(data.train_ids) == 200
-    with pytest.raises(RequestError, match="no validation part"):
+    with pytest.raises(RequestError, match="no validation split"):
         read_split(data.settings, data.vocabulary, "validation")
 
 
 @pytest.mark.parametrize("order", ["stream", "shuffle"])
-def test_a_text_too_small_names_what_fits_and_that_does_fit(tmp_path: Path, order: str) -> None:
+def test_the_error_for_a_short_text_suggests_sizes_that_fit(tmp_path: Path, order: str) -> None:
     def make(text: str, batch_size: int, sequence_length: int) -> CharDataModule:
         sizes = {"batch_size": batch_size, "sequence_length": sequence_length}
         return make_data(tmp_path, text, validation_fraction=0.0, test_fraction=0.0, order=order, **sizes)
@@ -66,7 +66,7 @@ def test_a_text_too_small_names_what_fits_and_that_does_fit(tmp_path: Path, orde
     for text, message in (
         ("abcdef" * 4, r"data\.batch_size=4 or data\.sequence_length=3$"),
         ("abc", r"fits is data\.batch_size=1 with data\.sequence_length=2$"),
-        ("a", "take a longer text"),
+        ("a", "use a longer text"),
         ("", "text.txt is empty"),
     ):
         with pytest.raises(RequestError, match=message):

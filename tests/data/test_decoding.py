@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.data import sources
-from charrnn.data.decoding import decoded
+from charrnn.data.decoding import decode_source
 from charrnn.data.sources import Source, find_sources
 from charrnn.utils.errors import RequestError
 from conftest import text_options
@@ -20,56 +20,56 @@ def read(raw: bytes, tmp_path: Path, **changes: Any) -> str:
     file = tmp_path / "a.txt"
     file.write_bytes(raw)
     (source,) = find_sources(str(file), "*", None)
-    return "".join(decoded(source, text_options(file, **changes)))
+    return "".join(decode_source(source, text_options(file, **changes)))
 
 
-def in_pieces(raw: bytes, size: int, **changes: Any) -> str:
+def in_chunks(raw: bytes, size: int, **changes: Any) -> str:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "CHUNK", size)
-        return "".join(decoded(Source("pieces", lambda: io.BytesIO(raw)), text_options("-", **changes)))
+        patch.setattr(sources, "CHUNK_BYTES", size)
+        return "".join(decode_source(Source("chunks", lambda: io.BytesIO(raw)), text_options("-", **changes)))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
-def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path, encoding: str) -> None:
+def test_a_byte_order_mark_is_removed(tmp_path: Path, encoding: str) -> None:
     text = "one\r\ntwo\n\x00three é 😀"
     assert read(text.encode(encoding), tmp_path, encoding=encoding.removesuffix("-sig")) == text
 
 
 @given(text=MARKED, size=st.integers(1, 5), form=st.sampled_from(["nfc", "nfkc"]))
-def test_normal_forms_do_not_depend_on_the_pieces(text: str, size: int, form: Any) -> None:
-    assert in_pieces(text.encode(), size, normalize=form) == unicodedata.normalize(form.upper(), text)
+def test_normal_forms_do_not_depend_on_the_chunks(text: str, size: int, form: Any) -> None:
+    assert in_chunks(text.encode(), size, normalize=form) == unicodedata.normalize(form.upper(), text)
 
 
 @given(text=st.text(st.sampled_from("a\r\né語😀\0")), size=st.integers(1, 5))
-def test_line_ends_and_characters_that_a_piece_cuts_in_two(text: str, size: int) -> None:
-    assert in_pieces(text.encode(), size, newlines="lf") == text.replace("\r\n", "\n").replace("\r", "\n")
-    assert in_pieces(text.encode(), size) == text
+def test_line_ends_and_characters_split_between_chunks(text: str, size: int) -> None:
+    assert in_chunks(text.encode(), size, newlines="lf") == text.replace("\r\n", "\n").replace("\r", "\n")
+    assert in_chunks(text.encode(), size) == text
 
 
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        (b"first line\ncaf\xe9 au lait", r"bytes e9 at offset 14 \(line 2\); write data.encoding=cp1252"),
-        (b"\xff\xfe" + "wide".encode("utf-16-le"), r"bytes ff at offset 0 \(line 1\); write data.encoding=utf-16"),
-        ("été".encode("utf-16-le"), r"bytes e9 at offset 0 \(line 1\); write data.encoding=utf-16-le"),
-        (b"ok\n\n" + bytes(range(256)), "bytes 80 at offset 132 .*write data.encoding=latin-1, or data.errors=replace"),
+        (b"first line\ncaf\xe9 au lait", r"bytes e9 at offset 14 \(line 2\); use data.encoding=cp1252"),
+        (b"\xff\xfe" + "wide".encode("utf-16-le"), r"bytes ff at offset 0 \(line 1\); use data.encoding=utf-16"),
+        ("été".encode("utf-16-le"), r"bytes e9 at offset 0 \(line 1\); use data.encoding=utf-16-le"),
+        (b"ok\n\n" + bytes(range(256)), "bytes 80 at offset 132 .*use data.encoding=latin-1, or data.errors=replace"),
     ],
 )
 @pytest.mark.parametrize("chunk", [1 << 22, 3])
-def test_undecodable_bytes_are_shown_with_place_and_remedy(
+def test_the_error_for_undecodable_bytes_has_offset_and_advice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raw: bytes, message: str, chunk: int
 ) -> None:
-    monkeypatch.setattr(sources, "CHUNK", chunk)
+    monkeypatch.setattr(sources, "CHUNK_BYTES", chunk)
     with pytest.raises(RequestError, match=f"a.txt is not utf-8: {message}") as error:
         read(raw, tmp_path)
     encoding = str(error.value).split("data.encoding=")[1].split()[0].strip(",")
-    read(raw, tmp_path, encoding=encoding)  # what the message says must work
+    read(raw, tmp_path, encoding=encoding)  # the advice of the message must work
 
 
-def test_what_no_encoding_decodes(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="not utf-16: .* does not start with BOM; write data.encoding=utf-8"):
+def test_bytes_that_are_invalid_in_utf_16(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="not utf-16: .* does not start with BOM; use data.encoding=utf-8"):
         read(b"abc\x00\x00", tmp_path, encoding="utf-16")
-    with pytest.raises(RequestError, match=r"not utf-16: bytes 61 at offset 4 \(line 1\); write data.encoding=cp1252"):
+    with pytest.raises(RequestError, match=r"not utf-16: bytes 61 at offset 4 \(line 1\); use data.encoding=cp1252"):
         read(b"\xff\xfeb\x00a", tmp_path, encoding="utf-16")
     assert read(b"a\xffb", tmp_path, errors="replace") == "a\ufffdb"
     assert read(b"a\xffb", tmp_path, errors="ignore") == "ab"
@@ -78,12 +78,12 @@ def test_what_no_encoding_decodes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"encoding": "base64"}, "encoding must be one that Python knows"),
-        ({"encoding": 8}, "encoding must be one that Python knows"),
+        ({"encoding": "base64"}, "encoding must be a text encoding of Python"),
+        ({"encoding": 8}, "encoding must be a text encoding of Python"),
         ({"normalize": "NFC"}, "normalize must be one of none, nfc, nfkc"),
         ({"min_count": 0}, "min_count must be a positive integer"),
-        ({"separator": None}, "separator must be a text, got None"),
-        ({"level": "byte", "min_count": 2}, "min_count=2 goes with level=char"),
+        ({"separator": None}, "separator must be a string, got None"),
+        ({"level": "byte", "min_count": 2}, "min_count=2 needs level=char"),
     ],
 )
 def test_options_out_of_range_are_refused(changes: dict[str, Any], message: str) -> None:

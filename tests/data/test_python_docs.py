@@ -13,7 +13,7 @@ def test_the_embedded_corpus(docs: str) -> None:
     assert docs.count("docstring") > 10
 
 
-def test_it_is_cached_and_a_damaged_cache_is_made_again(docs: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_cached_and_a_damaged_file_is_replaced(docs: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (file,) = cache_folder().glob("python_docs-*")
     with monkeypatch.context() as patch:
         patch.setattr(python_docs, "_documentation", lambda: pytest.fail("the cache was not used"))
@@ -24,7 +24,7 @@ def test_it_is_cached_and_a_damaged_cache_is_made_again(docs: str, monkeypatch: 
     assert file.read_text("ascii") == docs
 
 
-def test_without_a_place_to_keep_it_it_is_there_all_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_a_cache_the_bytes_are_returned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     monkeypatch.setattr(python_docs, "_documentation", lambda: iter(["one", "two", "one"]))

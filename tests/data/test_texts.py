@@ -1,4 +1,4 @@
-"""Whole tiny runs on texts of every kind. (What is refused: test_bad_requests.py.)"""
+"""Tiny training runs on all kinds of texts. test_bad_requests.py has the texts that are refused."""
 
 from pathlib import Path
 from typing import Any
@@ -48,36 +48,36 @@ def test_texts_that_work(tmp_path: Path, raw: bytes, overrides: tuple[str, ...],
     assert summary["vocabulary_size"] == symbols
 
 
-def test_figures_of_bytes_are_per_character(tmp_path: Path) -> None:
+def test_scores_of_bytes_are_per_character(tmp_path: Path) -> None:
     file = text_file(tmp_path, ("é" * 400).encode())
     summary = train(tmp_path / "run", file, "data.level=byte", "data.validation_fraction=0.5", "trainer.max_steps=1")
-    # After one step all 256 bytes are still about equally likely: 8 bits a byte, 16 a character.
+    # After one step all 256 bytes are still about equally likely: 8 bits per byte, 16 per character.
     assert summary["val_bits_per_char"] == pytest.approx(16, abs=1)
     saved = checkpoint_file.read(tmp_path / "run" / "checkpoints" / "best.ckpt")
-    # The curve during training counts as the final figure does (its lanes start from a zero state each).
+    # The curve is also per character; it differs a little because each of its lanes starts from a zero state.
     assert saved["callbacks"]["Checkpoints"]["best"] == pytest.approx(summary["val_nats_per_char"], rel=0.02)
 
 
-def test_bytes_that_are_no_text_are_counted_as_bytes(tmp_path: Path) -> None:
+def test_bytes_that_are_not_utf8_are_scored_per_byte(tmp_path: Path) -> None:
     raw = np.random.default_rng(0).integers(256, size=2000).astype(np.uint8).tobytes()
     summary = train(tmp_path / "run", text_file(tmp_path, raw), "data.level=byte", "data.validation_fraction=0.5")
     assert summary["val_bits_per_char"] == pytest.approx(8, abs=0.5)
-    _, vocabulary, _, about = load_network(summary["checkpoint"])
-    part = read_split(about["data"], vocabulary, "validation")
-    assert part.tobytes() == raw[1000:]
+    _, vocabulary, data, _ = load_network(summary["checkpoint"])
+    ids = read_split(data, vocabulary, "validation")
+    assert ids.tobytes() == raw[1000:]
 
 
-def test_a_dry_run_trains_nothing_and_draws_nothing_from_the_generators(
+def test_a_dry_run_trains_nothing_and_leaves_the_random_generators_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = text_file(tmp_path, b"the quick brown fox\r\n" * 20)
     states = []
 
-    def noting(report: Any) -> Any:
+    def recording(report: Any) -> Any:
         return lambda *arguments: (states.append(torch.get_rng_state()), report(*arguments))[1]
 
-    monkeypatch.setattr(experiment, "report_text", noting(experiment.report_text))
-    monkeypatch.setattr(experiment, "report_start", noting(experiment.report_start))
+    monkeypatch.setattr(experiment, "report_text", recording(experiment.report_text))
+    monkeypatch.setattr(experiment, "report_start", recording(experiment.report_start))
     with caplog.at_level("INFO", "charrnn"):
         overrides = ("dry_run=true", "model.layers=2", "model.dropout=0.5", "data.validation_fraction=0.2")
         summary = train(tmp_path / "run", file, *overrides)

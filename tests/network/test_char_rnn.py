@@ -19,7 +19,7 @@ VOCABULARY = Vocabulary("abcdefg")
 
 
 @pytest.mark.parametrize("layers", [1, 3])
-def test_a_character_changes_no_output_before_it(make_network: Make, layers: int) -> None:
+def test_a_character_changes_no_earlier_output(make_network: Make, layers: int) -> None:
     network = make_network(layers=layers).double()
     ids_TB = torch.randint(V, (T, B))
     logits, _ = network.unroll(ids_TB, network.initial_state(B))
@@ -49,8 +49,8 @@ def test_steps_chunks_and_one_unroll_agree(make_network: Make, layers: int, resi
 
 
 @pytest.mark.parametrize("residual", [False, True])
-def test_layers_read_what_those_below_write(make_network: Make, residual: bool) -> None:
-    """The cells are compared with torch's in test_cells.py."""
+def test_layers_read_the_output_of_the_layer_below(make_network: Make, residual: bool) -> None:
+    """test_elman.py and test_gated.py compare the cells themselves with those of torch."""
     network, ids_TB = make_network(layers=3, residual=residual), torch.randint(V, (T, B))
     logits, last = network.unroll(ids_TB, network.initial_state(B))
     below: torch.Tensor = ids_TB
@@ -62,11 +62,11 @@ def test_layers_read_what_those_below_write(make_network: Make, residual: bool) 
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-def test_dropout_acts_on_what_goes_up_and_only_in_training(make_network: Make, layers: int) -> None:
+def test_dropout_acts_on_outputs_and_only_in_training(make_network: Make, layers: int) -> None:
     ids_TB, network = torch.randint(V, (T, B)), make_network(layers=layers, dropout=0.5)
     (first, state), (second, same) = (network.unroll(ids_TB, network.initial_state(B)) for _ in range(2))
     assert not torch.equal(first, second)
-    assert torch.equal(state[0], same[0])  # the state has none
+    assert torch.equal(state[0], same[0])  # no dropout on the state
     network.eval()
     assert torch.equal(*(network.unroll(ids_TB, network.initial_state(B))[0] for _ in range(2)))
 
@@ -105,16 +105,16 @@ def test_cpu_and_mps_agree(make_network: Make) -> None:
         torch.testing.assert_close(cpu, mps, rtol=1e-4, atol=1e-4)
 
 
-def test_a_checkpoint_opens_alone(make_network: Make, tmp_path: Path) -> None:
+def test_a_checkpoint_suffices_to_load_a_network(make_network: Make, tmp_path: Path) -> None:
     network = make_network(layers=2)
-    again, vocabulary, *_ = load_network(save_network(network, VOCABULARY, tmp_path / "x.ckpt"))
+    loaded, vocabulary, *_ = load_network(save_network(network, VOCABULARY, tmp_path / "x.ckpt"))
     ids_TB = torch.randint(V, (T, B))
-    assert torch.equal(*(of.unroll(ids_TB, of.initial_state(B))[0] for of in (again, network)))
+    assert torch.equal(*(rnn.unroll(ids_TB, rnn.initial_state(B))[0] for rnn in (loaded, network)))
     assert vocabulary == VOCABULARY
-    assert not again.training
+    assert not loaded.training
 
 
-def test_a_checkpoint_that_makes_no_sense_is_refused(make_network: Make, tmp_path: Path) -> None:
+def test_an_inconsistent_checkpoint_is_refused(make_network: Make, tmp_path: Path) -> None:
     settings = make_network().settings
     networks = (None, [1], {"cell": "elman"}, *({**settings, key: 6} for key in ("hidden", "extra", "cell")))
     vocabularies = (7, "ab", Vocabulary("ab").settings, {})

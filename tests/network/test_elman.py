@@ -44,7 +44,7 @@ def test_values_and_all_gradients_equal_those_of_torch(activation: str, steps: i
         torch.testing.assert_close(our, their)
 
 
-def test_start_values() -> None:
+def test_initialization() -> None:
     eye = torch.eye(H, dtype=torch.float64)
     tanh, relu = make_cell(activation="tanh", recurrent_gain=0.9), make_cell(activation="relu", recurrent_gain=0.9)
     torch.testing.assert_close(tanh.hidden_to_hidden @ tanh.hidden_to_hidden.T, 0.81 * eye, atol=1e-6, rtol=0)
@@ -58,6 +58,6 @@ def test_start_values() -> None:
     assert above.input_to_hidden.std().item() == pytest.approx(400**-0.5, rel=0.02)
 
 
-def test_a_sequence_of_no_steps_is_refused() -> None:
+def test_an_empty_sequence_is_refused() -> None:
     with pytest.raises(RequestError, match="at least one time step"):
         make_cell().unroll(torch.zeros(0, B, dtype=torch.int64), torch.zeros(B, H, dtype=torch.float64))

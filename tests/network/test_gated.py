@@ -17,8 +17,8 @@ def test_steps_equal_one_unroll_and_both_equal_torch(kind: str, reads_ids: bool)
     state = torch.randn(B, cell.state_size, dtype=torch.float64)
     outputs, last = cell.unroll(x, state)
     vectors = nn.functional.one_hot(ids_TB, V).double() if reads_ids else x
-    parts = [part[None].contiguous() for part in state.split(H, dim=-1)]
-    expected, expected_last = cell.layer(vectors, tuple(parts) if kind == "lstm" else parts[0])
+    states = [half[None].contiguous() for half in state.split(H, dim=-1)]
+    expected, expected_last = cell.layer(vectors, tuple(states) if kind == "lstm" else states[0])
     torch.testing.assert_close(outputs, expected)
     torch.testing.assert_close(last, torch.cat(expected_last, dim=-1)[0] if kind == "lstm" else expected_last[0])
     for t in range(T):
@@ -27,7 +27,7 @@ def test_steps_equal_one_unroll_and_both_equal_torch(kind: str, reads_ids: bool)
     torch.testing.assert_close(state, last)
 
 
-def test_start_values() -> None:
+def test_initialization() -> None:
     cell = GatedCell("lstm", V, H, reads_ids=True)
     for gate in cell.layer.weight_hh_l0.split(H):
         torch.testing.assert_close(gate @ gate.T, torch.eye(H), atol=1e-5, rtol=0)
@@ -36,7 +36,7 @@ def test_start_values() -> None:
     assert cell.state_size == 2 * H
 
 
-def test_bad_settings_and_empty_sequences_are_refused() -> None:
+def test_invalid_settings_and_empty_sequences_are_refused() -> None:
     with pytest.raises(RequestError, match="hidden must be a positive integer, got 0"):
         GatedCell("gru", V, 0, reads_ids=True)
     with pytest.raises(RequestError, match="at least one time step"):

@@ -121,10 +121,10 @@ def test_a_tried_value_has_few_digits_and_is_near_the_suggested_one(low: float, 
 
 def test_wrong_requests(tmp_path: Path) -> None:
     for space, override, message in (
-        ("{model.hiden: [1, 2]}", "seed=1", "my.yaml: there is no setting model.hiden; did you mean model.hidden"),
-        ("{optimizer: [adamw, adamm]}", "seed=1", "my.yaml: optimizer=adamm is not an option of optimizer"),
+        ("{model.hiden: [1, 2]}", "seed=1", "my.yaml: unknown setting model.hiden; did you mean model.hidden"),
+        ("{optimizer: [adamw, adamm]}", "seed=1", "my.yaml: optimizer=adamm does not exist; optimizer must be one of"),
         (RATES, "optimizer.lr=0.1", "every setting of its space is fixed by the command"),
-        (RATES, "seed=1,2", "seed takes one value; to try several, one run each, use train.py -m"),
+        (RATES, "seed=1,2", "seed takes one value; to run several values as a sweep, use train.py -m"),
         (RATES, "resume_from=last", "resume_from is set by the search itself"),
         (RATES, "hydra.run.dir=a", "hydra.run.dir is set by the search itself"),
         (RATES, "trainer.devices=2", "one device, got trainer.devices=2"),

@@ -15,7 +15,7 @@ from conftest import ROOT
      (RunFailed("it diverged"), 1, "tool: it diverged\n"), (BrokenPipeError(), 141, ""),
      (PermissionError(13, "Denied", "f"), 2, "tool: f can't be used: Denied\n")],
 )  # fmt: skip
-def test_a_script_ends_with_its_code(
+def test_a_script_ends_with_the_exit_code_of_its_error(
     raised: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdout", sys.stdout)
@@ -25,12 +25,12 @@ def test_a_script_ends_with_its_code(
     with pytest.raises(SystemExit) as stop:
         run_script(Mock(side_effect=raised))
     assert (stop.value.code, capsys.readouterr().err) == (code, said)
-    with pytest.raises(ZeroDivisionError):  # an unknown fault keeps its traceback
+    with pytest.raises(ZeroDivisionError):  # a bug keeps its traceback
         run_script(Mock(side_effect=ZeroDivisionError))
 
 
-def test_a_wrong_command_line_of_a_script_is_one_line() -> None:
+def test_an_invalid_command_line_gives_one_line() -> None:
     parser = CommandParser(prog="tool")
     parser.add_argument("--length", type=int)
-    with pytest.raises(RequestError, match="invalid int value: 'abc'; tool --help lists what there is"):
+    with pytest.raises(RequestError, match="invalid int value: 'abc'; tool --help lists the options"):
         parser.parse_args(["--length", "abc"])

@@ -5,7 +5,7 @@ import pytest
 from charrnn.utils.files import atomic_write, cache_folder, write_text
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_only_the_old_file(tmp_path: Path) -> None:
     file = tmp_path / "new folder" / "a.txt"
     write_text(file, "old\r\n")
     with pytest.raises(ZeroDivisionError), atomic_write(file) as target:

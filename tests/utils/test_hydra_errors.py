@@ -25,14 +25,14 @@ def test_a_quoted_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch) -> No
     assert check_command_line(typed) == read
 
 
-@pytest.mark.parametrize("fault", [KeyError("x"), ValueError("x"), RuntimeError("x")])
-def test_a_fault_of_the_program_has_no_request_line(fault: Exception) -> None:
-    assert request_line(fault) is None
+@pytest.mark.parametrize("bug", [KeyError("x"), ValueError("x"), RuntimeError("x")])
+def test_a_bug_has_no_request_line(bug: Exception) -> None:
+    assert request_line(bug) is None
     assert request_line(RequestError("wanted a, got b")) == "wanted a, got b"
 
 
 @pytest.mark.parametrize(("launcher", "extra"), [("joblib", "sweep"), ("submitit_slurm", "cluster")])
-def test_without_the_extra_the_launcher_names_it(launcher: str, extra: str) -> None:
+def test_a_missing_launcher_names_its_extra(launcher: str, extra: str) -> None:
     line = request_line(MissingConfigException("not found", f"hydra/launcher/{launcher}"))  # also below slurm_gpu
-    install = f"Hydra's launcher {launcher} is not installed; pip install -e '.[{extra}]'"
-    assert line == f"{install}, or leave it out: jobs then run one by one"
+    advice = f"run pip install -e '.[{extra}]', or remove hydra/launcher to run the jobs one by one"
+    assert line == f"Hydra's launcher {launcher} is not installed; {advice}"

@@ -22,11 +22,11 @@ def test_the_library_still_has_it(name: str, tmp_path: Path) -> None:
         else:
             pkgutil.resolve_name(name)
     except (AttributeError, ImportError):
-        pytest.fail(f"{name} is gone; it was used for: {PRIVATE_API[name]}")
+        pytest.fail(f"{name} no longer exists; it is used for: {PRIVATE_API[name]}")
 
 
-def test_no_other_private_attribute_of_a_library_is_used() -> None:
-    """What starts with an underscore and belongs neither to `self` nor to this package."""
+def test_no_unlisted_private_attribute_of_a_library_is_used() -> None:
+    """Private attributes are names with a leading underscore that belong neither to `self` nor to this package."""
     used = set()
     for file in Path(charrnn.__file__).parent.rglob("*.py"):
         code = re.sub(r'(?s:""".*?""")|"[^"\n]*"|#.*', "", file.read_text())

@@ -20,7 +20,7 @@ def test_the_seed_sets_every_generator() -> None:
 
 def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert 1 <= process.default_threads() <= process.MOST_THREADS
+    assert 1 <= process.default_threads() <= process.MAX_THREADS
     monkeypatch.setattr(process, "cpu_cores", lambda: 6)
     assert [process.default_threads(jobs) for jobs in (1, 2, 4, 9)] == [6, 3, 1, 1]
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
@@ -29,16 +29,16 @@ def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.get_num_threads() == 3
 
 
-def test_slurm_may_have_given_fewer_processors_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slurm_job_may_have_fewer_cores_than_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
-    there = process.cpu_cores()
-    for given, used in (("1", 1), (str(there + 1), there), ("", there)):
-        monkeypatch.setenv("SLURM_CPUS_PER_TASK", given)
-        assert process.cpu_cores() == used
+    available = process.cpu_cores()
+    for allocated, cores in (("1", 1), (str(available + 1), available), ("", available)):
+        monkeypatch.setenv("SLURM_CPUS_PER_TASK", allocated)
+        assert process.cpu_cores() == cores
 
 
 @pytest.mark.parametrize(("seed", "threads"), [(-1, 1), (2**32, 1), (1, 0), (1, "many")])
-def test_wrong_requests(seed: object, threads: object) -> None:
+def test_invalid_values_are_refused(seed: object, threads: object) -> None:
     with pytest.raises(RequestError, match=r"seed must be|threads must be"):
         process.prepare_process(seed, threads)
 

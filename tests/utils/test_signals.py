@@ -19,7 +19,7 @@ def test_signals_raise_stopped_within_the_block_only(signum: int) -> None:
 
 
 @pytest.mark.parametrize("signum", signals.STOPPING)
-def test_only_a_sigterm_is_left_to_who_handles_it_already(signum: int) -> None:
+def test_only_sigterm_is_left_to_an_existing_handler(signum: int) -> None:
     received: list[int] = []
     before = signal.signal(signum, lambda signum, frame: received.append(signum))
     try:
@@ -30,20 +30,20 @@ def test_only_a_sigterm_is_left_to_who_handles_it_already(signum: int) -> None:
     assert received == ([signum] if signum == signal.SIGTERM else [])
 
 
-def test_a_signal_is_told_from_what_a_library_makes_of_it() -> None:
+def test_a_signal_is_recognized_behind_another_exception_of_a_library() -> None:
     def library() -> None:
         try:
             os.kill(os.getpid(), signal.SIGTERM)
         finally:
-            raise AttributeError("half of it was done")
+            raise AttributeError("interrupted halfway")
 
     with pytest.raises(Stopped, match="SIGTERM"), signals.signals_raise_stopped():
         library()
     with pytest.raises(AttributeError), signals.signals_raise_stopped():
-        raise AttributeError("a fault of its own")
+        raise AttributeError("an unrelated bug")
 
 
-def test_signals_may_be_noted_and_disturb_nothing() -> None:
+def test_signals_can_be_recorded_without_effect() -> None:
     before = signal.getsignal(signal.SIGINT)
     with signals.signals_noted() as received:
         os.kill(os.getpid(), signal.SIGINT)

@@ -10,12 +10,12 @@ HEADINGS = ["#", "best step", "name"]
 ROWS = [["1", "9,000", "a"], ["2", "40", "long name"], ["3", "-", ""]]
 
 
-def test_numbers_stand_to_the_right_and_a_mean_alone_below_those_with_a_deviation() -> None:
+def test_numbers_are_right_aligned_and_means_align_with_and_without_deviation() -> None:
     assert aligned(HEADINGS, ROWS, 80).splitlines() == [
         "#  best step  name", "1      9,000  a", "2         40  long name", "3          -",
     ]  # fmt: skip
     cells = ["12.51 ± 0.25", "3.50", "0.75 ± 0.01"]
-    assert aligned(["#", "x"], [[str(place), cell] for place, cell in enumerate(cells)], 80).splitlines() == [
+    assert aligned(["#", "x"], [[str(index), cell] for index, cell in enumerate(cells)], 80).splitlines() == [
         "#             x", "0  12.51 ± 0.25", "1   3.50", "2   0.75 ± 0.01",
     ]  # fmt: skip
 
@@ -24,20 +24,20 @@ def test_numbers_stand_to_the_right_and_a_mean_alone_below_those_with_a_deviatio
     st.lists(st.lists(st.text("ab 1.", max_size=12), min_size=4, max_size=4), min_size=1, max_size=4),
     st.integers(1, 60),
 )
-def test_no_cell_is_lost_however_narrow_the_screen(rows: list[list[str]], width: int) -> None:
-    rows = [[str(place), *("".join(cell.split()) for cell in row)] for place, row in enumerate(rows)]
+def test_no_cell_is_lost_on_a_narrow_screen(rows: list[list[str]], width: int) -> None:
+    rows = [[str(index), *("".join(cell.split()) for cell in row)] for index, row in enumerate(rows)]
     headings = ["#", "one", "two", "three", "four"]
     text = aligned(headings, rows, width)
-    parts = [part.splitlines() for part in text.split("\n\n")]
+    blocks = [block.splitlines() for block in text.split("\n\n")]
     found: list[list[str]] = [
-        [cell for part in parts for cell in part[1 + place].split()[1:]] for place in range(len(rows))
+        [cell for block in blocks for cell in block[1 + index].split()[1:]] for index in range(len(rows))
     ]
     assert found == [[cell for cell in row[1:] if cell] for row in rows]
     widest = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
     assert max(map(len, text.splitlines())) <= max(width, widest[0] + 2 + max(widest[1:]))
 
 
-def test_markdown_keeps_its_cells_whatever_is_in_them() -> None:
+def test_markdown_escapes_its_cells() -> None:
     assert markdown(HEADINGS, [["1", "9,000", "a | b\nc"]]).splitlines() == [
         "| # | best step | name |", "| ---: | ---: | --- |", "| 1 | 9,000 | a \\| b c |",
     ]  # fmt: skip

@@ -6,7 +6,7 @@ from charrnn.utils import validation
 from charrnn.utils.errors import RequestError
 
 
-def test_what_is_in_range_comes_back_and_all_else_is_refused() -> None:
+def test_values_in_range_are_returned_and_others_refused() -> None:
     assert validation.require_integer("n", 0, minimum=0) == 0
     assert validation.require_number("x", 0, 0.0) == 0.0
     assert validation.require_choice("c", "a", ("a", "b")) == "a"

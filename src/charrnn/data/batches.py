@@ -1,6 +1,6 @@
-"""Windows of a text, and the orders in which training and evaluation read them.
+"""Cut a text into batches, in the orders that training and evaluation use.
 
-B batch lane, T time step. A target is the input shifted by one: what follows the character just read.
+B lane (one of the B sequences of a batch), T time step. A target is the character that follows its input.
 """
 
 import math
@@ -16,31 +16,31 @@ from torch.utils.data import Dataset
 from charrnn.data.vocabulary import Ids
 from charrnn.utils.validation import require_integer
 
-IGNORED = -100  # the target that cross-entropy leaves out, by torch's convention
+IGNORED = -100  # torch's cross_entropy skips this target by default
 
 
 class Batch(NamedTuple):
-    """`inputs_TB` and `targets_TB`, int64. `starts`: these sequences begin here, so their state is zero.
+    """A batch: inputs and targets, int64, and whether its sequences start here from a zero state (`starts`).
 
-    Where several processes share a batch, `elsewhere` sequences of it are read by the others, and the mean loss of the
-    whole batch is the mean over the processes of `weight` times their own mean loss.
+    Several ranks may share a batch: the other ranks read `other_lanes` of its sequences. The mean loss of the whole
+    batch is the mean over all ranks of `weight` times the rank's own mean loss.
     """
 
     inputs_TB: Tensor
     targets_TB: Tensor
     starts: bool
     weight: float = 1.0
-    elsewhere: int = 0
+    other_lanes: int = 0
 
     @property
     def characters(self) -> int:
-        """Of the whole batch."""
+        """The number of characters in the whole batch, on all ranks."""
         steps, lanes = self.inputs_TB.shape
-        return steps * (lanes + self.elsewhere)
+        return steps * (lanes + self.other_lanes)
 
 
 class CharDataset(Dataset[tuple[Tensor, Tensor]]):
-    """The windows of a text, side by side: item i is (X, y), int64 [sequence_length], y being X shifted by one."""
+    """The consecutive windows of a text: item i is (X, y), int64 [sequence_length], where y is X shifted by one."""
 
     def __init__(self, ids: Ids, sequence_length: int = 32) -> None:
         self.ids = ids
@@ -51,24 +51,24 @@ class CharDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         if not -len(self) <= index < len(self):
-            raise IndexError(f"window {index} is not among the {len(self)} windows of the text")
+            raise IndexError(f"window {index} does not exist; the text has {len(self)} windows")
         start = index % len(self) * self.sequence_length
         window = torch.from_numpy(self.ids[start : start + self.sequence_length + 1].astype(np.int64))
         return window[:-1], window[1:]
 
 
 def read_sequences(ids: Ids, starts_B: NDArray[np.int64], length: int, starts: bool) -> Batch:
-    """`length` time steps from each of the given positions, in one indexing operation."""
+    """Return a batch of `length` time steps from each of the given positions."""
     window = torch.from_numpy(ids[np.arange(length + 1)[:, None] + starts_B].astype(np.int64))
     return Batch(window[:-1], window[1:], starts)
 
 
 class StreamBatches:
-    """Training batches in `stream` order: lane b reads its own contiguous stretch, chunk after chunk.
+    """Yields training batches in `stream` order: each lane reads its own contiguous segment, chunk by chunk.
 
-    Each lane has (n - 1) // B targets, so fewer than B are left over; the last chunk of an epoch is shorter.
-    The position is advanced before a batch is handed out and saved with the run, so a resumed run reads on.
-    Of several processes number `rank` reads its own B / ranks lanes.
+    Each lane has (n - 1) // B targets, so fewer than B targets are dropped; the last chunk of an epoch may be shorter.
+    The position is saved with the run and points to the next batch, so a resumed run continues there.
+    Each of several ranks reads its own B / ranks lanes.
     """
 
     def __init__(self, ids: Ids, batch_size: int, sequence_length: int, rank: int = 0, ranks: int = 1) -> None:
@@ -76,7 +76,7 @@ class StreamBatches:
         self._length = (len(ids) - 1) // batch_size
         starts_B = np.arange(batch_size, dtype=np.int64) * self._length
         self._starts_B = np.split(starts_B, ranks)[rank]
-        self._elsewhere = batch_size - len(self._starts_B)
+        self._other_lanes = batch_size - len(self._starts_B)
         self._chunk = sequence_length
         self._position = 0
 
@@ -84,7 +84,7 @@ class StreamBatches:
         return math.ceil(self._length / self._chunk)
 
     def __iter__(self) -> Iterator[Batch]:
-        # Start over here: the code after a generator's loop never runs, since Lightning stops calling `next`.
+        # Reset here, not after the loop: Lightning stops calling `next`, so code after the loop never runs.
         if self._position >= self._length:
             self._position = 0
         while self._position < self._length:
@@ -92,7 +92,7 @@ class StreamBatches:
             steps = min(self._chunk, self._length - position)
             self._position += steps
             batch = read_sequences(self._ids, self._starts_B + position, steps, starts=position == 0)
-            yield batch._replace(elsewhere=self._elsewhere)
+            yield batch._replace(other_lanes=self._other_lanes)
 
     def state_dict(self) -> dict[str, int]:
         return {"position": self._position}
@@ -102,10 +102,10 @@ class StreamBatches:
 
 
 class ShuffledBatches:
-    """Training batches in `shuffle` order: the windows of a `CharDataset` in random order, each from a zero state.
+    """Yields training batches in `shuffle` order: the windows of a `CharDataset` at random, each from a zero state.
 
-    The order of an epoch follows from the seed and the epoch's number alone. The last batch may be smaller.
-    Of several processes number `rank` reads its share of every batch.
+    The order of an epoch depends only on the seed and the epoch number. The last batch may be smaller.
+    Each of several ranks reads its share of every batch.
     """
 
     def __init__(self, dataset: CharDataset, batch_size: int, seed: int, rank: int = 0, ranks: int = 1) -> None:
@@ -130,10 +130,10 @@ class ShuffledBatches:
             self._position += len(starts_B)
             own_B = np.array_split(starts_B, self._ranks)[self._rank]
             weight = len(own_B) * self._ranks / len(starts_B)
-            if not len(own_B):  # every process takes part in every step; this one's loss counts for nothing
+            if not len(own_B):  # every rank needs a batch at every step; this one has weight 0
                 own_B = starts_B[:1]
             batch = read_sequences(self._dataset.ids, own_B, length, starts=True)
-            yield batch._replace(weight=weight, elsewhere=len(starts_B) - len(own_B))
+            yield batch._replace(weight=weight, other_lanes=len(starts_B) - len(own_B))
 
     def state_dict(self) -> dict[str, int]:
         return {"position": self._position, "epoch": self._epoch}
@@ -143,10 +143,10 @@ class ShuffledBatches:
 
 
 class LaneBatches:
-    """The whole text as `lanes` contiguous stretches, in chunks of time; every character but the first is a target.
+    """Yields the whole text for evaluation: one contiguous segment per lane, every character but the first a target.
 
-    Stretches are ceil((n - 1) / lanes) long; where the last ones run over the end, the target is IGNORED. Of several
-    ranks, number `rank` gets its share of the lanes, at least one.
+    A segment has ceil((n - 1) / lanes) targets; those past the end of the text are IGNORED. Each of several ranks gets
+    its share of the lanes, at least one.
     """
 
     def __init__(self, ids: Ids, lanes: int, chunk: int, rank: int = 0, ranks: int = 1) -> None:
@@ -161,8 +161,8 @@ class LaneBatches:
         last = len(self._ids) - 1
         for position in range(0, self._length, self._chunk):
             steps = min(self._chunk, self._length - position)
-            targets_at_TB = position + 1 + np.arange(steps)[:, None] + self._starts_B
-            inputs_TB = self._ids[np.minimum(targets_at_TB - 1, last)].astype(np.int64)
-            targets_TB = self._ids[np.minimum(targets_at_TB, last)].astype(np.int64)
-            targets_TB[targets_at_TB > last] = IGNORED
+            positions_TB = position + 1 + np.arange(steps)[:, None] + self._starts_B
+            inputs_TB = self._ids[np.minimum(positions_TB - 1, last)].astype(np.int64)
+            targets_TB = self._ids[np.minimum(positions_TB, last)].astype(np.int64)
+            targets_TB[positions_TB > last] = IGNORED
             yield Batch(torch.from_numpy(inputs_TB), torch.from_numpy(targets_TB), starts=position == 0)

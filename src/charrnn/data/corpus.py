@@ -1,4 +1,4 @@
-"""A text as a long array of ids: found in the cache, or encoded and put there, and mapped, never held as a whole."""
+"""Read a text as an array of ids. It is encoded once, cached on disk and memory-mapped, so it may exceed memory."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.data.encoder import TextEncoder
-from charrnn.data.memmap import append_note, open_ids
+from charrnn.data.memmap import append_metadata, open_ids
 from charrnn.data.options import TextOptions
 from charrnn.data.sources import find_sources
 from charrnn.data.vocabulary import AnyVocabulary, Ids, vocabulary_of
@@ -19,16 +19,16 @@ from charrnn.utils.files import atomic_write, cache_folder
 
 log = logging.getLogger(__name__)
 
-A_DAY = 86_400  # seconds
-CACHE_VERSION = 2  # of what is written; another one is not found
+STALE_SECONDS = 86_400
+CACHE_VERSION = 2  # part of the cache key: raise it when the format changes
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A text as ids, [n], and what is known of it: `sha256` is that of the text in UTF-8 (level=byte: the bytes).
+    """A text as ids, [n], with its vocabulary and the number of occurrences of each symbol (`counts`, [V]).
 
-    `files`: name and bytes of what was read. `counts`: how often each symbol occurs, [V]. `lasts`: it can be read
-    again, which a pipe can't.
+    `files` has the name and size in bytes of each input file. `sha256` is that of the text in UTF-8 (level=byte: of the
+    bytes). `rereadable` is false for a pipe.
     """
 
     name: str
@@ -37,32 +37,31 @@ class Corpus:
     vocabulary: AnyVocabulary
     counts: list[int]
     sha256: str
-    lasts: bool
+    rereadable: bool
 
 
 def read_corpus(options: TextOptions, train_share: float = 1.0, vocabulary: AnyVocabulary | None = None) -> Corpus:
-    """The text of `options`, from the cache if it is there.
+    """Return the text of `options`, from the cache if possible.
 
-    Its vocabulary is `vocabulary` if given, else made of its first `train_share` with `vocabulary_from=train`, else of
-    all of it.
+    Without `vocabulary`, one is built from the whole text, or from its first `train_share` if `vocabulary_from=train`.
     """
     sources = find_sources(options.path, options.pattern, options.sha256)
     share = train_share if options.vocabulary_from == "train" else 1.0
-    about = {
+    key_settings = {
         "version": CACHE_VERSION,
         **{key: value for key, value in asdict(options).items() if key not in ("path", "pattern")},
         "share": share,
         "vocabulary": None if vocabulary is None else vocabulary.settings,
     }
-    prints = [source.fingerprint() for source in sources]
-    lasts = None not in prints
-    places = [source.name if mark is None else mark[0] for source, mark in zip(sources, prints, strict=True)]
-    key = hashlib.sha256(json.dumps([about, places]).encode()).hexdigest()[:16]
+    fingerprints = [source.fingerprint() for source in sources]
+    rereadable = None not in fingerprints
+    paths = [source.name if source.file is None else str(source.file) for source in sources]
+    key = hashlib.sha256(json.dumps([key_settings, paths]).encode()).hexdigest()[:16]
     name = sources[0].name if len(sources) == 1 else f"{sources[0].name} and {len(sources) - 1} more"
     cached = cache_folder() / f"{key}.ids"
-    found = open_ids(cached) if lasts else None
-    if found is None or found[1]["fingerprints"] != prints:
-        folder = cached.parent if lasts and _can_keep(cached.parent) else None
+    found = open_ids(cached) if rereadable else None
+    if found is None or found[1]["fingerprints"] != fingerprints:
+        folder = cached.parent if rereadable and _is_writable(cached.parent) else None
         try:
             with (
                 atomic_write(cached) if folder else tempfile.TemporaryFile() as target,
@@ -71,28 +70,29 @@ def read_corpus(options: TextOptions, train_share: float = 1.0, vocabulary: AnyV
                 encoder = TextEncoder(codes)
                 encoder.read(sources, options)
                 if not encoder.length:
-                    raise RequestError(f"{name} is empty; name another text")
+                    raise RequestError(f"{name} is empty; use another text")
                 vocabulary = vocabulary or encoder.vocabulary(options, share)
-                note: dict[str, Any] = {"fingerprints": prints, "files": encoder.files}
-                note |= {"sha256": encoder.digest.hexdigest(), "vocabulary": vocabulary.settings}
-                note["counts"] = encoder.write(vocabulary, name, target)
-                found = append_note(target, note, vocabulary.dtype)
+                metadata: dict[str, Any] = {"fingerprints": fingerprints, "files": encoder.files}
+                metadata |= {"sha256": encoder.digest.hexdigest(), "vocabulary": vocabulary.settings}
+                metadata["counts"] = encoder.write(vocabulary, name, target)
+                found = append_metadata(target, metadata, vocabulary.dtype)
         except OSError as error:
-            trouble = f"the text can't be kept in {error.filename or cached.parent}: {error.strerror}"
-            raise RequestError(f"{trouble}; make room there, or set XDG_CACHE_HOME to another folder") from error
-    ids, note = found
-    files = [(file, size) for file, size in note["files"]]
-    return Corpus(name, files, ids, vocabulary_of(note["vocabulary"]), note["counts"], note["sha256"], lasts)
+            problem = f"the text can't be cached in {error.filename or cached.parent}: {error.strerror}"
+            raise RequestError(f"{problem}; free some space, or set XDG_CACHE_HOME to another folder") from error
+    ids, metadata = found
+    files = [(file, size) for file, size in metadata["files"]]
+    vocabulary = vocabulary_of(metadata["vocabulary"])
+    return Corpus(name, files, ids, vocabulary, metadata["counts"], metadata["sha256"], rereadable)
 
 
-def _can_keep(folder: Path) -> bool:
-    """Whether texts can be cached in `folder`. Clears away what killed processes left half written there."""
+def _is_writable(folder: Path) -> bool:
+    """Return whether texts can be cached in `folder`; also delete temporary files that killed processes left there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
-        for torn in folder.glob(".*.tmp"):
-            if time.time() - torn.stat().st_mtime > A_DAY:
-                torn.unlink(missing_ok=True)
+        for leftover in folder.glob(".*.tmp"):
+            if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
+                leftover.unlink(missing_ok=True)
     except OSError as error:
         log.warning("texts can't be cached in %s: %s", folder, error.strerror)
         return False

@@ -1,4 +1,4 @@
-"""The LightningDataModule: a text, its parts, and the batches of each."""
+"""The LightningDataModule: a text, its splits, and the batches of each split."""
 
 from dataclasses import asdict
 from typing import Any
@@ -15,11 +15,12 @@ from charrnn.data.vocabulary import count_symbols
 from charrnn.utils.errors import RequestError
 from charrnn.utils.validation import require_choice, require_integer, require_number
 
-CURVE_SYMBOLS = 1_000_000  # of the validation part, for the curve; the final figure reads all of it
+# Validation during training reads at most this much of the split; the final score reads all of it.
+MAX_CURVE_SYMBOLS = 1_000_000
 
 
 class CharDataModule(lightning.LightningDataModule):
-    """A text, its vocabulary, its three parts and the batches of each; `text` are the settings of `TextOptions`."""
+    """A text with its vocabulary, its three splits and their batches; `text` has the settings of `TextOptions`."""
 
     def __init__(
         self,
@@ -49,10 +50,10 @@ class CharDataModule(lightning.LightningDataModule):
         self._check_sizes(v, t)
         symbols = len(self.vocabulary)
         validation, test = (count_symbols(ids, symbols) for ids in (self.validation_ids, self.test_ids))
-        train = np.array(self.corpus.counts) - validation - test  # which may be long: it is not read for that
-        # How often each symbol occurs in each part, [V].
+        train = np.array(self.corpus.counts) - validation - test  # by subtraction: counting would read the whole split
+        # The number of occurrences of each symbol in each split, [V].
         self.counts = {"train": train, "validation": validation, "test": test}
-        # Enough to cut the same parts again, for scripts/evaluate.py --split.
+        # Saved in checkpoints, to recreate the same splits (scripts/evaluate.py --split).
         self.settings: dict[str, Any] = {
             "text": {**asdict(options), "path": absolute_paths(options.path)},
             "corpus_sha256": self.corpus.sha256,
@@ -64,14 +65,14 @@ class CharDataModule(lightning.LightningDataModule):
         self.batches_per_epoch = len(self._batches_of(0))
 
     def share(self, ranks: int) -> None:
-        """Let so many processes share every batch. Raises `RequestError` if they can't."""
+        """Divide every batch among `ranks` processes. Raises `RequestError` if that is impossible."""
         if self.batch_size % ranks:
             below, above = self.batch_size // ranks * ranks, -(-self.batch_size // ranks) * ranks
             fits = " or ".join(f"data.batch_size={size}" for size in (below, above) if size)
             size = f"data.batch_size={self.batch_size}"
-            raise RequestError(f"{size}: {ranks} processes can't share it evenly; take {fits}")
-        if ranks > 1 and not self.corpus.lasts:
-            raise RequestError(f"{self.corpus.name} can't be read by {ranks} processes; save it as a file")
+            raise RequestError(f"{size} is not divisible by the {ranks} processes; use {fits}")
+        if ranks > 1 and not self.corpus.rereadable:
+            raise RequestError(f"{self.corpus.name} can be read only once, not by {ranks} processes; save it as a file")
         self._ranks = ranks
 
     def _batches_of(self, rank: int) -> StreamBatches | ShuffledBatches:
@@ -91,20 +92,20 @@ class CharDataModule(lightning.LightningDataModule):
             fits = [f"data.batch_size={batch}"] * (batch > 0) + [f"data.sequence_length={length}"] * (length > 0)
             fits = fits or [f"data.batch_size=1 with data.sequence_length={targets}"] * (targets > 0)
             raise RequestError(
-                f"the training part has {len(self.train_ids)} characters, too few for "
+                f"the train split has {len(self.train_ids)} characters, too few for "
                 f"data.batch_size={self.batch_size} times data.sequence_length={self.sequence_length} plus one; "
-                + (f"the largest that fits is {' or '.join(fits)}" if fits else "take a longer text")
+                + (f"the largest that fits is {' or '.join(fits)}" if fits else "use a longer text")
             )
-        asked = (("validation", self.validation_ids, validation_fraction), ("test", self.test_ids, test_fraction))
-        for part, ids, fraction in asked:
+        held_out = (("validation", self.validation_ids, validation_fraction), ("test", self.test_ids, test_fraction))
+        for name, ids, fraction in held_out:
             if fraction > 0 and len(ids) < 2:
-                advice = f"raise data.{part}_fraction or set it to 0"
-                raise RequestError(f"the {part} part has {len(ids)} characters and needs at least 2; {advice}")
+                advice = f"raise data.{name}_fraction or set it to 0"
+                raise RequestError(f"the {name} split has {len(ids)} characters but needs at least 2; {advice}")
 
-    def symbols_per_character(self, part: str) -> float:
-        """1 at the level of characters; what a figure per byte is multiplied by to be one per character."""
-        characters, _ = self.vocabulary.lengths(self.counts[part])
-        return int(self.counts[part].sum()) / max(1, characters)
+    def symbols_per_character(self, split_name: str) -> float:
+        """Return the factor that converts a loss per symbol to one per character: 1 unless level=byte."""
+        characters, _ = self.vocabulary.lengths(self.counts[split_name])
+        return int(self.counts[split_name].sum()) / max(1, characters)
 
     def train_dataloader(self) -> StreamBatches | ShuffledBatches:
         return self._batches_of(self._rank)
@@ -112,7 +113,7 @@ class CharDataModule(lightning.LightningDataModule):
     def val_dataloader(self) -> LaneBatches | list[Any]:
         if not len(self.validation_ids):
             return []
-        ids = self.validation_ids[:CURVE_SYMBOLS]
-        # Each lane starts from a zero state, so a short text is not cut finer than training cuts it.
+        ids = self.validation_ids[:MAX_CURVE_SYMBOLS]
+        # Each lane starts from a zero state, so segments are at least as long as a training sequence.
         lanes = max(1, min(self.batch_size, len(ids) // self.sequence_length))
         return LaneBatches(ids, lanes, self.sequence_length, self._rank, self._ranks)

@@ -1,4 +1,4 @@
-"""The settings of a text, checked: the keys of `conf/data/text.yaml` that say which text, and what its symbols are."""
+"""Check the text settings: the keys of `conf/data/text.yaml` that select a text and define its symbols."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ CHOICES = {
 
 @dataclass(frozen=True)
 class TextOptions:
-    """Which text, and how it becomes symbols; the arguments are those of `conf/data/text.yaml`."""
+    """The settings that select a text and define its symbols; `conf/data/text.yaml` explains them."""
 
     path: Any
     pattern: str = "*.txt"
@@ -37,26 +37,28 @@ class TextOptions:
         require_integer("min_count", self.min_count)
         for name in ("pattern", "separator"):
             if not isinstance(getattr(self, name), str) or (name == "pattern" and not self.pattern):
-                raise RequestError(f"{name} must be a text, got {getattr(self, name)!r}")
+                raise RequestError(f"{name} must be a string, got {getattr(self, name)!r}")
         try:
             "".encode(self.encoding)
         except (LookupError, TypeError, ValueError):
-            known = "one that Python knows, such as utf-8 or cp1252"
-            raise RequestError(f"encoding must be {known}, got {self.encoding!r}") from None
+            expected = "a text encoding of Python, such as utf-8 or cp1252"
+            raise RequestError(f"encoding must be {expected}, got {self.encoding!r}") from None
         if self.level == "byte":
-            for name, plain in (("newlines", "keep"), ("normalize", "none"), ("min_count", 1)):
-                if getattr(self, name) != plain:
-                    raise RequestError(f"{name}={getattr(self, name)} goes with level=char; bytes stay as they are")
+            for name, default in (("newlines", "keep"), ("normalize", "none"), ("min_count", 1)):
+                if getattr(self, name) != default:
+                    raise RequestError(
+                        f"{name}={getattr(self, name)} needs level=char; level=byte keeps all bytes unchanged"
+                    )
 
     @property
-    def joint(self) -> str:
-        """The separator as meant: `\\n` and `\\t` in a command are line end and tab."""
+    def unescaped_separator(self) -> str:
+        """The separator with `\\n` and `\\t`, as typed in a command, replaced by line end and tab."""
         return self.separator.replace("\\n", "\n").replace("\\t", "\t")
 
 
 def options_of(settings: dict[str, Any]) -> TextOptions:
-    """How a run's text was read, from what its checkpoint keeps. `RequestError` if that does not say it."""
+    """Return the text options stored in a checkpoint; raise `RequestError` if it has none."""
     try:
         return TextOptions(**settings["text"])
     except (KeyError, TypeError):
-        raise RequestError("the checkpoint does not say how its text was read; take one that train.py made") from None
+        raise RequestError("the checkpoint does not say how its text was read; use one written by train.py") from None

@@ -1,8 +1,8 @@
-"""The embedded corpus: the documentation that comes with the running Python, so that a first run needs no download.
+"""Build the embedded corpus from the documentation of the running Python, so that a first run needs no download.
 
-`pydoc_data.topics` in key order, then the docstrings of the standard library in sorted path order, equal texts dropped,
-joined by a blank line, printable ASCII and newline kept: about 2 million characters of 96 kinds. It differs between
-versions of Python.
+It has `pydoc_data.topics` in key order, then the docstrings of the standard library in path order, without duplicates
+and joined by blank lines. Only printable ASCII and newlines are kept: about 2 million characters, 96 distinct ones. The
+text differs between Python versions.
 """
 
 import ast
@@ -19,8 +19,8 @@ from charrnn.utils.files import cache_folder, write_text
 
 log = logging.getLogger(__name__)
 
-# Folders of the standard library that hold no documentation of it: tests, programs, and what newer Pythons dropped.
-NOT_DOCUMENTATION = {
+# Folders without documentation of the library itself: tests, programs, and modules that newer Pythons dropped.
+EXCLUDED_FOLDERS = {
     "site-packages", "dist-packages", "test", "tests", "idle_test", "idlelib", "turtledemo", "lib2to3", "distutils",
     "ensurepip", "pydoc_data",
 }  # fmt: skip
@@ -29,12 +29,12 @@ CONTROL = bytes(code for code in range(128) if chr(code) != "\n" and not chr(cod
 
 
 def python_docs() -> Path | bytes:
-    """The file in the cache that holds the corpus, written on first use; its bytes if nothing can be kept there."""
+    """Return the cached file of the corpus, written on first use, or its bytes if the cache is not writable."""
     for file in cache_folder().glob(f"python_docs-{VERSION}-*.txt"):
-        if file == _file_of(file.read_bytes()):
+        if file == _cache_file(file.read_bytes()):
             return file
     raw = "\n\n".join(dict.fromkeys(_documentation())).encode("ascii")
-    file = _file_of(raw)
+    file = _cache_file(raw)
     try:
         write_text(file, raw.decode("ascii"))
     except OSError as error:
@@ -43,32 +43,31 @@ def python_docs() -> Path | bytes:
     return file
 
 
-def _file_of(raw: bytes) -> Path:
-    """The place in the cache, named by the content, so that a damaged file is seen and one write mends the cache."""
+def _cache_file(raw: bytes) -> Path:
+    """Return the cache path, which includes the content's hash: a damaged file is detected and written again."""
     return cache_folder() / f"python_docs-{VERSION}-{hashlib.sha256(raw).hexdigest()[:16]}.txt"
 
 
 def _documentation() -> Iterator[str]:
-    """The language reference in key order, then the docstrings of the standard library in sorted path order."""
     try:
         reference = importlib.import_module("pydoc_data.topics").topics
-    except ImportError:  # some Linux distributions pack it apart
+    except ImportError:  # some Linux distributions ship it in a separate package
         reference = {}
     for key in sorted(reference):
         yield _printable(reference[key])
     library = Path(sysconfig.get_path("stdlib"))
     for file in sorted(library.rglob("*.py")):
-        if NOT_DOCUMENTATION.isdisjoint(file.relative_to(library).parts):
+        if EXCLUDED_FOLDERS.isdisjoint(file.relative_to(library).parts):
             yield from map(_printable, _docstrings(file))
 
 
 def _docstrings(file: Path) -> Iterator[str]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # invalid escapes in somebody's source are not the user's concern
+            warnings.simplefilter("ignore")  # such as invalid escapes in installed modules
             tree = ast.parse(file.read_bytes())
     except (OSError, SyntaxError, ValueError):
-        return  # templates and broken examples lie among the modules
+        return  # the library contains templates and broken examples
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             docstring = ast.get_docstring(node)

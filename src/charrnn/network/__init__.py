@@ -1,4 +1,4 @@
-"""The networks: `CharRNN`, its cells, and the implementations of the recurrence. No Lightning, no Hydra, no files."""
+"""The networks: `CharRNN`, its cells, and the kernels of the recurrence. No Lightning, no Hydra, no files."""
 
 from charrnn.network.char_rnn import CharRNN
 

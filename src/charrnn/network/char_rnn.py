@@ -1,6 +1,6 @@
-"""The network: look-up, stacked recurrent layers, output layer. Knows nothing of Lightning, Hydra or files of text.
+"""The network: input lookup, stacked recurrent layers and an output layer, independent of Lightning and Hydra.
 
-B batch lane, T time step, V vocabulary, H hidden unit, L layer, S state size of one layer.
+B lane, T time step, V vocabulary, H hidden unit, L layer, S state size of one layer.
 """
 
 import inspect
@@ -16,14 +16,14 @@ from charrnn.network.elman import ElmanCell
 from charrnn.network.gated import GatedCell
 from charrnn.utils.validation import require_choice, require_flag, require_integer, require_number
 
-# By name and not by import path: a name read from a checkpoint must never run code of its choice.
+# Cells are selected by name, not by import path: a checkpoint must not be able to run arbitrary code.
 CELLS: dict[str, Callable[..., nn.Module]] = {
     "elman": ElmanCell,
     "gru": partial(GatedCell, "gru"),
     "lstm": partial(GatedCell, "lstm"),
 }
 
-# Settings of the cells that are not asked for are kept with the others, so that a checkpoint tells them all.
+# A checkpoint keeps the settings that were left to their defaults too.
 CELL_DEFAULTS: dict[str, dict[str, Any]] = {
     name: {
         key: parameter.default
@@ -33,16 +33,17 @@ CELL_DEFAULTS: dict[str, dict[str, Any]] = {
     for name, make in CELLS.items()
 }
 
-CHUNK = 256  # time steps per call, where no gradients are taken; no influence on the result
+# The number of time steps per call in evaluation. It limits memory and does not change the result.
+CHUNK = 256
 
 
 class CharRNN(nn.Module):
-    """Character ids in, logits of the next character out: y_t = W_hy h_t + b_y on top of `layers` recurrent layers.
+    """Maps character ids to logits of the next character: y_t = W_hy h_t + b_y above `layers` recurrent layers.
 
-    `cell` is the kind of layer, `cell_options` its settings. Dropout acts on what every layer hands up, never on the
-    state (Zaremba 2014). With `residual` a layer above the first adds its output to its input (He 2016).
-    W_hy starts at zero: the first prediction is then uniform and the initial loss ln(V).
-    `settings` holds the arguments as plain values, enough to build the same network again.
+    `cell` is the type of layer, `cell_options` its settings. Dropout is applied to each layer's output, never to its
+    state (Zaremba 2014). With `residual`, each layer above the first adds its output to its input (He 2016).
+    W_hy is initialized with zeros, so the first prediction is uniform and the initial loss is ln(V).
+    `settings` has the arguments as plain values, from which the same network can be built.
     """
 
     def __init__(
@@ -71,35 +72,35 @@ class CharRNN(nn.Module):
             CELLS[cell](vocabulary_size if layer == 0 else hidden, hidden, reads_ids=layer == 0, **cell_options)
             for layer in range(layers)
         )
-        self._state_size = int(self.cells[0].state_size)  # type: ignore[arg-type]  # a ModuleList forgets its types
+        self._state_size = int(self.cells[0].state_size)  # type: ignore[arg-type]  # ModuleList loses the type of its modules
         self.dropout = nn.Dropout(dropout)
         self.hidden_to_output = nn.Parameter(torch.zeros(vocabulary_size, hidden))
         self.output_bias = nn.Parameter(torch.zeros(vocabulary_size))
 
     def initial_state(self, lanes: int) -> Tensor:
-        """The zero state h_0, [L, B, S], on the network's device and in its type."""
+        """Return the zero state h_0, [L, B, S], with the network's device and dtype."""
         return self.hidden_to_output.new_zeros((len(self.cells), lanes, self._state_size))
 
     def forward(self, ids_TB: Tensor, state_LBS: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return what `unroll` does, from a zero state if none is given."""
+        """Return logits and last state as `unroll` does, from a zero state unless one is given."""
         return self.unroll(ids_TB, self.initial_state(ids_TB.shape[1]) if state_LBS is None else state_LBS)
 
     def step(self, ids_B: Tensor, state_LBS: Tensor) -> tuple[Tensor, Tensor]:
-        """One time step: x_t and h_{t-1} in, logits y_t [B, V] and h_t [L, B, S] out."""
-        x_BH, _, state_LBS = self._pass_up(ids_B, state_LBS, "step")
+        """Compute one time step from x_t and h_{t-1}: return the logits y_t, [B, V], and the state h_t, [L, B, S]."""
+        x_BH, _, state_LBS = self._run_layers(ids_B, state_LBS, "step")
         return self._logits(x_BH), state_LBS
 
     def unroll(self, ids_TB: Tensor, state_LBS: Tensor) -> tuple[Tensor, Tensor]:
-        """T time steps: logits [T, B, V] and the last state [L, B, S]. The same as T calls of `step`."""
-        x_TBH, _, state_LBS = self._pass_up(ids_TB, state_LBS, "unroll")
+        """Compute T time steps, like T calls of `step`: return the logits, [T, B, V], and the last state, [L, B, S]."""
+        x_TBH, _, state_LBS = self._run_layers(ids_TB, state_LBS, "unroll")
         return self._logits(x_TBH), state_LBS
 
     def unroll_layers(self, ids_TB: Tensor, state_LBS: Tensor) -> tuple[Tensor, Tensor]:
-        """T time steps as in `unroll`, with the h_t of every layer [L, T, B, H] in place of the logits."""
-        _, outputs, state_LBS = self._pass_up(ids_TB, state_LBS, "unroll")
+        """Compute T time steps like `unroll`, but return each layer's outputs h_t, [L, T, B, H], instead of logits."""
+        _, outputs, state_LBS = self._run_layers(ids_TB, state_LBS, "unroll")
         return torch.stack(outputs), state_LBS
 
-    def _pass_up(self, x: Tensor, state_LBS: Tensor, method: str) -> tuple[Tensor, list[Tensor], Tensor]:
+    def _run_layers(self, x: Tensor, state_LBS: Tensor, method: str) -> tuple[Tensor, list[Tensor], Tensor]:
         outputs, states = [], []
         for layer, cell in enumerate(self.cells):
             output, state_BS = getattr(cell, method)(x if layer == 0 else self.dropout(x), state_LBS[layer])
@@ -112,17 +113,17 @@ class CharRNN(nn.Module):
         return nn.functional.linear(self.dropout(x), self.hidden_to_output, self.output_bias)
 
     def parameter_count(self) -> int:
-        """The number of trainable values."""
+        """Return the number of trainable parameters."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     @property
     def description(self) -> str:
-        """The network in one line, as `describe` writes it."""
+        """A description in one line (see `describe`)."""
         return describe(self.settings, self.parameter_count())
 
 
 def describe(settings: dict[str, Any], parameters: int) -> str:
-    """Describe a network by its settings, as in "2 layers of 256 (elman, tanh): 115,040 parameters"."""
+    """Describe a network in one line, such as "1 layer of 256 (elman, tanh): 115,040 parameters"."""
     layers = "1 layer" if settings["layers"] == 1 else f"{settings['layers']} layers"
     kind = ", ".join(settings[key] for key in ("cell", "activation") if key in settings)
     return f"{layers} of {settings['hidden']:,} ({kind}): {parameters:,} parameters"
@@ -130,7 +131,7 @@ def describe(settings: dict[str, Any], parameters: int) -> str:
 
 @contextmanager
 def evaluating(network: CharRNN) -> Iterator[None]:
-    """Within the block no dropout and no gradients; afterwards every module is in the mode that it had."""
+    """Disable dropout and gradients within the block; then restore the mode of every module."""
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
@@ -148,17 +149,17 @@ def read_chunks(
     chunk: int = CHUNK,
     unroll: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Read batches in chunks of time, without dropout and gradients: logits [T, B, V], targets [T, B], state [L, B, S].
+    """Yield logits, [T, B, V], targets, [T, B], and state, [L, B, S], chunk by chunk, without dropout or gradients.
 
-    A batch (see `Batch`) is inputs [T, B], targets [T, B], and whether its sequences start from a zero state; else the
-    state is that after the batch before. `unroll` takes the place of `network.unroll`, and its output that of the
-    logits.
+    A batch (see `Batch`) has inputs, [T, B], targets, [T, B], and whether its sequences start from a zero state. If
+    not, they continue from the state after the previous batch. `unroll` replaces `network.unroll`; its output replaces
+    the logits.
     """
     state_LBS = torch.empty(0)
     for inputs_TB, targets_TB, starts, *_ in batches:
         if starts:
             state_LBS = network.initial_state(inputs_TB.shape[1])
         for inputs, targets in zip(inputs_TB.split(chunk), targets_TB.split(chunk), strict=True):
-            with evaluating(network):  # not around `yield`: the caller's own code stays as it is
+            with evaluating(network):  # excludes `yield`, so that the caller's code is unaffected
                 outputs, state_LBS = (unroll or network.unroll)(inputs.to(state_LBS.device), state_LBS)
             yield outputs, targets.to(state_LBS.device), state_LBS

@@ -1,6 +1,6 @@
-"""One layer of a recurrent network: its parameters, their start values, one step and many.
+"""The plain recurrent layer: its parameters, their initialization, one step and the unrolled recurrence.
 
-B batch lane, T time step, V vocabulary, H hidden unit, S state size of one layer (H for the Elman cell).
+B lane, T time step, V vocabulary, H hidden unit, S state size of one layer (H for the Elman cell).
 """
 
 import torch
@@ -17,13 +17,13 @@ RECURRENT_INITS = ("auto", "orthogonal", "identity")
 class ElmanCell(nn.Module):
     """The plain recurrent layer: h_t = phi(W_xh x_t + W_hh h_{t-1} + b_h), h_0 = 0. Source: Elman 1990.
 
-    With `reads_ids` x_t is an id below `inputs` and stands for the one-hot vector: W_xh x_t is a column of W_xh, a
-    look-up. Otherwise it is a vector of `inputs` numbers, the output of the layer below.
+    With `reads_ids`, x_t is an id below `inputs` that represents a one-hot vector, so W_xh x_t is a column of W_xh, a
+    lookup. Otherwise x_t is a vector of `inputs` numbers, the output of the layer below.
     Parameters: `input_to_hidden` [H, inputs], `hidden_to_hidden` [H, H], `hidden_bias` [H].
 
-    W_hh starts as `recurrent_gain` times an orthogonal matrix (Saxe 2014) or the identity (Le 2015); `auto` takes the
-    first for tanh, the second for relu. W_xh starts normal, with the deviation `input_std` for ids (one column enters)
-    and 1/sqrt(inputs) for vectors. Raises `RequestError` for settings it cannot use.
+    W_hh is initialized as `recurrent_gain` times an orthogonal matrix (Saxe 2014) or the identity (Le 2015); `auto`
+    uses the first for tanh and the second for relu. W_xh is normal, with standard deviation `input_std` for ids (each
+    reads one column) and 1/sqrt(inputs) for vectors. Raises `RequestError` for invalid settings.
     """
 
     def __init__(
@@ -55,24 +55,24 @@ class ElmanCell(nn.Module):
             nn.init.orthogonal_(self.hidden_to_hidden, gain=recurrent_gain)
 
     def project(self, x: Tensor) -> Tensor:
-        """W_xh x + b_h for ids [...] or vectors [..., inputs] -> [..., H]."""
+        """Return W_xh x + b_h, [..., H], for ids, [...], or vectors, [..., inputs]."""
         if not self.reads_ids:
             return nn.functional.linear(x, self.input_to_hidden, self.hidden_bias)
-        # The bias goes into the table: V rows are fewer than T * B. Contiguous, so that a look-up reads one row.
+        # Add the bias to the table: V rows are fewer than T * B. Contiguous, so that a lookup reads one row.
         table_VH = (self.input_to_hidden.t() + self.hidden_bias).contiguous()
-        if x.device.type == "cpu":  # there the gradient of this look-up is several times faster than the embedding's
+        if x.device.type == "cpu":  # its gradient is several times faster than that of `embedding` on a CPU
             return table_VH.index_select(0, x.flatten()).view(*x.shape, self.hidden)
         return nn.functional.embedding(x, table_VH)
 
     def step(self, x_B: Tensor, state_BS: Tensor) -> tuple[Tensor, Tensor]:
-        """One time step: x_t and h_{t-1} in, the layer's output h_t and its new state (the same tensor) out."""
-        # A column of W_xh itself: the whole table would cost more than one step.
+        """Compute one time step from x_t and h_{t-1}: return the output h_t and the new state, the same tensor."""
+        # Read columns of W_xh directly: building the table of `project` would cost more than the step.
         inputs_BH = self.input_to_hidden[:, x_B].t() + self.hidden_bias if self.reads_ids else self.project(x_B)
         state_BH = PHI[self.activation](torch.addmm(inputs_BH, state_BS, self.hidden_to_hidden.t()))
         return state_BH, state_BH
 
     def unroll(self, x_T: Tensor, state_BS: Tensor) -> tuple[Tensor, Tensor]:
-        """T time steps: ids [T, B] or vectors [T, B, inputs] in, outputs [T, B, H] and the last state [B, S] out."""
+        """Return the outputs, [T, B, H], and last state, [B, S], for ids, [T, B], or vectors, [T, B, inputs]."""
         if not len(x_T):
             raise RequestError("a sequence needs at least one time step, got none")
         states_TBH = elman_scan(self.project(x_T), state_BS, self.hidden_to_hidden, self.activation, self.kernel)

@@ -1,6 +1,6 @@
-"""The gated layers that the plain one is compared with: PyTorch's own GRU and LSTM behind the same contract.
+"""Gated layers to compare the plain RNN with: PyTorch's GRU and LSTM, with the interface of `ElmanCell`.
 
-B batch lane, T time step, H hidden unit, S state size of one layer (H for the GRU; 2 H for the LSTM, h and c).
+B lane, T time step, H hidden unit, S state size of one layer (H for the GRU; 2 H for the LSTM, h and c).
 """
 
 from typing import Any
@@ -17,9 +17,9 @@ LAYERS: dict[str, type[nn.GRU | nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
 class GatedCell(nn.Module):
     """A GRU (Cho 2014) or LSTM (Hochreiter and Schmidhuber 1997) layer, computed by `torch.nn.GRU` or `torch.nn.LSTM`.
 
-    With `reads_ids` an id below `inputs` stands for the one-hot vector. The recurrent weights of every gate start
-    orthogonal, and the LSTM's forget gate with bias 1 (Jozefowicz 2015). Raises `RequestError` for settings it cannot
-    use.
+    With `reads_ids`, an id below `inputs` represents a one-hot vector. Each gate's recurrent weights are initialized as
+    an orthogonal matrix, the bias of the LSTM's forget gate as 1 (Jozefowicz 2015). Raises `RequestError` for invalid
+    settings.
     """
 
     def __init__(self, kind: str, inputs: int, hidden: int, *, reads_ids: bool) -> None:
@@ -34,15 +34,15 @@ class GatedCell(nn.Module):
             for gate_HH in weight_hh.split(hidden):
                 nn.init.orthogonal_(gate_HH)
             if isinstance(self.layer, nn.LSTM):
-                bias_ih[hidden : 2 * hidden] = 1.0  # gates in torch's order: i, f, g, o
+                bias_ih[hidden : 2 * hidden] = 1.0  # torch orders the gates i, f, g, o
 
     def step(self, x_B: Tensor, state_BS: Tensor) -> tuple[Tensor, Tensor]:
-        """One time step: x_t and the state in, the layer's output h_t and its new state out."""
+        """Compute one time step: return the output h_t, [B, H], and the new state, [B, S]."""
         outputs_TBH, state_BS = self.unroll(x_B[None], state_BS)
         return outputs_TBH[0], state_BS
 
     def unroll(self, x_T: Tensor, state_BS: Tensor) -> tuple[Tensor, Tensor]:
-        """T time steps: ids [T, B] or vectors [T, B, inputs] in, outputs [T, B, H] and the last state [B, S] out."""
+        """Return the outputs, [T, B, H], and last state, [B, S], for ids, [T, B], or vectors, [T, B, inputs]."""
         if not len(x_T):
             raise RequestError("a sequence needs at least one time step, got none")
         if self.reads_ids:
@@ -50,6 +50,6 @@ class GatedCell(nn.Module):
         if isinstance(self.layer, nn.GRU):
             outputs_TBH, state_1BH = self.layer(x_T, state_BS[None].contiguous())
             return outputs_TBH, state_1BH[0]
-        h_BH, c_BH = (part.contiguous()[None] for part in state_BS.split(self.hidden, dim=-1))
-        outputs_TBH, (h_1BH, c_1BH) = self.layer(x_T, (h_BH, c_BH))
+        h_1BH, c_1BH = (half.contiguous()[None] for half in state_BS.split(self.hidden, dim=-1))
+        outputs_TBH, (h_1BH, c_1BH) = self.layer(x_T, (h_1BH, c_1BH))
         return outputs_TBH, torch.cat([h_1BH[0], c_1BH[0]], dim=-1)

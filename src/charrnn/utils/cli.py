@@ -1,4 +1,4 @@
-"""What the commands have in common: their argument parser, their error line, and their exit codes."""
+"""Shared by all commands: the argument parser, the error line, and the exit codes."""
 
 import argparse
 import sys
@@ -12,25 +12,25 @@ EXIT_REQUEST = 2
 
 
 class CommandParser(argparse.ArgumentParser):
-    """argparse that refuses a wrong command line as everything else here does."""
+    """An argument parser that raises `RequestError` for an invalid command line."""
 
     def error(self, message: str) -> NoReturn:
-        raise RequestError(f"{message}; {self.prog} --help lists what there is")
+        raise RequestError(f"{message}; {self.prog} --help lists the options")
 
     def add_network(self) -> None:
-        """The options that name a trained network, as `runs.find_checkpoint` takes them."""
+        """Add the options that select a trained network (see `runs.folder.find_checkpoint`)."""
         source = self.add_mutually_exclusive_group()
-        source.add_argument("--run", metavar="DIR", help="a run folder, or latest (the default): its best checkpoint")
-        source.add_argument("--checkpoint", metavar="PATH", help="a checkpoint file")
+        source.add_argument("--run", metavar="DIR", help="run folder; uses its best checkpoint (default: latest)")
+        source.add_argument("--checkpoint", metavar="PATH", help="checkpoint file to use instead of --run")
 
     def add_text(self) -> None:
-        """The options that name a text to read, as `parts.named_text` takes them."""
+        """Add the options that select the text to read (see `data.splits.named_text`)."""
         text = self.add_mutually_exclusive_group()
-        text.add_argument("--text", metavar="FILE", help="the text to read")
-        text.add_argument("--split", choices=SPLITS, help="a part of the run's text (validation)")
-        self.add_argument("--encoding", help="of --text, as data.encoding (that of the training text)")
+        text.add_argument("--text", metavar="FILE", help="text to read: file, folder, pattern, URL, or - for stdin")
+        text.add_argument("--split", choices=SPLITS, help="split of the run's own text to read (default: validation)")
+        self.add_argument("--encoding", help="encoding of --text (default: that of the training text)")
 
 
 def print_error(program: str, error: object) -> None:
-    """One line on stderr, as every command of this project reports what went wrong."""
+    """Report an error as one line on stderr, prefixed with the program's name."""
     sys.stderr.write(f"{program}: {one_line(error)}\n")

@@ -1,4 +1,4 @@
-"""A configuration as plain values, and its keys as a user types them."""
+"""Convert a configuration to plain values and to dotted keys."""
 
 from typing import Any, cast
 
@@ -6,12 +6,12 @@ from omegaconf import DictConfig, OmegaConf
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
-    """Dictionaries, lists, strings and numbers, every reference resolved: what a checkpoint may hold."""
+    """Return the configuration as plain values that a checkpoint may hold, with all references resolved."""
     return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
 
 
 def flattened(settings: Any, prefix: str = "") -> dict[str, Any]:
-    """`{"model": {"hidden": 8}}` -> `{"model.hidden": 8}`, the names that a user types."""
+    """Return nested settings under dotted keys: `{"model": {"hidden": 8}}` -> `{"model.hidden": 8}`."""
     if not isinstance(settings, dict):
         return {prefix: settings}
     return {

@@ -1,28 +1,28 @@
-"""The exceptions of this project, each with a message of one line."""
+"""The exceptions of this project. Each message is one line."""
 
 import signal
 
 
 class RequestError(ValueError):
-    """A request that cannot be met. The message is one line: what was wanted, what was got, what to do."""
+    """Raised for an invalid request; the message says what is wrong, what was expected and what to do."""
 
 
 class RunFailed(RuntimeError):
-    """A run that went wrong by itself, not by a fault of the program. The message is one line, with advice."""
+    """Raised when a run fails although neither the request nor the program is wrong; the message gives advice."""
 
 
 class Pruned(Exception):
-    """A run that is not worth its remaining steps, others being better after as many. The message is one line."""
+    """Raised to stop a trial early: other trials were better at this step."""
 
 
 class Stopped(BaseException):
-    """A signal asked the run to end (128 + its number is the exit code, as shells have it).
+    """Raised when a signal stops the run; the exit code is 128 + the signal number, as in a shell.
 
-    Not an `Exception`, so that no library on the way turns it into a failed job.
+    It is not an `Exception`, so that no library catches it and reports a failed job.
     """
 
     def __init__(self, signum: int) -> None:
-        super().__init__(signum)  # what it is pickled with, on the way from another process
+        super().__init__(signum)  # pickle needs it to pass the exception between processes
         self.signum = signum
         self.exit_code = 128 + signum
 
@@ -31,5 +31,5 @@ class Stopped(BaseException):
 
 
 def one_line(text: object) -> str:
-    """`text` with every run of white space, line ends included, as one space."""
+    """Return `text` on one line, with each run of white space replaced by one space."""
     return " ".join(str(text).split())

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and the folder for what can be made again."""
+"""Write files atomically, and locate user paths and the cache."""
 
 import os
 import tempfile
@@ -10,10 +10,10 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: Path, keep: Path | None = None) -> Iterator[BufferedRandom]:
-    """A binary file, to write and to read, that takes the place of `path` when the block ends well; else that stays.
+    """Open a temporary binary file that replaces `path` if the block succeeds; otherwise `path` stays unchanged.
 
-    With `keep` the file that it takes the place of stays under that name. The temporary file lies beside the target,
-    since a rename is atomic on one file system only; it is on the disk (fsync) before it gets its name.
+    With `keep`, the replaced file is kept under that name. The temporary file is in the folder of `path`, because a
+    rename is atomic only within a file system. It is flushed to disk (fsync) before the rename.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -25,12 +25,12 @@ def atomic_write(path: Path, keep: Path | None = None) -> Iterator[BufferedRando
             os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes 0600; a run folder is read by others as any file is
+        temporary.chmod(0o666 & ~umask)  # mkstemp creates 0600; others may need to read the file
         if keep is not None and path.exists():
             keep.unlink(missing_ok=True)
             try:
                 keep.hardlink_to(path)
-            except OSError:  # a file system without links
+            except OSError:  # this file system has no hard links
                 path.replace(keep)
         temporary.replace(path)
     finally:
@@ -38,13 +38,13 @@ def atomic_write(path: Path, keep: Path | None = None) -> Iterator[BufferedRando
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, atomically, line ends as they are."""
+    """Write `text` to a file atomically, as UTF-8 and with its line ends unchanged."""
     with atomic_write(path) as file:
         file.write(text.encode("utf-8"))
 
 
 def user_path(typed: object) -> Path:
-    """The path that a user typed, `~` expanded where it stands for a home folder (`~draft.txt` may be a file)."""
+    """Return a path that a user typed, with `~` expanded if it names a home folder (`~draft.txt` may be a file)."""
     try:
         return Path(str(typed)).expanduser()
     except RuntimeError:
@@ -52,6 +52,6 @@ def user_path(typed: object) -> Path:
 
 
 def cache_folder() -> Path:
-    """`$XDG_CACHE_HOME/charrnn`, by default `~/.cache/charrnn`."""
+    """Return the cache folder: `$XDG_CACHE_HOME/charrnn`, by default `~/.cache/charrnn`."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "charrnn"

@@ -1,4 +1,4 @@
-"""A command line that Hydra refuses -> one line that says what was wanted, what was got and what to do."""
+"""Turn a command line that Hydra rejects into one line: what is wrong, what was expected and what to do."""
 
 import difflib
 import re
@@ -18,16 +18,16 @@ from charrnn.utils.config import flattened
 from charrnn.utils.errors import RequestError, one_line
 from charrnn.utils.paths import CONF
 
-HELP = "python train.py --help lists what there is"
-# The extra that brings each of Hydra's launchers.
-LAUNCHERS = {"joblib": "sweep", "submitit_local": "cluster", "submitit_slurm": "cluster"}
+HELP = "python train.py --help lists the settings"
+# Hydra's launchers are separate packages: the extra of this project that installs each.
+LAUNCHER_EXTRAS = {"joblib": "sweep", "submitit_local": "cluster", "submitit_slurm": "cluster"}
 
 
 def check_command_line(arguments: list[str]) -> list[str]:
-    """The command line as Hydra reads it best: overrides first, then flags, a quoted `~` in a folder expanded.
+    """Return the arguments in the order that Hydra expects: overrides first, then flags.
 
-    So `model.hidden=64 -m seed=1,2` works too. Raises `RequestError` for flags that Hydra's parser does not know (it
-    would print its whole usage) and for a sweep in which two jobs would be the same.
+    This allows `model.hidden=64 -m seed=1,2`. A quoted `~` in a folder is expanded. Raises `RequestError` for unknown
+    flags (Hydra would print its whole usage), for a sweep with two equal jobs, and for a wrong use of `sweep.resume`.
     """
 
     def refuse(message: str) -> NoReturn:
@@ -55,7 +55,7 @@ def _check_sweep(overrides: list[str]) -> None:
         values = list(override.sweep_string_iterator()) if override.is_choice_sweep() else []
         for value in values:
             if values.count(value) > 1:
-                raise RequestError(f"{override.key_or_group} is swept over {value} twice; name every value once")
+                raise RequestError(f"the sweep over {override.key_or_group} has {value} twice; list each value once")
 
 
 def _check_resume(overrides: list[str], *, sweep: bool) -> None:
@@ -63,46 +63,47 @@ def _check_resume(overrides: list[str], *, sweep: bool) -> None:
     if values.get("sweep.resume", "").lower() != "true":
         return
     if not sweep:
-        raise RequestError("sweep.resume is for sweeps, which have -m; to go on with one run write resume_from=last")
+        raise RequestError("sweep.resume works only in a sweep (-m); to resume a single run, use resume_from=last")
     if "hydra.sweep.dir" not in values:
         raise RequestError("sweep.resume=true needs the sweep's folder; add hydra.sweep.dir=DIR")
     if values.get("resume_from", "null") not in ("null", "last"):
-        raise RequestError("sweep.resume=true goes on from every job's last checkpoint; leave resume_from out")
+        raise RequestError("sweep.resume=true resumes each job from its last checkpoint; remove resume_from")
 
 
 def request_line(error: Exception) -> str | None:
-    """What to tell the user of `error`, or None if it is not about the request but a fault of the program."""
+    """Return the message for the user if the request caused `error`, or None for a bug in the program."""
     if isinstance(error, RequestError):
         return str(error)
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override)
     launcher = str(getattr(error, "missing_cfg_file", "")).removeprefix("hydra/launcher/")
-    if launcher in LAUNCHERS:
-        install = f"pip install -e '.[{LAUNCHERS[launcher]}]'"
-        return f"Hydra's launcher {launcher} is not installed; {install}, or leave it out: jobs then run one by one"
+    if launcher in LAUNCHER_EXTRAS:
+        install = f"pip install -e '.[{LAUNCHER_EXTRAS[launcher]}]'"
+        alternative = "remove hydra/launcher to run the jobs one by one"
+        return f"Hydra's launcher {launcher} is not installed; run {install}, or {alternative}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         outer = "hydra/" * error.missing_cfg_file.startswith("hydra/")
         group, _, option = error.missing_cfg_file.removeprefix(outer).partition("/")
         group = outer + group
-        own_text = "; a text of your own is data=text data.path=FILE" if group == "data" else ""
-        there = ", ".join(sorted({*(file.stem for file in (CONF / group).glob("*.yaml")), *error.options}))
-        return f"{group}={option} is not an option of {group}; it has {there}{own_text}"
+        own_text = "; for a text of your own, use data=text data.path=FILE" if group == "data" else ""
+        known = ", ".join(sorted({*(file.stem for file in (CONF / group).glob("*.yaml")), *error.options}))
+        return f"{group}={option} does not exist; {group} must be one of {known}{own_text}"
     if isinstance(error, ConfigCompositionException):
         key = re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct|delete .*?'([^']+)'", str(error))
         if key:
             return _unknown_key(next(group for group in key.groups() if group))
     ambiguous = re.search(r"Ambiguous value for argument '([^=']+)=", str(error))
     if ambiguous:
-        return f"{ambiguous[1]} takes one value; to try several, one run each, use train.py -m"
+        return f"{ambiguous[1]} takes one value; to run several values as a sweep, use train.py -m"
     if isinstance(error, HydraException | OmegaConfBaseException) or _raised_by_hydra(error):
         return one_line(error) or one_line(error.__cause__)
     return None
 
 
 def _raised_by_hydra(error: Exception) -> bool:
-    """Whether it came up before the job began: a check of Hydra's, or a folder that it could not make."""
-    rooms = {str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)}
-    return isinstance(error, ValueError | OSError) and "charrnn.experiment" not in rooms and "hydra.main" in rooms
+    """Return whether the error occurred before the job began: a check of Hydra's, or a folder it could not create."""
+    modules = {str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)}
+    return isinstance(error, ValueError | OSError) and "charrnn.experiment" not in modules and "hydra.main" in modules
 
 
 def _unreadable(override: str) -> str:
@@ -114,14 +115,14 @@ def _unreadable(override: str) -> str:
     try:
         OverridesParser.create().parse_override(quoted)
     except HydraException:
-        return f"the setting {override!r} can't be read; {HELP}"
-    return f"the value in {override!r} needs quotes; write {shlex.quote(quoted)}"
+        return f"the setting {override!r} cannot be parsed; {HELP}"
+    return f"the value in {override!r} needs quotes; use {shlex.quote(quoted)}"
 
 
 def _unknown_key(key: str) -> str:
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         known = [*flattened(OmegaConf.to_container(compose("config"), resolve=False)), *compose("config")]
     known = [str(name) for name in known if name != key]
-    alike = difflib.get_close_matches(key, known, n=1) or [name for name in known if name.split(".")[-1] == key]
-    meant = f"did you mean {alike[0]}? " if alike else ""
-    return f"there is no setting {key}; {meant}{HELP}"
+    similar = difflib.get_close_matches(key, known, n=1) or [name for name in known if name.split(".")[-1] == key]
+    hint = f"did you mean {similar[0]}? " if similar else ""
+    return f"unknown setting {key}; {hint}{HELP}"

@@ -1,4 +1,4 @@
-"""Folders of the project, found from where this package is installed."""
+"""The folders of the project, located relative to this file."""
 
 from pathlib import Path
 

@@ -1,26 +1,27 @@
-"""Names of libraries that are private, undocumented or written to from outside; pyproject.toml limits their versions.
+"""List the private or undocumented library names that this project uses or assigns to.
 
-tests/test_private_api.py fails with the name and its use when a new version drops one.
+pyproject.toml limits the versions of these libraries. When a new version drops a name,
+tests/utils/test_private_api.py fails and says what the name was used for.
 """
 
-# What it is used for, by name. Names below "Trainer" and "TensorBoardLogger" are attributes of their objects.
+# Each name with its use. Names below "Trainer" and "TensorBoardLogger" are attributes of instances.
 PRIVATE_API = {
-    # No public function computes one norm for each of many tensors at once; a loop costs a tenth of a small step.
+    # No public function computes the norms of many tensors at once; a loop takes a tenth of a small step's time.
     "torch._foreach_norm": "gradient norms of all parameters in one call (module.py)",
-    # Operations that write into memory given to them; the public functions allocate in every time step.
-    "torch.ops.aten.tanh_backward.grad_input": "back-propagation through tanh (recurrence/fused.py)",
-    "torch.ops.aten.threshold_backward.grad_input": "back-propagation through ReLU (recurrence/fused.py)",
-    # SummaryWriter.add_hparams writes a second events file; this makes the entry for the first one.
-    "torch.utils.tensorboard.summary.hparams": "the hyperparameters tab (run_logger.py)",
-    # Lightning counts batches from the start of the epoch, and cannot be told to validate after a given step.
-    "Trainer.val_check_batch": "validation after a step; written to (checkpoints.py)",
-    "Trainer.fit_loop.epoch_loop.val_loop.restarting": "validation on resume; written to (checkpoints.py)",
-    "Trainer.fit_loop.epoch_loop.val_loop.run": "the same (checkpoints.py)",
-    "Trainer.validating": "the same; written to (checkpoints.py)",
-    "Trainer.training": "the same; written to (checkpoints.py)",
-    # The public property creates the file of a logger that was never used.
-    "TensorBoardLogger._experiment": "closing the events file (run_logger.py)",
-    # Flags and overrides are told apart as Hydra does it.
-    "hydra._internal.utils.get_args_parser": "checking the command line (overrides.py)",
-    "hydra.core.override_parser.overrides_parser.OverridesParser.create": "the same (overrides.py, sweep.py)",
+    # These operations write into existing memory; the public functions allocate at every time step.
+    "torch.ops.aten.tanh_backward.grad_input": "backward pass of tanh (recurrence/fused.py)",
+    "torch.ops.aten.threshold_backward.grad_input": "backward pass of ReLU (recurrence/fused.py)",
+    # SummaryWriter.add_hparams writes a second events file; this creates the entry for the existing one.
+    "torch.utils.tensorboard.summary.hparams": "the hyperparameters tab (training/logger.py)",
+    # Lightning counts batches from the start of the epoch and has no setting to validate after a given step.
+    "Trainer.val_check_batch": "validation after a given step; assigned (callbacks/checkpoint.py)",
+    "Trainer.fit_loop.epoch_loop.val_loop.restarting": "validation on resume; assigned (callbacks/checkpoint.py)",
+    "Trainer.fit_loop.epoch_loop.val_loop.run": "validation on resume (callbacks/checkpoint.py)",
+    "Trainer.validating": "validation on resume; assigned (callbacks/checkpoint.py)",
+    "Trainer.training": "validation on resume; assigned (callbacks/checkpoint.py)",
+    # The public property would create an events file for a logger that was never used.
+    "TensorBoardLogger._experiment": "closing the events file (training/logger.py)",
+    # Flags and overrides are distinguished exactly as Hydra does it.
+    "hydra._internal.utils.get_args_parser": "checking the command line (hydra_errors.py)",
+    "hydra.core.override_parser.overrides_parser.OverridesParser.create": "the same (hydra_errors.py, sweep.py)",
 }

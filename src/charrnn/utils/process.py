@@ -1,4 +1,7 @@
-"""The global switches of a process, all set by every run: the jobs of a sweep share a process."""
+"""Set the global state of a process: seeds, threads, precision, warnings.
+
+Every run sets all of it, because the jobs of a sweep share a process.
+"""
 
 import logging
 import os
@@ -11,28 +14,29 @@ from collections.abc import Callable
 from charrnn.utils.errors import RequestError
 from charrnn.utils.validation import require_integer
 
-MOST_THREADS = 8  # the matmuls of a small network are too short to be shared among more
-# Of threads that wait for work: enough for the pause between two operations. By default they spin for ever, and a run
-# beside another program became ten times slower.
+MAX_THREADS = 8  # the matmuls of a small network are too short to benefit from more
+# Idle OpenMP threads spin this often before they sleep: long enough for the pause between two operations. By default
+# they spin forever, which made a run ten times slower when another program was running.
 SPIN_COUNT = "1000"
-# What Lightning says about settings that are the run's own business, not the user's.
-NOT_FOR_USERS = (
+# Lightning warns about settings that the run chooses itself, so the user cannot act on these messages.
+HIDDEN_WARNINGS = (
     "The number of training batches",
     "The dirpath has changed",
     "Be aware that when using `ckpt_path`",
-    "It is recommended to use `self.log",  # with sync_dist; the figure is that of all processes already
-    "The `srun` command is available",  # one may well train without it
+    "It is recommended to use `self.log",  # with sync_dist: the value is reduced already
+    "The `srun` command is available",  # training without srun is fine
 )
 
 
 def set_before_torch() -> None:
-    """Environment variables that are read when torch and NumPy are loaded."""
+    """Set the environment variables that torch and NumPy read when they are imported."""
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy takes single steps, too short to be shared
+    # NumPy computes single time steps here, which are too short for more threads.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 class ScreenHandler(logging.StreamHandler):
-    """Writes log lines to the screen; a reader that went away (`train.py | head`) does not disturb the run."""
+    """Writes log lines to the screen and ignores a closed pipe (`train.py | head`), so that the run continues."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         if not isinstance(sys.exc_info()[1], BrokenPipeError):
@@ -40,56 +44,56 @@ class ScreenHandler(logging.StreamHandler):
 
 
 def prepare_process(seed: object, threads: object, processes: int = 1) -> tuple[int, int]:
-    """Set generators, threads, precision and who may write to the screen; return seed and threads, checked.
+    """Set random seeds, threads, precision and log levels; return the checked seed and number of threads.
 
-    So many `processes` of this machine do the same.
+    `processes` of this machine share its CPU cores.
     """
-    import lightning  # only here: `set_before_torch` comes first
+    import lightning  # imported here because `set_before_torch` must run first
     import torch
 
     seed = require_integer("seed", seed, minimum=0)
     if seed >= 2**32:
         raise RequestError(f"seed must be below 2**32, got {seed}")
     threads = default_threads(processes) if threads == "auto" else require_integer("threads", threads)
-    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):  # its own handlers keep its words out of ours
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):  # Lightning's handlers bypass our log
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # else it tells of its list of fonts
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # at INFO it reports its font cache
     logging.captureWarnings(True)
-    for category in (DeprecationWarning, FutureWarning):  # what the libraries have to say about themselves
+    for category in (DeprecationWarning, FutureWarning):  # the user cannot fix these in the libraries
         warnings.filterwarnings("ignore", category=category, module=r"(torch|lightning)\.")
-    for message in NOT_FOR_USERS:
+    for message in HIDDEN_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
     lightning.seed_everything(seed, workers=True, verbose=False)
     torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)  # numbers that small cost many times as much on some CPUs
+    torch.set_flush_denormal(True)  # denormal numbers are many times slower on some CPUs
     torch.set_float32_matmul_precision("highest")
     return seed, threads
 
 
-def when_parent_ends(act: Callable[[], None]) -> None:
-    """Let a thread call `act` once the process that started this one has ended."""
+def when_parent_ends(action: Callable[[], None]) -> None:
+    """Start a thread that calls `action` when the parent process has ended."""
     parent = os.getppid()
 
     def wait() -> None:
         while os.getppid() == parent:
             time.sleep(1)
-        act()
+        action()
 
     threading.Thread(target=wait, daemon=True).start()
 
 
 def default_threads(jobs: int = 1) -> int:
-    """The processors' share of one of so many jobs, at most MOST_THREADS; OMP_NUM_THREADS wins, as everywhere."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    if wanted.isdigit() and int(wanted) > 0:
-        return int(wanted)
-    return min(max(1, cpu_cores() // jobs), MOST_THREADS)
+    """Return the threads for one of `jobs` parallel jobs, at most MAX_THREADS; OMP_NUM_THREADS overrides this."""
+    requested = os.environ.get("OMP_NUM_THREADS", "")
+    if requested.isdigit() and int(requested) > 0:
+        return int(requested)
+    return min(max(1, cpu_cores() // jobs), MAX_THREADS)
 
 
 def cpu_cores() -> int:
-    """How many CPU cores this process may use: those of its machine, or what Slurm gave it of them."""
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    given = os.environ.get("SLURM_CPUS_PER_TASK", "")  # not every cluster binds its jobs to their CPU cores
-    return min(there, int(given)) if given.isdigit() and int(given) > 0 else there
+    """Return the number of CPU cores that this process may use: those of the machine, or its share in a Slurm job."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    allocated = os.environ.get("SLURM_CPUS_PER_TASK", "")  # not every cluster binds jobs to their CPU cores
+    return min(available, int(allocated)) if allocated.isdigit() and int(allocated) > 0 else available

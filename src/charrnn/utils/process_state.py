@@ -1,6 +1,6 @@
-"""What each rank of a run has of its own, and how one checkpoint holds that of all: lane states and RNG states.
+"""Collect the rank-local states of a run, lane states and RNG states, in one checkpoint and restore them.
 
-L layer, B batch lane of all ranks, S state size.
+L layer, B lane (of all ranks), S state size.
 """
 
 import random
@@ -12,7 +12,7 @@ from torch import Tensor, distributed
 
 
 def gather(value: Any) -> list[Any]:
-    """Return the values of all ranks, by rank; all ranks call it together."""
+    """Return the values of all ranks in rank order. A collective operation: every rank must call it."""
     if not distributed.is_initialized():
         return [value]
     values: list[Any] = [None] * distributed.get_world_size()
@@ -21,7 +21,7 @@ def gather(value: Any) -> list[Any]:
 
 
 def gather_state(state_LBS: Tensor | None) -> dict[str, Any]:
-    """Return the checkpoint entries made of all ranks' lane states and RNG states; all ranks call it together."""
+    """Return the checkpoint entries with the lane states and RNG states of all ranks. A collective operation."""
     states = gather(None if state_LBS is None else state_LBS.cpu())
     generators = gather(rng_state())
     return {
@@ -32,7 +32,7 @@ def gather_state(state_LBS: Tensor | None) -> dict[str, Any]:
 
 
 def state_of_rank(saved: dict[str, Any], rank: int, size: int) -> tuple[Tensor | None, dict[str, Any] | None]:
-    """Return the lane states and the RNG state of one rank; None for what was not saved, as of more ranks than then."""
+    """Return the lane states and the RNG state of one of `size` ranks; None if the checkpoint has none for it."""
     state_LBS = saved["train_state"]
     generators = [saved["random"], *saved.get("random_of_others", [])]
     own_LBS = None if state_LBS is None else state_LBS.tensor_split(size, dim=1)[rank]
@@ -40,9 +40,9 @@ def state_of_rank(saved: dict[str, Any], rank: int, size: int) -> tuple[Tensor |
 
 
 def rng_state() -> dict[str, Any]:
-    """Return the state of Python's, NumPy's and torch's generators on every device, as values a checkpoint may hold."""
+    """Return the states of the random generators of Python, NumPy and torch (all devices) as plain values."""
     version, numbers, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()  # the one that libraries draw from
+    name, keys, position, has_gauss, cached = np.random.get_state()  # the global generator, which libraries use
     return {
         "python": [version, list(numbers), gauss],
         "numpy": [name, [int(key) for key in keys], position, has_gauss, cached],
@@ -53,7 +53,7 @@ def rng_state() -> dict[str, Any]:
 
 
 def restore_rng_state(state: dict[str, Any]) -> None:
-    """Put all generators into a state that `rng_state` returned; devices that are missing here are left out."""
+    """Restore the random generators from `rng_state`; devices that this machine lacks are skipped."""
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))
     name, keys, *rest = state["numpy"]

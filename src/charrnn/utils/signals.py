@@ -1,4 +1,4 @@
-"""What signals do while something is under way that must be put in order first."""
+"""Handle signals in a block of code that must clean up before the process ends."""
 
 import signal
 import threading
@@ -8,12 +8,12 @@ from types import FrameType
 
 from charrnn.utils.errors import Stopped
 
-# Ctrl-C, `kill`, and what schedulers send some time before they end a job.
+# Ctrl-C, `kill`, and the warnings that schedulers send before they end a job.
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
-class _Noting:
-    """A handler that disturbs nothing."""
+class _Recorder:
+    """A signal handler that only records the signals."""
 
     def __init__(self) -> None:
         self.received: list[int] = []
@@ -22,53 +22,53 @@ class _Noting:
         self.received.append(signum)
 
 
-class _Raising(_Noting):
+class _Raiser(_Recorder):
     def __call__(self, signum: int, frame: FrameType | None) -> None:
         super().__call__(signum, frame)
         raise Stopped(signum)
 
 
 def is_passed_by(signum: int) -> bool:
-    """Tell whether it is a SIGTERM that submitit handles already, and that therefore stops nothing.
+    """Return whether submitit already handles this signal (a SIGTERM), so that it must not stop the run.
 
-    Slurm sends it ahead of SIGKILL: a job that it is about to requeue must not have ended by itself until then.
+    Slurm sends SIGTERM before SIGKILL. A job that Slurm will requeue must not end by itself before SIGKILL.
     """
     handler = signal.getsignal(signum)
-    return signum == signal.SIGTERM and callable(handler) and not isinstance(handler, _Noting)
+    return signum == signal.SIGTERM and callable(handler) and not isinstance(handler, _Recorder)
 
 
 @contextmanager
 def signals_raise_stopped() -> Iterator[None]:
-    """Within the block the STOPPING signals raise `Stopped`, so that what is under way can be put in order.
+    """Make the STOPPING signals raise `Stopped` within the block.
 
-    Also where a library that was disturbed in the middle of its work made another exception of it.
+    If a library turns that into another exception, `Stopped` is raised from it.
     """
-    raising = _Raising()
+    handler = _Raiser()
     try:
-        with _handled(raising):
+        with _handled(handler):
             yield
     except Exception as error:
-        if raising.received:
-            raise Stopped(raising.received[0]) from error
+        if handler.received:
+            raise Stopped(handler.received[0]) from error
         raise
 
 
 @contextmanager
 def signals_noted() -> Iterator[list[int]]:
-    """Within the block the STOPPING signals disturb nothing; the list that it gives has those that came."""
-    noting = _Noting()
-    with _handled(noting):
-        yield noting.received
+    """Record the STOPPING signals within the block instead of acting on them; yield the list of those received."""
+    handler = _Recorder()
+    with _handled(handler):
+        yield handler.received
 
 
 @contextmanager
-def _handled(handler: _Noting) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # Python lets no other thread handle signals
+def _handled(handler: _Recorder) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # Python handles signals only in the main thread
         yield
         return
-    before = {signum: signal.signal(signum, handler) for signum in STOPPING if not is_passed_by(signum)}
+    previous = {signum: signal.signal(signum, handler) for signum in STOPPING if not is_passed_by(signum)}
     try:
         yield
     finally:
-        for signum, former in before.items():
-            signal.signal(signum, former)
+        for signum, previous_handler in previous.items():
+            signal.signal(signum, previous_handler)

@@ -1,15 +1,15 @@
-"""Checks of single values: each returns the value, or raises `RequestError` with the name of the setting."""
+"""Check single values: return the value, or raise `RequestError` with the name of the setting."""
 
 import math
 from collections.abc import Sequence
 
 from charrnn.utils.errors import RequestError
 
-SPLITS = ("train", "validation", "test")  # of a text
+SPLITS = ("train", "validation", "test")
 
 
 def require_integer(name: str, value: object, minimum: int = 1) -> int:
-    """`value`, if it is an integer of at least `minimum`; `RequestError` otherwise."""
+    """Return `value` if it is an integer >= `minimum`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         kind = "a positive integer" if minimum == 1 else f"an integer of at least {minimum}"
         raise RequestError(f"{name} must be {kind}, got {value!r}")
@@ -19,7 +19,7 @@ def require_integer(name: str, value: object, minimum: int = 1) -> int:
 def require_number(
     name: str, value: object, minimum: float, below: float = math.inf, at_most: float = math.inf
 ) -> float:
-    """`value` as a float, if minimum <= value < below and value <= at_most; `RequestError` otherwise."""
+    """Return `value` as a float if minimum <= value < below and value <= at_most."""
     if isinstance(value, int | float) and not isinstance(value, bool) and minimum <= value < below and value <= at_most:
         return float(value)
     upper = f" and below {below:g}" * (below < math.inf) + f" and at most {at_most:g}" * (at_most < math.inf)
@@ -27,14 +27,14 @@ def require_number(
 
 
 def require_choice(name: str, value: object, choices: Sequence[str]) -> str:
-    """`value`, if it is one of `choices`; `RequestError` otherwise."""
+    """Return `value` if it is one of `choices`."""
     if not isinstance(value, str) or value not in choices:
         raise RequestError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
     return value
 
 
 def require_flag(name: str, value: object) -> bool:
-    """`value`, if it is true or false; `RequestError` otherwise."""
+    """Return `value` if it is true or false."""
     if not isinstance(value, bool):
         raise RequestError(f"{name} must be true or false, got {value!r}")
     return value

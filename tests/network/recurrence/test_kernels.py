@@ -20,8 +20,8 @@ def usable(dtype: torch.dtype) -> list[str]:
 USABLE = usable(torch.float64)
 FAST = [kernel for kernel in USABLE if kernel != "reference"]
 FAST_AND_TYPE = [(k, dtype) for dtype in (torch.float64, torch.float32) for k in usable(dtype) if k != "reference"]
-# Largest difference from the reference, relative to the largest value. In bfloat16 both are far from the truth, so
-# there the error against float64 is compared.
+# The largest difference from the reference, relative to the largest value. In bfloat16 the reference itself is
+# inaccurate, so another test compares both with float64.
 TOLERANCE = {torch.float64: 1e-13, torch.float32: 1e-5}
 
 
@@ -35,7 +35,7 @@ def problem(steps: int, lanes: int, hidden: int, dtype: torch.dtype = torch.floa
 @pytest.mark.parametrize("kernel", USABLE)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("steps", [1, 6])
-def test_the_equation_by_hand_in_numpy(kernel: str, activation: str, steps: int) -> None:
+def test_states_equal_the_equation_in_numpy(kernel: str, activation: str, steps: int) -> None:
     rng = np.random.default_rng(0)
     inputs, state, weight = rng.normal(size=(steps, 3, 4)), rng.normal(size=(3, 4)), rng.normal(size=(4, 4))
     states = elman_scan(*map(torch.from_numpy, (inputs, state, weight)), activation, kernel)
@@ -89,7 +89,7 @@ def test_values_and_gradients_of_the_kernel(
 
 @pytest.mark.parametrize("kernel", FAST)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_bfloat16_is_as_near_to_the_truth_as_the_reference(kernel: str, activation: str) -> None:
+def test_bfloat16_is_as_accurate_as_the_reference(kernel: str, activation: str) -> None:
     tensors = problem(20, 4, 64, torch.bfloat16)
     runs = (("reference", [x.double() for x in tensors]), (kernel, tensors), ("reference", tensors))
     for true, our, their in zip(*(states_and_gradients(*run, activation, "all") for run in runs), strict=True):
@@ -98,7 +98,7 @@ def test_bfloat16_is_as_near_to_the_truth_as_the_reference(kernel: str, activati
 
 @pytest.mark.parametrize("kernel", FAST)
 def test_small_states_are_not_lost(kernel: str) -> None:
-    """Through the sigmoid, a state near zero is a small difference from 1/2."""
+    """With the sigmoid, a state near zero is a small difference from 1/2."""
     for dtype, largest_error in ((torch.float32, 2e-7), (torch.bfloat16, 1e-6)):
         tiny = torch.full((3, 1, 2), 1e-4, dtype=dtype)
         zero = torch.zeros(2, 2, dtype=dtype)
@@ -107,19 +107,19 @@ def test_small_states_are_not_lost(kernel: str) -> None:
 
 
 @pytest.mark.parametrize(("kernel", "dtype"), FAST_AND_TYPE)
-def test_what_comes_in_is_left_alone(kernel: str, dtype: torch.dtype) -> None:
+def test_arguments_are_not_modified(kernel: str, dtype: torch.dtype) -> None:
     inputs, state, weight = problem(5, 2, 3, dtype)
-    before = [x.detach().clone() for x in (inputs, state, weight)]
+    originals = [x.detach().clone() for x in (inputs, state, weight)]
     states = elman_scan(inputs, state, weight, "tanh", kernel)
     gradient = torch.randn_like(states)
     kept = gradient.clone()
     states.backward(gradient)
     assert torch.equal(gradient, kept)
-    assert all(torch.equal(x, y) for x, y in zip((inputs, state, weight), before, strict=True))
+    assert all(torch.equal(x, y) for x, y in zip((inputs, state, weight), originals, strict=True))
 
 
 @pytest.mark.parametrize("kernel", FAST)
-def test_autocast_computes_in_its_type(kernel: str) -> None:
+def test_autocast_computes_in_its_dtype(kernel: str) -> None:
     tensors = problem(5, 2, 4, torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
         states = elman_scan(*tensors, "tanh", kernel)
@@ -130,17 +130,19 @@ def test_autocast_computes_in_its_type(kernel: str) -> None:
     assert tensors[2].grad.dtype == torch.float32
 
 
-def test_kernels_and_the_reasons_against_them() -> None:
+def test_available_kernels_and_why_others_are_not() -> None:
     usable = usable_kernels(CPU, torch.float32, 256)
     assert set(usable) == set(KERNELS)
     assert usable["reference"] is usable["fused"] is None
-    assert usable["triton"] == "it needs a CUDA device, this is cpu"
+    assert usable["triton"] == "it needs a CUDA device, not cpu"
     assert choose_kernel("auto", CPU, torch.float32, 256) == ("fused", "chosen for cpu and float32")
-    assert choose_kernel("reference", CPU, torch.float32, 256) == ("reference", "as asked")
+    assert choose_kernel("reference", CPU, torch.float32, 256) == ("reference", "as requested")
     for unknown in ("warp", "onednn"):
         with pytest.raises(RequestError, match=f"auto, reference, fused, triton; got '{unknown}'"):
             choose_kernel(unknown, CPU, torch.float32, 256)
-    with pytest.raises(RequestError, match="kernel=triton cannot serve here: it needs a CUDA device, this is cpu"):
+    with pytest.raises(
+        RequestError, match="kernel=triton is not available here: it needs a CUDA device, not cpu; use kernel=auto"
+    ):
         choose_kernel("triton", CPU, torch.float32, 256)
 
 
@@ -149,8 +151,10 @@ def test_the_limits_of_the_triton_kernel(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     for dtype, largest in ((torch.float32, 128), (torch.bfloat16, 256)):
         assert usable_kernels(cuda, dtype, largest)["triton"] is None
-        assert f"above {largest} does not fit" in str(usable_kernels(cuda, dtype, largest + 1)["triton"])
-    assert "not in torch.float64" in str(usable_kernels(cuda, torch.float64, 8)["triton"])
+        assert f"at most {largest} in {dtype}, not {largest + 1}" in str(
+            usable_kernels(cuda, dtype, largest + 1)["triton"]
+        )
+    assert "not torch.float64" in str(usable_kernels(cuda, torch.float64, 8)["triton"])
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert usable_kernels(cuda, torch.float32, 8)["triton"] == "triton is not installed"
 

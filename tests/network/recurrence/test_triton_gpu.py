@@ -1,4 +1,4 @@
-"""The Triton kernel against the reference: on a GPU where there is one, else its arithmetic in Triton's interpreter."""
+"""Compare the Triton kernel with the reference, on a GPU if available and otherwise in Triton's interpreter."""
 
 import os
 

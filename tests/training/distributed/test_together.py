@@ -146,8 +146,11 @@ def test_a_rank_that_fails_ends_the_run(text: Path, tmp_path: Path) -> None:
 
 def test_settings_that_ranks_can_not_share_are_errors(text: Path, tmp_path: Path) -> None:
     for overrides, message in (
-        (("data.batch_size=5", "trainer.devices=2"), "can't share it evenly; take data.batch_size=4 or .*=6$"),
-        (("data.batch_size=1", "trainer.devices=2"), "can't share it evenly; take data.batch_size=2$"),
+        (
+            ("data.batch_size=5", "trainer.devices=2"),
+            "is not divisible by the 2 processes; use data.batch_size=4 or .*=6$",
+        ),
+        (("data.batch_size=1", "trainer.devices=2"), "is not divisible by the 2 processes; use data.batch_size=2$"),
         (("trainer.devices=auto",), "trainer.devices must be a positive integer, got 'auto'"),
         (("trainer.num_nodes=2",), "trainer.num_nodes=2 needs srun or torchrun to start the processes"),
     ):

@@ -1,4 +1,4 @@
-"""The recurrence over time: one contract, and several kernels that compute it."""
+"""The recurrence over time: one function, implemented by several kernels."""
 
 from charrnn.network.recurrence.kernels import (
     ACTIVATIONS,

@@ -1,10 +1,11 @@
-"""Back-propagation through time written by hand (Werbos 1990), around the two loops over time of a kernel.
+"""Back-propagation through time (Werbos 1990), written by hand around a kernel's two loops over time.
 
-One tensor of states [T+1, B, H] is all that the backward pass needs. Its loop keeps only the recursion of the error,
+The backward pass needs only the states, [T+1, B, H]. Its loop computes only the recursion of the error,
 
     error[t] = (gradient[t] + error[t+1] @ weight) * phi'(states[t]),
 
-which is the gradient of `inputs`; the weight's gradient is made of it by one matmul afterwards.
+which is the gradient of `inputs`. One matmul after the loop turns it into the gradient of the weight.
+B lane, T time step, H hidden unit.
 """
 
 from collections.abc import Callable
@@ -20,10 +21,10 @@ Loop = Callable[..., None]
 def scan(
     forward: Loop, backward: Loop, inputs_TBH: Tensor, state_BH: Tensor, weight_HH: Tensor, activation: str
 ) -> Tensor:
-    """states[t] = phi(inputs[t] + states[t-1] @ weight.T), [T, B, H], differentiable once.
+    """Return states[t] = phi(inputs[t] + states[t-1] @ weight.T), [T, B, H], differentiable once.
 
-    `forward(states, inputs, weight, activation)` finds h[-1] in states[0] and fills states[1:];
-    `backward(errors, gradients, states, weight, activation)` fills the errors, given states[1:].
+    `forward(states, inputs, weight, activation)` reads h[-1] from states[0] and fills states[1:].
+    `backward(errors, gradients, states, weight, activation)` gets states[1:] and fills the errors.
     """
     states_TBH: Tensor = _Scan.apply(forward, backward, inputs_TBH, state_BH, weight_HH, activation)
     return states_TBH

@@ -1,8 +1,8 @@
-"""The recurrence in plain torch operations, two per time step in each direction; any device, no compiler.
+"""The fused kernel: two plain torch operations per time step and direction, on any device, without a compiler.
 
-In float32 and float64 tanh(a) = 2 sigmoid(2a) - 1 is computed through the sigmoid, which is several times faster on
-CPUs: with s = (h + 1) / 2 the recurrence reads s[t] = sigmoid(2 (inputs[t] - W 1) + 4 W s[t-1]), and h = 2s - 1 is
-taken once at the end. In bfloat16 s near 1/2 would lose small states, so there it stays tanh.
+In float32 and float64, tanh(a) = 2 sigmoid(2a) - 1 is computed with the sigmoid, which is several times faster on CPUs.
+With s = (h + 1) / 2 the recurrence becomes s[t] = sigmoid(2 (inputs[t] - W 1) + 4 W s[t-1]); h = 2s - 1 is computed
+once at the end. In bfloat16, values of s near 1/2 would round small states away, so tanh is used.
 """
 
 from collections.abc import Callable
@@ -13,16 +13,16 @@ from torch import Tensor
 from charrnn.network.recurrence import bptt
 
 aten = torch.ops.aten
-LOGISTIC = (torch.float32, torch.float64)
+SIGMOID_DTYPES = (torch.float32, torch.float64)
 
 
 def elman_scan(inputs_TBH: Tensor, state_BH: Tensor, weight_HH: Tensor, activation: str) -> Tensor:
-    """states[t] = phi(inputs[t] + states[t-1] @ weight.T), [T, B, H]; the same as `reference.elman_scan`."""
+    """Return states[t] = phi(inputs[t] + states[t-1] @ weight.T), [T, B, H], like `reference.elman_scan`."""
     return bptt.scan(_forward, _backward, inputs_TBH, state_BH, weight_HH, activation)
 
 
 def _forward(states_TBH: Tensor, inputs_TBH: Tensor, weight_HH: Tensor, activation: str) -> None:
-    if activation == "tanh" and inputs_TBH.dtype in LOGISTIC:
+    if activation == "tanh" and inputs_TBH.dtype in SIGMOID_DTYPES:
         torch.add(weight_HH.sum(1).mul_(-2), inputs_TBH, alpha=2, out=states_TBH[1:])
         states_TBH[0].add_(1).mul_(0.5)
         _loop(states_TBH, weight_HH.t() * 4, torch.sigmoid_)
@@ -33,9 +33,9 @@ def _forward(states_TBH: Tensor, inputs_TBH: Tensor, weight_HH: Tensor, activati
 
 
 def _loop(states_TBH: Tensor, transposed_HH: Tensor, phi_: Callable[[Tensor], Tensor]) -> None:
-    before, *rest = states_TBH.unbind(0)
+    previous, *rest = states_TBH.unbind(0)
     for state in rest:
-        before = phi_(state.addmm_(before, transposed_HH))
+        previous = phi_(state.addmm_(previous, transposed_HH))
 
 
 def _backward(
@@ -44,12 +44,15 @@ def _backward(
     errors, gradients, states = errors_TBH.unbind(0), gradients_TBH.unbind(0), states_TBH.unbind(0)
     activation_backward(activation, gradients[-1], states[-1], out=errors[-1])
     for t in reversed(range(len(errors) - 1)):
-        arriving_BH = torch.addmm(gradients[t], errors[t + 1], weight_HH, out=errors[t])
-        activation_backward(activation, arriving_BH, states[t], out=errors[t])
+        gradient_BH = torch.addmm(gradients[t], errors[t + 1], weight_HH, out=errors[t])
+        activation_backward(activation, gradient_BH, states[t], out=errors[t])
 
 
 def activation_backward(activation: str, gradient: Tensor, state: Tensor, *, out: Tensor) -> None:
-    """gradient * phi'(a), where state = phi(a): (1 - h^2) for tanh, [h > 0] for relu. `out` may be `gradient`."""
+    """Write gradient * phi'(a) to `out`, for h = state = phi(a): phi'(a) is 1 - h^2 for tanh and [h > 0] for relu.
+
+    `out` may be the same tensor as `gradient`.
+    """
     if activation == "tanh":
         aten.tanh_backward.grad_input(gradient, state, grad_input=out)
     else:

@@ -1,9 +1,9 @@
-"""The recurrence over time, one contract and several kernels.
+"""Choose the kernel that computes the recurrence over time.
 
     states[t] = phi(inputs[t] + states[t-1] @ weight.T),   states[-1] = state
 
-B batch lane, T time step, H hidden unit. `inputs_TBH` already holds W_xh x_t + b_h for all T at once.
-Every kernel computes the same function and the same gradients; `reference` is the specification.
+B lane, T time step, H hidden unit. `inputs_TBH` is W_xh x_t + b_h for all T at once.
+All kernels compute the same states and gradients; `reference` specifies them.
 """
 
 import importlib.util
@@ -20,60 +20,60 @@ Kernel = Callable[[Tensor, Tensor, Tensor, str], Tensor]
 
 
 def _triton_scan(inputs_TBH: Tensor, state_BH: Tensor, weight_HH: Tensor, activation: str) -> Tensor:
-    from charrnn.network.recurrence import triton_gpu  # optional: only who asks for it needs Triton
+    from charrnn.network.recurrence import triton_gpu  # imported on use, because Triton is optional
 
     return triton_gpu.elman_scan(inputs_TBH, state_BH, weight_HH, activation)
 
 
 KERNELS: dict[str, Kernel] = {"reference": reference.elman_scan, "fused": fused.elman_scan, "triton": _triton_scan}
-REMOVED_KERNELS = ("onednn",)  # checkpoints may name them
-# Above, a weight does not fit into the registers of one multiprocessor.
+REMOVED_KERNELS = ("onednn",)  # old checkpoints may name them
+# A larger weight matrix does not fit into the registers of one multiprocessor.
 TRITON_LARGEST_HIDDEN = {torch.float32: 128, torch.bfloat16: 256}
 ACTIVATIONS = ("tanh", "relu")
 
 
 def usable_kernels(device: torch.device, dtype: torch.dtype, hidden: int) -> dict[str, str | None]:
-    """Every kernel's name, with None where it can serve or the reason why it cannot."""
-    return {"reference": None, "fused": None, "triton": _reason_against_triton(device, dtype, hidden)}
+    """Return for each kernel None if it is available here, or the reason why it is not."""
+    return {"reference": None, "fused": None, "triton": _why_not_triton(device, dtype, hidden)}
 
 
-def _reason_against_triton(device: torch.device, dtype: torch.dtype, hidden: int) -> str | None:
+def _why_not_triton(device: torch.device, dtype: torch.dtype, hidden: int) -> str | None:
     if device.type != "cuda":
-        return f"it needs a CUDA device, this is {device.type}"
+        return f"it needs a CUDA device, not {device.type}"
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed"
     largest = TRITON_LARGEST_HIDDEN.get(dtype)
     if largest is None:
-        return f"it computes in {' or '.join(map(str, TRITON_LARGEST_HIDDEN))}, not in {dtype}"
+        return f"it supports {' and '.join(map(str, TRITON_LARGEST_HIDDEN))}, not {dtype}"
     if hidden > largest:
-        return f"a hidden size above {largest} does not fit on chip in {dtype}"
+        return f"it supports a hidden size of at most {largest} in {dtype}, not {hidden}"
     return None
 
 
 def choose_kernel(requested: str, device: torch.device, dtype: torch.dtype, hidden: int) -> tuple[str, str]:
-    """The kernel that serves, and why; `auto` follows a fixed table, so that a resumed run repeats it.
+    """Return the kernel to use, and why. `auto` depends only on fixed rules, so a resumed run uses the same kernel.
 
-    Raises `RequestError` for an unknown kernel and for one that cannot serve here.
+    Raises `RequestError` if the kernel is unknown or not available here.
     """
     require_choice("kernel", requested, ("auto", *KERNELS))
-    if requested == "auto":  # as measured (docs/benchmark.md); on a GPU triton waits for measurements
+    if requested == "auto":  # the fastest in docs/benchmark.md; triton has no GPU measurements yet
         return "fused", f"chosen for {device.type} and {str(dtype).removeprefix('torch.')}"
     reason = usable_kernels(device, dtype, hidden)[requested]
     if reason is not None:
-        raise RequestError(f"kernel={requested} cannot serve here: {reason}; write kernel=auto")
-    return requested, "as asked"
+        raise RequestError(f"kernel={requested} is not available here: {reason}; use kernel=auto")
+    return requested, "as requested"
 
 
 def elman_scan(
     inputs_TBH: Tensor, state_BH: Tensor, weight_HH: Tensor, activation: str, kernel: str = "auto"
 ) -> Tensor:
-    """All states of one layer: states[t] = phi(inputs[t] + states[t-1] @ weight.T), [T, B, H].
+    """Return all states of one layer: states[t] = phi(inputs[t] + states[t-1] @ weight.T), [T, B, H].
 
-    `activation` is tanh or relu. Under autocast all is computed in its type. Source: Elman 1990.
+    phi is tanh or relu (`activation`). Under autocast, everything is computed in its dtype. Source: Elman 1990.
     """
     device = inputs_TBH.device
     if torch.is_autocast_enabled(device.type):
-        # The in-place operations of the fast kernels are not among those that autocast turns to its type by itself.
+        # Autocast does not cast the in-place operations of the fast kernels, so cast their arguments here.
         dtype = torch.get_autocast_dtype(device.type)
         with torch.autocast(device.type, enabled=False):
             return elman_scan(inputs_TBH.to(dtype), state_BH.to(dtype), weight_HH.to(dtype), activation, kernel)

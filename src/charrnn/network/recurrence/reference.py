@@ -1,4 +1,4 @@
-"""The recurrence as the equation reads: a plain loop, differentiated by autograd. The specification of all kernels."""
+"""The reference kernel: the equation as a plain loop, differentiated by autograd. It specifies all other kernels."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ PHI: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.
 
 
 def elman_scan(inputs_TBH: Tensor, state_BH: Tensor, weight_HH: Tensor, activation: str) -> Tensor:
-    """states[t] = phi(inputs[t] + states[t-1] @ weight.T), [T, B, H]. Source: Elman 1990; Werbos 1990 for BPTT."""
+    """Return states[t] = phi(inputs[t] + states[t-1] @ weight.T), [T, B, H]. Elman 1990; for BPTT, Werbos 1990."""
     phi = PHI[activation]
     transposed_HH = weight_HH.t()
     states = []
