@@ -1,4 +1,4 @@
-"""Train a character-level RNN: Hydra in, `charrnn.experiment.run` out.
+"""Train a character-level RNN; Hydra reads the command line, `charrnn.experiment.run` does the work.
 
 python train.py model.hidden=256 data.sequence_length=64
 python train.py -m model.hidden=64,128 optimizer.lr=1e-3,3e-3
@@ -9,7 +9,7 @@ import os
 import sys
 
 if not (3, 11) <= sys.version_info[:2] <= (3, 13):
-    sys.stderr.write("train.py: Python 3.11, 3.12 or 3.13 is needed, this is %d.%d\n" % sys.version_info[:2])  # noqa: UP031
+    sys.stderr.write("train.py: this is Python %d.%d; use 3.11, 3.12 or 3.13\n" % sys.version_info[:2])  # noqa: UP031
     sys.exit(2)
 try:
     import hydra
@@ -23,8 +23,8 @@ try:
     from charrnn.utils.signals import signals_raise_stopped
 except ModuleNotFoundError as error:
     sys.stderr.write(
-        f"train.py: {error.name} is not installed; run scripts/train.sh, which installs what is needed, "
-        "or, if it did, source .venv/bin/activate\n"
+        f"train.py: {error.name} is not installed; run scripts/train.sh, which installs everything, "
+        "or activate its environment: source .venv/bin/activate\n"
     )
     sys.exit(2)
 except KeyboardInterrupt:
@@ -35,8 +35,10 @@ exit_code = 0
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def job(cfg: DictConfig) -> float:
-    """One run, or one job of a sweep, where an error must not end the jobs after it."""
-    from charrnn.experiment import run  # torch and lightning take seconds: only when there is something to train
+    """Run an experiment, or a job of a sweep, in which an error must not end the jobs after it."""
+    from charrnn.experiment import (
+        run,  # torch and lightning take seconds to load: only when there is something to train
+    )
 
     in_sweep, bits_per_char, status = sweep.in_sweep(), float("nan"), "failed"
     if in_sweep:
@@ -53,7 +55,7 @@ def job(cfg: DictConfig) -> float:
 
 
 def report_error(error: Exception, in_sweep: bool) -> None:
-    """Print one line for a run that failed; a fault of the program keeps its traceback, in a sweep in the job's log."""
+    """Print one line for a failed run; a bug keeps its traceback, in a sweep in the job's log."""
     from charrnn.experiment import log
 
     global exit_code
@@ -70,7 +72,7 @@ def main() -> int:
     """Run the command line and return the exit code: 0 done, 1 failed, 2 wrong request, 128 + n after a signal n."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises instead of printing several lines of its own
     set_before_torch()
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal may not know every character
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal may not encode every character
     sweep.register_resolvers()
     all_finished, ended = True, False
     try:
@@ -88,11 +90,11 @@ def main() -> int:
         print_error("train.py", error)
         return EXIT_REQUEST
     except Exception as error:
-        told = sweep.launcher_line(error) or (request_line(error), EXIT_REQUEST)
-        if told[0] is None:
+        line, code = sweep.launcher_line(error) or (request_line(error), EXIT_REQUEST)
+        if line is None:
             raise
-        print_error("train.py", told[0])
-        return told[1]
+        print_error("train.py", line)
+        return code
     finally:
         folder = sweep.SweepCallback.folder
         if folder is not None:
@@ -105,6 +107,6 @@ if __name__ == "__main__":
     code = main()
     try:
         sys.stdout.flush()
-    except BrokenPipeError:  # else the interpreter complains while it flushes at exit
+    except BrokenPipeError:  # otherwise the interpreter complains when it flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)

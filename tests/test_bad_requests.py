@@ -87,10 +87,10 @@ SETTINGS = [
     (("~optimizer",), "optimizer is missing"),
     (("dry_run=perhaps",), "dry_run must be true or false, got 'perhaps'"),
     (("sweep.resume=perhaps",), "sweep.resume must be true or false, got 'perhaps'"),
-    (("+sweep.order=1",), "sweep.order is not a setting here; sweep has resume"),
+    (("+sweep.order=1",), "sweep.order is not a setting of sweep, which has resume"),
     (("checkpoint_every=0",), "checkpoint_every must be a positive integer, got 0"),
     (("checkpoint_minutes=soon",), "checkpoint_minutes must be a number of at least 0, got 'soon'"),
-    (("+recovery.tries=2",), "recovery.tries is not a setting here; recovery has retries"),
+    (("+recovery.tries=2",), "recovery.tries is not a setting of recovery, which has retries"),
     (("recovery.factor=2",), "recovery.factor must be a number of at least 0 and below 1, got 2"),
     (("recovery.retries=-1",), "recovery.retries must be an integer of at least 0, got -1"),
     (("model.hidden=abc",), "model.hidden must be a positive integer, got 'abc'"),
@@ -102,7 +102,7 @@ SETTINGS = [
     (("model.residual=1",), "model.residual must be true or false, got 1"),
     (("model.kernel=onednn",), "model.kernel must be one of auto, reference"),
     (("model.kernel=triton",), "kernel=triton is not available here: it needs a CUDA device"),
-    (("+model.hiden=1",), "model.hiden is not a setting here; model has"),
+    (("+model.hiden=1",), "model.hiden is not a setting of model, which has"),
     (("data.path=???",), "data.path has no value"),
     (("data.path=/nowhere.txt",), "there is no text file /nowhere.txt"),
     (("data.path=empty.txt",), "empty.txt is empty; use another text"),
@@ -117,17 +117,17 @@ SETTINGS = [
     (("optimizer.betas=[2,3]",), "Invalid beta parameter"),
     (("optimizer.weight_decay=much",), "optimizer.weight_decay must be a number, got 'much'"),
     (("optimizer.fused=maybe",), "optimizer.fused must be auto, true, false or null"),
-    (("+optimizer.foo=1",), "optimizer.foo is not a setting here"),
+    (("+optimizer.foo=1",), "optimizer.foo is not a setting of optimizer"),
     (("scheduler=step", "scheduler.step_size=0"), "can't step with these settings"),
     (("scheduler=step", "scheduler.gamma=abc"), "scheduler.gamma must be a number, got 'abc'"),
-    (("scheduler=plateau", "data.validation_fraction=0"), "scheduler=plateau looks at the validation part"),
-    (("trainer.max_steps=-1",), "a run needs an end: set trainer.max_steps"),
+    (("scheduler=plateau", "data.validation_fraction=0"), "scheduler=plateau needs a validation split"),
+    (("trainer.max_steps=-1",), "a run needs a length: set trainer.max_steps"),
     (("trainer.max_steps=many",), "trainer.max_steps must be a positive integer, got 'many'"),
     (("trainer.devices=two",), "trainer.devices must be a positive integer, got 'two'"),
     (("trainer.precision=8",), "trainer.precision must be one of"),
-    (("trainer.precision=16-mixed",), "needs a GPU; on a CPU write trainer.precision=bf16-mixed"),
+    (("trainer.precision=16-mixed",), "needs a GPU; on a CPU use trainer.precision=bf16-mixed"),
     *(
-        ((f"trainer.accelerator={name}",), f"{name} is not available here, this machine has .*cpu; write trainer=auto")
+        ((f"trainer.accelerator={name}",), f"{name} is not available here: this machine has .*cpu. Use trainer=auto")
         for name, available in (
             ("gpu", torch.cuda.is_available()),
             ("mps", torch.backends.mps.is_available()),
@@ -143,14 +143,14 @@ SETTINGS = [
     (("+trainer.logger=true",), "trainer.logger is set by the run itself"),
     (("resume_from=gone.ckpt",), "there is no checkpoint file gone.ckpt"),
     (("resume_from=malicious.ckpt",), "malicious.ckpt is not a readable checkpoint"),
-    (("resume_from=run/checkpoints/last.ckpt",), "is at step 2 and this run ends at 2; raise trainer.max_steps"),
+    (("resume_from=run/checkpoints/last.ckpt",), "is at step 2, but this run ends at 2; raise trainer.max_steps"),
     (("init_from=malicious.ckpt",), "malicious.ckpt is not a readable checkpoint"),
-    (("init_from=run/checkpoints/best.ckpt", "model.hidden=5"), "holds another network; build the same one with"),
+    (("init_from=run/checkpoints/best.ckpt", "model.hidden=5"), "holds a network of another size; use"),
     (("init_from=run/checkpoints/best.ckpt", "data.path=greek.txt"), "has another vocabulary than this text"),
 ]
 SCRIPTS = [
-    ("generate", ("--run", "nowhere"), "there is no run folder nowhere; name one, or write --run latest"),
-    ("generate", ("--run", "text.txt"), "text.txt is a file; name it with --checkpoint"),
+    ("generate", ("--run", "nowhere"), "there is no run folder nowhere; choose one, or use --run latest"),
+    ("generate", ("--run", "text.txt"), "text.txt is a file; use --checkpoint for it"),
     ("generate", ("--run", "folder"), "folder holds no readable checkpoint"),
     ("generate", ("--checkpoint", "odd.ckpt"), "does not fit together"),
     ("generate", ("--run", "run", "--prompt", "naïve"), r"not trained on: 'ï' \(U\+00EF\); remove them"),
@@ -193,11 +193,11 @@ def test_scripts(here: Path, script: str, arguments: tuple[str, ...], message: s
 
 def test_a_folder_that_is_in_use_or_holds_another_run(here: Path) -> None:
     run = (*TINY, f"hydra.run.dir={here}/run")
-    refused(*call("train.py", *run), "holds a run already; go on with it by resume_from=last", "train.py")
+    refused(*call("train.py", *run), "already holds a run; resume it with resume_from=last", "train.py")
     with locked(here / "run"):
-        refused(*call("train.py", *run, "resume_from=last"), "another run is at work in", "train.py")
+        refused(*call("train.py", *run, "resume_from=last"), "another run is running in", "train.py")
     longer = (*run, "resume_from=last", "trainer.max_steps=9")
-    other = "was trained with other settings; go on with model.hidden=4"
+    other = "was trained with other settings; resume with model.hidden=4"
     refused(*call("train.py", *longer, "model.hidden=7"), other, "train.py")
     refused(*call("train.py", *longer, "data.min_count=3"), "has another vocabulary", "train.py")
 

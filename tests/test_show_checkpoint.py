@@ -109,7 +109,7 @@ def test_invalid_requests_give_one_line(make_network: Make, tmp_path: Path) -> N
         ([tmp_path / "foreign.ckpt"], "is not a checkpoint of this project"),
         ([tmp_path / "hollow.ckpt"], r"does not fit together \(KeyError\('network'\)\)"),
         ([odd], "does not fit together"),
-        ([tmp_path], "is a folder; name a checkpoint file"),
+        ([tmp_path], "is a folder; choose a .ckpt file"),
         (["--run", tmp_path / "nowhere"], "there is no run folder"),
         ([STORED, "--run", "latest"], "argument --run: not allowed with argument CHECKPOINT"),
     ):

@@ -88,7 +88,7 @@ def test_on_this_machine(text_file: Path, tmp_path: Path) -> None:
             os.kill(int(pid), signum)
         stdout, stderr = process.communicate(timeout=100)
     assert process.returncode == 1
-    assert stderr.startswith("train.py: a job did not end as it should; jobs that finished keep their results (")
+    assert stderr.startswith("train.py: a job ended unexpectedly; jobs that finished keep their results (")
     assert stdout.endswith(f"to resume: the same command with hydra.sweep.dir={tmp_path} sweep.resume=true\n")
     assert read_summary(killed)["reason"] == "still running, or killed"
     log = (told / "train.log").read_text()
@@ -173,7 +173,7 @@ def test_without_slurm_and_refused_by_it(text_file: Path, tmp_path: Path, slurm:
     (slurm / "sbatch").write_text("#!/bin/bash\necho 'sbatch: error: invalid partition' >&2\nexit 1\n")
     refused = command("train.py", *sweep)
     assert refused.returncode == 2
-    assert refused.stderr.endswith("train.py: Slurm did not take the jobs: sbatch: error: invalid partition\n")
+    assert refused.stderr.endswith("train.py: Slurm did not accept the jobs: sbatch: error: invalid partition\n")
     missing = command("train.py", *sweep, PATH="/usr/bin:/bin")
     assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)
     assert "Slurm is not available here: run this on a cluster, or use hydra/launcher=joblib" in missing.stderr

@@ -91,7 +91,8 @@ def test_a_sweep_of_runs_on_several_devices_is_refused_as_a_whole(text_file: Pat
     )
     assert done.returncode == 2
     assert done.stderr == (
-        "train.py: a sweep trains each run on one device; for several leave out -m, or use hydra/launcher=slurm_ddp\n"
+        "train.py: a sweep trains each run on one device; to use several, leave out -m, "
+        "or use hydra/launcher=slurm_ddp\n"
     )
     assert not folder.exists()
 

@@ -88,7 +88,7 @@ def _run(cfg: DictConfig, folder: Path, named: bool, record: RunRecord, on_valid
             training.fit(ready)
         finally:
             record.update(**training.progress())
-        log.info("scoring   the best weights on the validation and test part, in one pass")
+        log.info("scoring   the best weights on the validation and test splits")
         record.update(**score(ready, training))
         logger.log_outcome(cfg, record.summary)
         step = record.summary["best_step"]

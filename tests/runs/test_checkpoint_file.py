@@ -50,7 +50,7 @@ def test_what_is_written_is_read_and_every_cut_noticed(tmp_path: Path) -> None:
     [
         ([1, 2], "not a checkpoint of this project"),
         ({"state_dict": {}}, "not a checkpoint of this project"),
-        ({"state_dict": {}, "charrnn": {"format": 1}}, "format 1, this version reads 2; take a checkpoint of this"),
+        ({"state_dict": {}, "charrnn": {"format": 1}}, "format 1, this version reads 2; use a checkpoint of this"),
         ({"state_dict": {}, "charrnn": {"format": 99}}, "format 99, this version reads 2; update charrnn"),
     ],
 )

@@ -46,14 +46,14 @@ def test_a_run_that_fits_resumes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "told"),
     [
-        (changed("model", hidden=9), "go on with model.hidden=8"),
-        (changed("optimizer", lr=0.1), "go on with optimizer.lr=0.003"),
-        (changed("optimizer", _target_="torch.optim.SGD", lr=0.1), "go on with optimizer=adamw$"),
-        (changed("data", seed=2), "go on with seed=null"),
-        (changed("scheduler", _target_="charrnn.training.schedules.warmup_cosine"), "go on with scheduler=step$"),
-        (changed("data", order="shuffle", batch_size=5), "go on with data.batch_size=4 data.order=stream"),
-        (changed("scheduler", gamma=0.1), "go on with scheduler.gamma=0.5"),
-        (changed("trainer", precision="bf16-true"), "go on with trainer.precision=32-true"),
+        (changed("model", hidden=9), "resume with model.hidden=8"),
+        (changed("optimizer", lr=0.1), "resume with optimizer.lr=0.003"),
+        (changed("optimizer", _target_="torch.optim.SGD", lr=0.1), "resume with optimizer=adamw$"),
+        (changed("data", seed=2), "resume with seed=null"),
+        (changed("scheduler", _target_="charrnn.training.schedules.warmup_cosine"), "resume with scheduler=step$"),
+        (changed("data", order="shuffle", batch_size=5), "resume with data.batch_size=4 data.order=stream"),
+        (changed("scheduler", gamma=0.1), "resume with scheduler.gamma=0.5"),
+        (changed("trainer", precision="bf16-true"), "resume with trainer.precision=32-true"),
     ],
 )
 def test_a_run_that_does_not_fit_is_told_what_would(tmp_path: Path, config: dict[str, Any], told: str) -> None:
@@ -80,9 +80,9 @@ def test_which_checkpoint(tmp_path: Path) -> None:
     assert choose(found, 30, own=True) == Start(tmp_path / "last.ckpt", 20)
     assert choose(found[:1], 20, own=True) == Start(None, 20, trained=True)
     assert choose([], 20, own=True) == Start(None, 0)
-    with pytest.raises(RequestError, match="is at step 20 and this run ends at 15; raise trainer.max_steps"):
+    with pytest.raises(RequestError, match="is at step 20, but this run ends at 15; raise trainer.max_steps"):
         choose(found, 15, own=True)
-    with pytest.raises(RequestError, match="is at step 20 and this run ends at 20"):
+    with pytest.raises(RequestError, match="is at step 20, but this run ends at 20"):
         choose(found[:1], 20, own=False)
     ((path, _),) = checkpoints_to_resume(str(tmp_path / "previous.ckpt"), tmp_path, True)
     assert path == tmp_path / "previous.ckpt"
@@ -90,14 +90,16 @@ def test_which_checkpoint(tmp_path: Path) -> None:
         (tmp_path / f"{name}.ckpt").write_bytes(b"torn")
     with pytest.raises(RequestError, match="no checkpoint in .* can be read; name another"):
         checkpoints_to_resume("last", tmp_path, True)
-    with pytest.raises(RequestError, match="is a folder; name a checkpoint file"):
+    with pytest.raises(RequestError, match="is a folder; choose a .ckpt file"):
         checkpoints_to_resume(str(tmp_path), tmp_path, True)
 
 
 def test_a_network_without_a_run_is_refused(tmp_path: Path) -> None:
     about = {"format": checkpoint_file.FORMAT, "network": {}}
     checkpoint_file.write({"state_dict": {}, "charrnn": about}, tmp_path / "a.ckpt")
-    with pytest.raises(RequestError, match="holds a network and no run; begin a new run with init_from="):
+    with pytest.raises(
+        RequestError, match="holds a network without the state of its run; start a new run with init_from="
+    ):
         checkpoints_to_resume(str(tmp_path / "a.ckpt"), tmp_path, True)
 
 
@@ -121,5 +123,5 @@ def test_a_used_folder(tmp_path: Path) -> None:
     refuse_used_folder("last", tmp_path)
     refuse_used_folder(str(tmp_path / "checkpoints" / "last.ckpt"), tmp_path)
     for other in (None, "elsewhere/last.ckpt"):
-        with pytest.raises(RequestError, match="holds a run already"):
+        with pytest.raises(RequestError, match="already holds a run"):
             refuse_used_folder(other, tmp_path)

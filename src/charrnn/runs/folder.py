@@ -27,18 +27,17 @@ from charrnn.utils.paths import OUTPUTS
 
 log = logging.getLogger(__name__)
 
-# The project is installed in place (pip install -e), so its outputs lie beside its sources.
 CHECKPOINTS, BEST, LAST, PREVIOUS = "checkpoints", "best.ckpt", "last.ckpt", "previous.ckpt"
 SUMMARY, LOG, SAMPLES = "summary.json", "train.log", "samples.txt"
 LEADERBOARD = "leaderboard"  # .csv and .md
 HYDRA_FOLDER, CONFIG, OVERRIDES = ".hydra", "config.yaml", "overrides.yaml"
-LONGEST_NAME = 120  # file systems end at 255 bytes, and a path holds more than one name
+LONGEST_NAME = 120  # most file systems allow 255 bytes
 
 
 def job_folder_name(overrides: str, job: int) -> str:
-    """A sweep job's folder: its swept overrides, only letters, digits, `.`, `_` and `-`.
+    """Return the name of a sweep job's folder: its swept overrides in letters, digits, `.`, `_` and `-`.
 
-    Where that loses something (other characters, a name too long), a hash keeps two jobs apart.
+    A hash keeps two jobs apart whose names lose other characters, or are cut because they are too long.
     """
     if not overrides:
         return f"job-{job}"
@@ -50,9 +49,9 @@ def job_folder_name(overrides: str, job: int) -> str:
 
 @contextmanager
 def locked(run: Path, *, wait: bool = False) -> Iterator[None]:
-    """Within the block no other process can be at work in this folder; `RequestError` if one is, or wait for its end.
+    """Keep other runs out of this folder within the block; raise `RequestError` if one is running, or wait for its end.
 
-    The system gives the lock back when the process ends, however it ends.
+    The operating system releases the lock when the process ends, however it ends.
     """
     run.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(run, os.O_RDONLY)
@@ -60,24 +59,29 @@ def locked(run: Path, *, wait: bool = False) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            raise RequestError(f"another run is at work in {run}; wait for its end, or name another folder") from None
+            raise RequestError(
+                f"another run is running in {run}; wait for it to end, or choose another folder"
+            ) from None
         except OSError as error:  # some network file systems have no locks
-            log.warning("%s can't be locked (%s); see to it that one run at a time uses it", run, error.strerror)
+            log.warning("%s can't be locked (%s); make sure that only one run uses it at a time", run, error.strerror)
         yield
     finally:
         os.close(descriptor)
 
 
 def checkpoint_of(run: Path) -> Path:
-    """The run's best checkpoint, or its last one if there is no (whole) best. `RequestError` if there is neither."""
+    """Return the run's best checkpoint, or its last one if the best is missing or damaged.
+
+    Raises `RequestError` if neither can be read.
+    """
     for path in (run / CHECKPOINTS / BEST, run / CHECKPOINTS / LAST):
         if checkpoint_file.is_whole(path):
             return path
-    raise RequestError(f"{run} holds no readable checkpoint ({CHECKPOINTS}/{BEST} or {LAST}); name another run")
+    raise RequestError(f"{run} holds no readable checkpoint ({CHECKPOINTS}/{BEST} or {LAST}); choose another run")
 
 
 def latest_run(outputs: Path = OUTPUTS) -> Path:
-    """The newest run with a readable checkpoint, jobs of sweeps included."""
+    """Return the newest run with a readable checkpoint, jobs of sweeps included."""
     files = sorted(outputs.rglob(f"{CHECKPOINTS}/*.ckpt"), key=lambda file: file.stat().st_mtime, reverse=True)
     for run in dict.fromkeys(file.parent.parent for file in files):
         try:
@@ -85,31 +89,31 @@ def latest_run(outputs: Path = OUTPUTS) -> Path:
         except RequestError:
             continue
         return run
-    raise RequestError(f"there is no run with a checkpoint in {outputs}; train one with: python train.py")
+    raise RequestError(f"no run in {outputs} has a checkpoint; train one with: python train.py")
 
 
 def find_checkpoint(run: str | None, checkpoint: str | None) -> Path:
-    """The checkpoint that `--run latest|DIR` or `--checkpoint PATH` names."""
+    """Return the checkpoint that `--run latest|DIR` or `--checkpoint PATH` names."""
     if checkpoint is not None:
         return user_path(checkpoint)
     if run is None or run == "latest":
         return checkpoint_of(latest_run())
     found = named_folder(run)
     if found is None:
-        raise RequestError(f"there is no run folder {user_path(run)}; name one, or write --run latest")
+        raise RequestError(f"there is no run folder {user_path(run)}; choose one, or use --run latest")
     if found.is_file():
-        raise RequestError(f"{found} is a file; name it with --checkpoint")
+        raise RequestError(f"{found} is a file; use --checkpoint for it")
     return checkpoint_of(found)
 
 
 def named_folder(typed: str) -> Path | None:
-    """What is there at the path that a user typed, or in `outputs` under that name; None if there is nothing."""
+    """Return the existing path that a user typed, as such or below `outputs`; None if there is none."""
     named = user_path(typed)
-    return next((place for place in (named, OUTPUTS / named) if place.exists()), None)
+    return next((path for path in (named, OUTPUTS / named) if path.exists()), None)
 
 
 def resume_command(run: Path) -> str:
-    """The command that began the run, made to go on with it."""
+    """Return the command that started the run, changed to resume it."""
     file = run / HYDRA_FOLDER / OVERRIDES
     overrides = [str(override) for override in OmegaConf.load(file)] if file.exists() else []
     kept = [override for override in overrides if not override.startswith(("resume_from=", "sweep."))]
@@ -117,7 +121,7 @@ def resume_command(run: Path) -> str:
 
 
 def write_settings(run: Path, cfg: DictConfig) -> None:
-    """What Hydra would write into `.hydra/`, but only of a run that takes place: not of a command that is refused."""
+    """Write into `.hydra/` what Hydra would write, but only for a run that starts: not for a refused command."""
     texts = {CONFIG: OmegaConf.to_yaml(cfg)}
     if HydraConfig.initialized():
         hydra = HydraConfig.get()
@@ -133,13 +137,13 @@ def write_summary(run: Path, summary: dict[str, Any]) -> None:
 
 
 def json_text(values: dict[str, Any], indent: int | None = None) -> str:
-    """JSON; NaN and infinity, which it does not know, become null."""
+    """Return the values as JSON; NaN and infinity, which JSON does not have, become null."""
     nothing = {key: None for key, value in values.items() if isinstance(value, float) and not math.isfinite(value)}
     return json.dumps({**values, **nothing}, indent=indent, allow_nan=False)
 
 
 def read_summary(run: Path) -> dict[str, Any]:
-    """The run's summary; one with the status `missing` or `unreadable` if there is none to be read."""
+    """Return the run's summary; without a readable one its status is `missing` or `unreadable`."""
     try:
         summary: dict[str, Any] = {**json.loads((run / SUMMARY).read_text("utf-8"))}
     except FileNotFoundError:

@@ -64,4 +64,6 @@ def recorded(folder: Path, cfg: DictConfig) -> Iterator[RunRecord]:
         if read_summary(folder) != record.summary:
             write_summary(folder, record.summary)
         if record.summary["status"] == "finished" and record.summary["steps"]:
-            (folder / CHECKPOINTS / PREVIOUS).unlink(missing_ok=True)  # only a run that goes on may need it
+            (folder / CHECKPOINTS / PREVIOUS).unlink(
+                missing_ok=True
+            )  # needed only while the run may have to go back to it

@@ -37,5 +37,5 @@ def load_network(path: str | Path) -> LoadedNetwork:
         if len(vocabulary) != about["network"]["vocabulary_size"]:
             raise ValueError(f"a vocabulary of {len(vocabulary)} for {about['network']['vocabulary_size']} outputs")
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise RequestError(f"what {path} holds does not fit together ({error!r}); take another checkpoint") from error
+        raise RequestError(f"what {path} holds does not fit together ({error!r}); use another checkpoint") from error
     return LoadedNetwork(network.eval(), vocabulary, about.get("data", {}), about)

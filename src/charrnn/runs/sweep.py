@@ -1,4 +1,4 @@
-"""What surrounds the jobs of a Hydra multirun: the names of their folders, and the leaderboard at the end."""
+"""Around the jobs of a Hydra multirun: their folders, how they resume and stop, and the leaderboard at the end."""
 
 import multiprocessing
 import os
@@ -29,20 +29,20 @@ from charrnn.utils.process import cpu_cores, default_threads, when_parent_ends
 
 
 class SweepRefused(BaseException):
-    """Runs on several devices in a sweep; no `Exception`, so that it ends the sweep and not just one job."""
+    """Raised for a sweep of runs on several devices. Not an `Exception`, so that it ends the sweep, not just a job."""
 
     def __str__(self) -> str:
-        return "a sweep trains each run on one device; for several leave out -m, or use hydra/launcher=slurm_ddp"
+        return "a sweep trains each run on one device; to use several, leave out -m, or use hydra/launcher=slurm_ddp"
 
 
 def register_resolvers() -> None:
-    """Make `${outputs:}` and `${job_folder:NAME,NUMBER}` known to OmegaConf; conf/config.yaml uses them."""
+    """Register the resolvers `${outputs:}` and `${job_folder:NAME,NUMBER}` of conf/config.yaml."""
     OmegaConf.register_new_resolver("outputs", lambda: str(OUTPUTS), replace=True)
     OmegaConf.register_new_resolver("job_folder", job_folder_name, replace=True)
 
 
 def composed(overrides: Sequence[str]) -> DictConfig:
-    """Compose the configuration that train.py would have, with `hydra` in it. Raises `RequestError`."""
+    """Compose the config that train.py would have, `hydra` included; raise `RequestError` for wrong overrides."""
     register_resolvers()
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
@@ -54,22 +54,22 @@ def composed(overrides: Sequence[str]) -> DictConfig:
 
 
 def in_sweep() -> bool:
-    """Tell whether this run is one job of a multirun."""
+    """Return whether this run is a job of a multirun."""
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def in_submitit_job() -> bool:
-    """Tell whether submitit started this process, on a cluster or on this machine."""
+    """Return whether submitit started this process, on a cluster or on this machine."""
     return "SUBMITIT_EXECUTOR" in os.environ
 
 
 class SweepCallback(Callback):
-    """Remembers the sweep's folder, and lets only swept keys into the names of the jobs' folders.
+    """Remembers the sweep's folder, and keeps keys that are not swept out of the names of the jobs' folders.
 
     Launchers that start other processes pickle Hydra's callbacks; unpickling this one registers the resolvers there.
     """
 
-    folder: Path | None = None  # of the sweep that this process started
+    folder: Path | None = None  # the folder of the sweep that this process started
 
     def __init__(self) -> None:
         register_resolvers()
@@ -86,35 +86,35 @@ class SweepCallback(Callback):
         launcher = config.hydra.launcher._target_
         if "Slurm" not in launcher and config.trainer.devices not in (1, None):
             raise SweepRefused
-        if "joblib" in launcher:  # jobs side by side would mix their lines on the screen; each has its train.log
+        if "joblib" in launcher:  # parallel jobs would mix their lines on the screen; each has its train.log
             more.append("hydra.job_logging.root.handlers=[file]")
             jobs = config.hydra.launcher.n_jobs
             os.environ.setdefault("OMP_NUM_THREADS", str(default_threads(jobs if jobs > 0 else cpu_cores())))
-        if "submitit" in launcher:  # a job that is requeued tomorrow must find its folder
+        if "submitit" in launcher:  # a job that is requeued later must find the same folder
             folder = str(SweepCallback.folder).replace("\\", "\\\\").replace('"', '\\"')
             more.append(f'hydra.sweep.dir="{folder}"')
-        with read_write(config):  # every job is composed from these, in whatever process it runs
+        with read_write(config):  # each job is composed from these, in its own process
             config.hydra.overrides.hydra.extend(more)
 
 
 def resume_requeued_job(cfg: DictConfig) -> None:
-    """Set `resume_from=last` with `sweep.resume=true`, and in a requeued submitit job, which finds a checkpoint."""
+    """Set `resume_from=last` with `sweep.resume=true`, and in a requeued submitit job (its folder has a checkpoint)."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     if OmegaConf.select(cfg, "sweep.resume") or (in_submitit_job() and any((folder / "checkpoints").glob("*.ckpt"))):
         cfg.resume_from = "last"
 
 
-@cache  # a process runs one job after the other
+@cache  # once per process, which may run several jobs one after the other
 def stop_with_launcher() -> None:
-    """Stop this process, if the joblib launcher started it, once the launcher has ended; the run is saved."""
+    """Save and stop the run of a process that the joblib launcher started, once the launcher has ended."""
     if multiprocessing.current_process().name.startswith("Loky"):
-        sys.stderr.isatty = lambda: False  # type: ignore[method-assign]  # no progress bars on top of each other
+        sys.stderr.isatty = lambda: False  # type: ignore[method-assign]  # parallel progress bars would overwrite each other
         when_parent_ends(lambda: os.kill(os.getpid(), signal.SIGTERM))
 
 
 @contextmanager
 def requeued_by_submitit() -> Iterator[None]:
-    """Around a job: once the run is saved, hand the signal that stopped it to submitit, which requeues the job.
+    """Pass the signal that stopped a saved run on to submitit, which requeues the job.
 
     submitit's handler ends rank 0 only; on the others the block returns, since their exit code could end rank 0 first.
     """
@@ -128,12 +128,12 @@ def requeued_by_submitit() -> Iterator[None]:
             sys.exit(stop.exit_code)
         try:
             handler(stop.signum, None)
-        except subprocess.CalledProcessError:  # Slurm refuses, since it is requeueing the job by itself
+        except subprocess.CalledProcessError:  # Slurm refuses if it is already requeueing the job
             sys.exit(stop.exit_code)
 
 
 def end_job(status: str) -> None:
-    """Say how a job ended whose log goes to its file alone, and end the process if other Slurm tasks wait for it."""
+    """Print how a job ended that logs to its file only, and end the process if other Slurm tasks wait for it."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     if HydraConfig.get().job_logging["root"]["handlers"] == ["file"]:
         bits = read_summary(folder).get("val_bits_per_char")
@@ -143,23 +143,26 @@ def end_job(status: str) -> None:
 
 
 def launcher_line(error: Exception) -> tuple[str, int] | None:
-    """Return one line and the exit code for an error of a launcher; None for any other error."""
+    """Return a line and the exit code for an error of a launcher; None for any other error."""
     origin = type(error).__module__.split(".")[0]
     if origin == "joblib":
         return "a job was killed, which ended the sweep; jobs that finished keep their results", EXIT_FAILED
     if origin == "submitit":
         if "sbatch: error" in str(error):
-            return f"Slurm did not take the jobs: {one_line(error)}", EXIT_REQUEST
-        return f"a job did not end as it should; jobs that finished keep their results ({one_line(error)})", EXIT_FAILED
-    if isinstance(error, RuntimeError) and "slurm cluster" in str(error):  # submitit found no srun
+            return f"Slurm did not accept the jobs: {one_line(error)}", EXIT_REQUEST
+        return f"a job ended unexpectedly; jobs that finished keep their results ({one_line(error)})", EXIT_FAILED
+    if isinstance(error, RuntimeError) and "slurm cluster" in str(error):  # raised by submitit without srun
         return "Slurm is not available here: run this on a cluster, or use hydra/launcher=joblib", EXIT_REQUEST
     return None
 
 
 def report_sweep(folder: Path, ended: bool) -> tuple[str, bool]:
-    """Write the leaderboard of a sweep, which `ended` by itself or not; return the text, and whether all finished."""
+    """Write the leaderboard; return its text and whether all jobs finished.
+
+    `ended` says whether the sweep itself ran to its end.
+    """
     jobs = [job for job in folder.glob("*/") if (job / LOG).exists() or (job / SUMMARY).exists()]
-    if not jobs:  # it was refused before its first job
+    if not jobs:  # the sweep was refused before its first job
         (folder / "multirun.yaml").unlink(missing_ok=True)
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()

@@ -1,4 +1,4 @@
-"""Configuration in, objects out: builds the parts of a run, and turns what can't be built into a `RequestError`."""
+"""Build the parts of a run from the config; what can't be built becomes a `RequestError`."""
 
 import inspect
 import re
@@ -29,11 +29,12 @@ from charrnn.utils.config import plain
 from charrnn.utils.errors import RequestError, one_line
 from charrnn.utils.validation import require_integer, require_number
 
-WORDS = ("_target_", "fused", "mode", "threshold_mode", "anneal_strategy")  # settings of torch that are no numbers
+# The settings of torch's optimizers and schedulers that are not numbers.
+NOT_NUMERIC = ("_target_", "fused", "mode", "threshold_mode", "anneal_strategy")
 
 
 def build(cfg: DictConfig, group: str, **arguments: Any) -> Any:
-    """Call the constructor that a config group names. What it refuses becomes a `RequestError` with the full key."""
+    """Call the constructor that a config group names; raise `RequestError` with the full key for what it refuses."""
     try:
         return instantiate(cfg[group], _convert_="all", **arguments)
     except InstantiationException as error:
@@ -44,49 +45,54 @@ def build(cfg: DictConfig, group: str, **arguments: Any) -> Any:
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(cause))
         if unknown:
             known = ", ".join(str(key) for key in cfg[group] if key not in ("_target_", unknown[1]))
-            raise RequestError(f"{group}.{unknown[1]} is not a setting here; {group} has {known}") from error
+            raise RequestError(f"{group}.{unknown[1]} is not a setting of {group}, which has {known}") from error
         if isinstance(cause, RuntimeError) and "memory" in str(cause):
             raise RequestError(
-                f"{group}: these sizes do not fit into memory ({one_line(cause)}); take smaller ones"
+                f"{group}: these sizes do not fit into memory ({one_line(cause)}); use smaller ones"
             ) from error
         if isinstance(cause, TypeError | ValueError | MisconfigurationException | ImportError | None):
-            raise RequestError(f"{group}: {cfg[group].get('_target_')} can't be made so: {cause or error}") from error
-        raise cause from None  # a fault of the program, not of the request
+            raise RequestError(
+                f"{group}: {cfg[group].get('_target_')} can't be built with these settings: {cause or error}"
+            ) from error
+        raise cause from None  # a bug, not a wrong request
 
 
 def _check_numbers(cfg: DictConfig, group: str) -> None:
-    """torch's constructors compare and multiply what they are given; a word would fail late and obscurely."""
+    """Raise `RequestError` for text where torch needs a number; its own constructors would fail late and obscurely."""
     for key, value in cfg[group].items():
-        if isinstance(value, str) and key not in WORDS:
+        if isinstance(value, str) and key not in NOT_NUMERIC:
             raise RequestError(f"{group}.{key} must be a number, got {value!r}")
 
 
 def build_optimizer(cfg: DictConfig) -> Callable[[list[nn.Parameter]], Optimizer]:
-    """A callable parameters -> optimizer; `fused: auto` takes the fused form where class and device have one."""
+    """Return a function from parameters to their optimizer.
+
+    `fused: auto` uses torch's fused implementation where the class and the device have one.
+    """
     require_number("optimizer.lr", cfg.optimizer.get("lr"), 0.0)
     _check_numbers(cfg, "optimizer")
     settings = plain(cfg.optimizer)
-    wanted = settings.pop("fused", None)
-    if wanted not in ("auto", True, False, None):
-        raise RequestError(f"optimizer.fused must be auto, true, false or null, got {wanted!r}")
+    requested = settings.pop("fused", None)
+    if requested not in ("auto", True, False, None):
+        raise RequestError(f"optimizer.fused must be auto, true, false or null, got {requested!r}")
     build(OmegaConf.create({"optimizer": settings}), "optimizer", params=[nn.Parameter(torch.zeros(1))])
     make: Any = instantiate(settings, _partial_=True, _convert_="all")
-    if wanted in (False, None) or "fused" not in inspect.signature(make.func).parameters:
+    if requested in (False, None) or "fused" not in inspect.signature(make.func).parameters:
         return make  # type: ignore[no-any-return]
-    if cfg.trainer.precision == "16-mixed":  # a fused optimizer would unscale the gradients after they were clipped
+    if cfg.trainer.precision == "16-mixed":  # a fused optimizer would unscale gradients that are clipped already
         return make  # type: ignore[no-any-return]
 
     def fused_if_possible(parameters: list[nn.Parameter]) -> Optimizer:
         try:
             return make(parameters, fused=True)  # type: ignore[no-any-return]
-        except RuntimeError:  # torch has no fused form for this device
+        except RuntimeError:  # torch has no fused implementation for this device
             return make(parameters)  # type: ignore[no-any-return]
 
     return fused_if_possible
 
 
 def build_scheduler(cfg: DictConfig, steps: int) -> Any:
-    """A callable optimizer -> schedule; a schedule that wants its length gets the run's."""
+    """Return a function from an optimizer to its schedule; `total_steps: null` is replaced by the run's `steps`."""
     _check_numbers(cfg, "scheduler")
     length = {"total_steps": steps} if cfg.scheduler.get("total_steps", steps) is None else {}
     probe = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
@@ -97,12 +103,12 @@ def build_scheduler(cfg: DictConfig, steps: int) -> Any:
     except (TypeError, ValueError, ArithmeticError) as error:
         raise RequestError(f"scheduler: {type(scheduler).__name__} can't step with these settings: {error}") from error
     if isinstance(scheduler, ReduceLROnPlateau) and not cfg.data.validation_fraction:
-        raise RequestError("scheduler=plateau looks at the validation part; set data.validation_fraction above 0")
+        raise RequestError("scheduler=plateau needs a validation split; set data.validation_fraction above 0")
     return instantiate(cfg.scheduler, _partial_=True, _convert_="all", **length)
 
 
 def build_checkpoints(cfg: DictConfig, folder: Path, state: RunState, steps: int) -> Checkpoints:
-    """Build the callback that writes the checkpoints of a run of so many steps."""
+    """Build the callback that writes the checkpoints of a run of `steps` optimizer steps."""
     return Checkpoints(
         folder,
         state,
@@ -114,12 +120,12 @@ def build_checkpoints(cfg: DictConfig, folder: Path, state: RunState, steps: int
 
 
 def build_callbacks(cfg: DictConfig) -> list[Callback]:
-    """What is watched inside the network, and any other Lightning callback that `callbacks` names; null is none."""
-    wanted = {f"callbacks.{name}": settings for name, settings in plain(cfg.callbacks).items() if settings is not None}
+    """Build the callbacks that the config group `callbacks` names; those set to null are left out."""
+    named = {f"callbacks.{name}": settings for name, settings in plain(cfg.callbacks).items() if settings is not None}
     callbacks = []
-    for key, settings in wanted.items():
-        named = isinstance(settings, dict) and "_target_" in settings
-        callback = build(OmegaConf.create(wanted), key) if named else settings
+    for key, settings in named.items():
+        has_class = isinstance(settings, dict) and "_target_" in settings
+        callback = build(OmegaConf.create(named), key) if has_class else settings
         if not isinstance(callback, Callback):
             raise RequestError(f"{key} must name a Lightning callback with _target_, or be null; got {settings!r}")
         callbacks.append(callback)
@@ -129,7 +135,7 @@ def build_callbacks(cfg: DictConfig) -> list[Callback]:
 def build_trainer(
     cfg: DictConfig, data: CharDataModule, logger: Logger, callbacks: list[Any], ranks: Ranks
 ) -> lightning.Trainer:
-    """The Lightning Trainer, with the run's own parts; `RequestError` for what it or this machine cannot do."""
+    """Build the Lightning Trainer; raise `RequestError` for what it or this machine does not support."""
     settings = trainer_settings(cfg)
     if ranks.size > 1 and settings["accelerator"] in ("auto", "mps") and torch.backends.mps.is_available():
         raise RequestError(f"trainer.devices={ranks.here}: a Mac has one GPU; add trainer.accelerator=cpu")
@@ -141,7 +147,7 @@ def build_trainer(
         "callbacks": callbacks,
         "plugins": [SafeCheckpointIO(), ranks.environment()],
         "strategy": "auto" if ranks.size == 1 else MeanGradients(),
-        "use_distributed_sampler": False,  # the data know which lanes are whose
+        "use_distributed_sampler": False,  # the batches are divided by lanes, in data/batches.py
         "enable_checkpointing": False,  # `Checkpoints` writes them
         "enable_progress_bar": False,  # `Progress` shows one bar for the whole run instead of one per epoch
         "enable_model_summary": False,
@@ -151,13 +157,13 @@ def build_trainer(
     except InstantiationException as error:
         cause = error.__cause__ or error
         if "accelerator" in str(cause).lower() or "backend" in str(cause) or isinstance(cause, ImportError):
-            there = {"mps": torch.backends.mps.is_available(), "gpu": torch.cuda.is_available(), "cpu": True}
-            usable = ", ".join(name for name, available in there.items() if available)
+            devices = {"mps": torch.backends.mps.is_available(), "gpu": torch.cuda.is_available(), "cpu": True}
+            usable = ", ".join(name for name, available in devices.items() if available)
             raise RequestError(
-                f"trainer.accelerator={cfg.trainer.accelerator} is not available here, this machine has {usable}; "
-                "write trainer=auto or trainer=cpu"
+                f"trainer.accelerator={cfg.trainer.accelerator} is not available here: this machine has {usable}. "
+                "Use trainer=auto or trainer=cpu"
             ) from error
         raise RequestError(f"trainer: these settings can't be used: {one_line(cause)}") from error
     if settings["precision"] == "16-mixed" and trainer.strategy.root_device.type == "cpu":
-        raise RequestError("trainer.precision=16-mixed needs a GPU; on a CPU write trainer.precision=bf16-mixed")
+        raise RequestError("trainer.precision=16-mixed needs a GPU; on a CPU use trainer.precision=bf16-mixed")
     return trainer

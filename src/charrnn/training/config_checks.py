@@ -1,4 +1,4 @@
-"""What settings there are, and which values no run can have: asked before anything is built."""
+"""Check which settings exist and which values no run can have, before anything is built."""
 
 import math
 from typing import Any
@@ -11,19 +11,22 @@ from charrnn.utils.errors import RequestError
 from charrnn.utils.validation import require_choice, require_flag, require_integer, require_number
 
 GROUPS = ("model", "data", "optimizer", "scheduler", "trainer", "callbacks")
-GROUP_KEYS = {"recovery": ("retries", "factor", "explosion", "patience"), "sweep": ("resume",)}  # without a class
+GROUP_KEYS = {
+    "recovery": ("retries", "factor", "explosion", "patience"),
+    "sweep": ("resume",),
+}  # groups that name no class
 TOP_LEVEL_KEYS = (
     *GROUPS, "seed", "threads", "resume_from", "init_from", "checkpoint_every", "checkpoint_minutes", "recovery",
     "dry_run", "sweep",
 )  # fmt: skip
-# What a run hands to the Trainer itself, and what would end it at another step than its schedule.
+# Arguments of the Trainer that a run sets itself, and those that would end it at another step than its schedule.
 OWN_TRAINER_KEYS = (
     "logger", "callbacks", "plugins", "default_root_dir", "enable_checkpointing", "enable_progress_bar",
     "enable_model_summary", "num_sanity_val_steps", "check_val_every_n_epoch", "fast_dev_run", "strategy",
     "use_distributed_sampler", "barebones", "max_time", "min_steps", "min_epochs", "limit_train_batches",
     "limit_val_batches", "overfit_batches",
 )  # fmt: skip
-# The values of trainer.precision, and the type in which the network then computes.
+# The values of trainer.precision, each with the dtype in which the network computes.
 PRECISIONS = {
     "32-true": torch.float32,
     "bf16-mixed": torch.bfloat16,
@@ -34,26 +37,26 @@ PRECISIONS = {
 
 
 def check_keys(cfg: DictConfig) -> None:
-    """Raise `RequestError` for a setting that is not one, or has no value."""
+    """Raise `RequestError` for an unknown setting and for one without a value."""
     for key in set(cfg) ^ set(TOP_LEVEL_KEYS):
-        trouble = "is not a setting" if key in cfg else "is missing"
-        raise RequestError(f"{key} {trouble}; the top-level settings are {', '.join(TOP_LEVEL_KEYS)}")
+        problem = "is not a setting" if key in cfg else "is missing"
+        raise RequestError(f"{key} {problem}; the top-level settings are {', '.join(TOP_LEVEL_KEYS)}")
     for key in (*GROUPS, *GROUP_KEYS):
         if not OmegaConf.is_dict(cfg[key]):
             raise RequestError(f"{key} must be one of the options that python train.py --help lists, got {cfg[key]!r}")
     require_flag("dry_run", cfg.dry_run)
     for group, known in GROUP_KEYS.items():
         for key in set(cfg[group]) - set(known):
-            raise RequestError(f"{group}.{key} is not a setting here; {group} has {', '.join(known)}")
+            raise RequestError(f"{group}.{key} is not a setting of {group}, which has {', '.join(known)}")
     require_flag("sweep.resume", cfg.sweep.get("resume"))
     for key in sorted(OmegaConf.missing_keys(cfg)):
         raise RequestError(f"{key} has no value; add {key}=VALUE to the command")
     for key in set(cfg.trainer) & set(OWN_TRAINER_KEYS):
-        raise RequestError(f"trainer.{key} is set by the run itself; leave it out (see python train.py --help)")
+        raise RequestError(f"trainer.{key} is set by the run itself; remove it (see python train.py --help)")
 
 
 def run_length(max_steps: object, max_epochs: object, batches_per_epoch: int, trainer: DictConfig) -> int:
-    """Optimizer steps of the run: the first of the two limits that is reached; None and -1 stand for no limit."""
+    """Return the optimizer steps of the run: the first of the two limits that is reached; None and -1 mean no limit."""
     accumulate = require_integer("trainer.accumulate_grad_batches", trainer.accumulate_grad_batches)
     limits = []
     if max_steps not in (None, -1):
@@ -62,12 +65,12 @@ def run_length(max_steps: object, max_epochs: object, batches_per_epoch: int, tr
         epochs = require_integer("trainer.max_epochs", max_epochs)
         limits.append(epochs * math.ceil(batches_per_epoch / accumulate))
     if not limits:
-        raise RequestError("a run needs an end: set trainer.max_steps or trainer.max_epochs to a positive integer")
+        raise RequestError("a run needs a length: set trainer.max_steps or trainer.max_epochs to a positive integer")
     return min(limits)
 
 
 def trainer_settings(cfg: DictConfig) -> dict[str, Any]:
-    """The settings of the Trainer as it takes them; `RequestError` for those that a run can't have."""
+    """Return the arguments of the Trainer; raise `RequestError` for those that a run can't have."""
     settings = plain(cfg.trainer)
     require_choice("trainer.precision", settings["precision"], tuple(PRECISIONS))
     require_choice("trainer.gradient_clip_algorithm", settings["gradient_clip_algorithm"], ("norm", "value"))
@@ -75,7 +78,7 @@ def trainer_settings(cfg: DictConfig) -> dict[str, Any]:
         raise RequestError(f"trainer.deterministic must be true, false or warn, got {settings['deterministic']!r}")
     clip = settings["gradient_clip_val"]
     if clip is not None and require_number("trainer.gradient_clip_val", clip, 0.0) == 0:
-        raise RequestError("trainer.gradient_clip_val=0 would stop all learning; write null for no clipping")
+        raise RequestError("trainer.gradient_clip_val=0 would stop all learning; use null for no clipping")
     for limit in ("max_steps", "max_epochs"):
         settings[limit] = -1 if settings[limit] is None else settings[limit]
     return settings

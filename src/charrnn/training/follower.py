@@ -21,25 +21,27 @@ from charrnn.utils.process import when_parent_ends
 
 
 def find_own_rank(cfg: DictConfig, named: bool) -> Ranks:
-    """Find this process among the ranks of the run; `RequestError` if these would not share one folder."""
+    """Return the rank of this process in its run; raise `RequestError` if the ranks would not share one folder."""
     ranks = Ranks()
-    with suppress(RequestError, AttributeError):  # of wrong settings: refused where all settings are checked
+    with suppress(RequestError, AttributeError):  # wrong settings are refused later, where all are checked
         ranks = find_ranks(cfg.trainer.devices, cfg.trainer.num_nodes)
     if ranks.size == 1:
         return ranks
     if in_sweep() and ranks.starter != "Slurm":
         raise SweepRefused
     if ranks.starter != "Lightning" and not named and not in_submitit_job():
-        raise RequestError(f"{ranks.starter} has started {ranks.size} processes; name their folder: hydra.run.dir=DIR")
+        raise RequestError(
+            f"{ranks.starter} started {ranks.size} processes; set the folder that they share with hydra.run.dir=DIR"
+        )
     return ranks
 
 
 def train_as_follower(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks) -> float:
-    """Train beside rank 0, which alone says why the run stopped; what is wrong here alone ends all ranks."""
+    """Train as a rank above 0. Rank 0 reports why the run stopped; an error on this rank alone ends all ranks."""
     logging.disable(logging.WARNING)
     if ranks.starter == "Lightning":
         when_parent_ends(lambda: os._exit(EXIT_FAILED))
-    with suppress(Stopped, RunFailed):  # rank 0 has failed too, and says why
+    with suppress(Stopped, RunFailed):  # rank 0 fails too, and reports it
         check_keys(cfg)
         refuse_used_folder(cfg.resume_from, folder)
         if not cfg.dry_run:

@@ -1,4 +1,4 @@
-"""Going on with a run: which checkpoint, whether it fits what is asked, and how Lightning writes and reads it."""
+"""Resume a run: find its checkpoint, check that the settings are the same, and let Lightning write and read it."""
 
 import json
 import logging
@@ -24,28 +24,28 @@ from charrnn.utils.paths import CONF
 
 log = logging.getLogger(__name__)
 
-# What the saved state of optimizer, schedule, generators and data position belongs to; it would fit nothing else.
-KEPT = (
+# The saved state of optimizer, schedule, random generators and data position is valid for these settings only.
+FIXED = (
     "model.", "optimizer.", "scheduler.", "data.order.", "data.batch_size.", "data.sequence_length.", "data.seed.",
     "data.validation_fraction.", "data.test_fraction.", "trainer.accumulate_grad_batches.", "trainer.precision.",
 )  # fmt: skip
-FREE = ("model.kernel", "optimizer.fused")  # how it is computed, not what
+FREE = ("model.kernel", "optimizer.fused")  # they change how the same result is computed
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
-    """Whole files only, on the disk before they get their name; nothing in a file is ever executed.
+    """Writes whole files only, and reads them without executing anything in them.
 
-    `trouble` says why the last one could not be written. It is not raised: other processes wait for this one.
+    `problem` says why the last file could not be written. It is not raised, because other ranks wait for this one.
     """
 
-    trouble: str | None = None
+    problem: str | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         try:
             checkpoint_file.write(checkpoint, Path(path), keep=storage_options)
-            self.trouble = None
+            self.problem = None
         except OSError as error:
-            self.trouble = error.strerror or str(error)
+            self.problem = error.strerror or str(error)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         return checkpoint_file.read(Path(path))
@@ -54,9 +54,9 @@ class SafeCheckpointIO(TorchCheckpointIO):
 def checkpoints_to_resume(
     resume_from: object, folder: Path, folder_is_named: bool
 ) -> list[tuple[Path, dict[str, Any]]]:
-    """The checkpoints that `resume_from` (null, a path, or `last`) names, best choice first; none for a new run.
+    """Return the checkpoints that `resume_from` (null, a path, or `last`) names, best choice first; none for a new run.
 
-    Raises `RequestError` if there is none to be read.
+    Raises `RequestError` if none of them can be read.
     """
     if resume_from == "last":
         if not folder_is_named:
@@ -66,30 +66,32 @@ def checkpoints_to_resume(
             raise RequestError(f"resume_from=last needs the run's folder{advice}")
         found = readable_checkpoints(folder)
         if not found and any(folder.glob("*.ckpt")):
-            raise RequestError(f"no checkpoint in {folder} can be read; name another hydra.run.dir")
+            raise RequestError(f"no checkpoint in {folder} can be read; choose another hydra.run.dir")
         return found
     if resume_from is None:
         return []
     path = user_path(resume_from)
     checkpoint = checkpoint_file.read(path)
     if not {"run", "train_state", "random"} <= checkpoint["charrnn"].keys():
-        raise RequestError(f"resume_from: {path} holds a network and no run; begin a new run with init_from={path}")
+        raise RequestError(
+            f"resume_from: {path} holds a network without the state of its run; start a new run with init_from={path}"
+        )
     return [(path, checkpoint)]
 
 
 def refuse_used_folder(resume_from: object, run: Path) -> None:
-    """Raise `RequestError` if the folder holds a run other than the one to go on with: it would be written over."""
+    """Raise `RequestError` if the folder holds a run other than the one to resume: it would be overwritten."""
     folder = run / "checkpoints"
     if resume_from == "last" or not any(folder.glob("*.ckpt")):
         return
     if resume_from is None or user_path(resume_from).resolve().parent != folder.resolve():
         raise RequestError(
-            f"{run} holds a run already; go on with it by resume_from=last, or name another hydra.run.dir"
+            f"{run} already holds a run; resume it with resume_from=last, or choose another hydra.run.dir"
         )
 
 
 class Start(NamedTuple):
-    """Where training begins: with `path` after `step` steps; a run that is `trained` needs its scoring only."""
+    """Where training starts: after `step` steps, with the checkpoint `path`. A `trained` run only needs its scores."""
 
     path: Path | None
     step: int
@@ -97,43 +99,43 @@ class Start(NamedTuple):
 
 
 def choose(found: list[tuple[Path, dict[str, Any]]], steps: int, *, own: bool) -> Start:
-    """The newest of the checkpoints before step `steps`, if there is one.
+    """Return the newest of the checkpoints before step `steps`, if there is one.
 
-    If they are the run's `own`, it was killed after its last step: it repeats the steps since the checkpoint before,
-    so that it ends as any other. Raises `RequestError` for a checkpoint beyond that step.
+    A run whose `own` newest checkpoint is at its last step was killed after it: it repeats the steps since the
+    checkpoint before, so that it ends like any other. Raises `RequestError` for a checkpoint beyond that step.
     """
     step = found[0][1]["global_step"] if found else 0
     if step > steps or (step == steps and not own):
         path, checkpoint = found[0]
         raise RequestError(
-            f"resume_from: {path} is at step {checkpoint['global_step']} and this run ends at {steps}; "
+            f"resume_from: {path} is at step {checkpoint['global_step']}, but this run ends at {steps}; "
             "raise trainer.max_steps or trainer.max_epochs"
         )
     before = [(path, checkpoint["global_step"]) for path, checkpoint in found if checkpoint["global_step"] < steps]
     if not before:
         return Start(None, steps, trained=True) if found else Start(None, 0)
     path, step = before[0]
-    return Start(path if step else None, step)  # before its first step a run begins as a new one
+    return Start(path if step else None, step)  # before its first step a run starts as a new one
 
 
 def require_same_settings(path: Path, checkpoint: dict[str, Any], config: dict[str, Any], data: CharDataModule) -> None:
-    """Raise `RequestError`, with the overrides that would fit, if the checkpoint belongs to other settings."""
+    """Raise `RequestError`, with the overrides to use, if the checkpoint belongs to other settings."""
     about = checkpoint["charrnn"]
     was, now = _comparable(about.get("config", {})), _comparable(config)
     different = [
         key
         for key in sorted({*was, *now})
-        if was.get(key) != now.get(key) and key not in FREE and f"{key}.".startswith(KEPT)
+        if was.get(key) != now.get(key) and key not in FREE and f"{key}.".startswith(FIXED)
     ]
     if different:
-        classes = [key for key in different if key.endswith("._target_")]  # their settings differ as a consequence
+        classes = [key for key in different if key.endswith("._target_")]  # other keys differ only as a consequence
         advice = shlex.join(_override(key, was.get(key)) for key in classes or different)
-        raise RequestError(f"resume_from: {path} was trained with other settings; go on with {advice}")
+        raise RequestError(f"resume_from: {path} was trained with other settings; resume with {advice}")
     if about.get("data", {}).get("corpus_sha256") != data.corpus.sha256:
-        raise RequestError(f"resume_from: {path} was trained on another text; name that one with data.path")
+        raise RequestError(f"resume_from: {path} was trained on another text; set data.path to that text")
     if about["vocabulary"] != data.vocabulary.settings:
         raise RequestError(
-            f"resume_from: {path} has another vocabulary; go on with its data.level, data.min_count and "
+            f"resume_from: {path} has another vocabulary; resume with its data.level, data.min_count and "
             "data.vocabulary_from"
         )
 
@@ -148,17 +150,19 @@ def _bare(target: object) -> str:
 
 
 def load_weights(init_from: object, network: CharRNN, data: CharDataModule) -> None:
-    """Begin with the weights of a checkpoint, and nothing else of it. Raises `RequestError` if they do not fit."""
+    """Load only the weights of a checkpoint into `network`; raise `RequestError` if they do not fit."""
     path = user_path(init_from)
     checkpoint = checkpoint_file.read(path)
     about = checkpoint["charrnn"]
     if about["vocabulary"] != data.vocabulary.settings:
-        raise RequestError(f"init_from: {path} has another vocabulary than this text; take one with the same symbols")
+        raise RequestError(
+            f"init_from: {path} has another vocabulary than this text; use a checkpoint with the same symbols"
+        )
     weights = network_weights(checkpoint)
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     if {name: tuple(tensor.shape) for name, tensor in weights.items()} != wanted:
         shape = ", ".join(f"model.{key}={about['network'].get(key)}" for key in ("cell", "hidden", "layers"))
-        raise RequestError(f"init_from: {path} holds another network; build the same one with {shape}")
+        raise RequestError(f"init_from: {path} holds a network of another size; use {shape}")
     with torch.no_grad():
         network.load_state_dict(weights)
 

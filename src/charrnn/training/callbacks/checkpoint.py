@@ -128,7 +128,7 @@ class Checkpoints(Callback):
             trainer.logger.save()  # the curves on disk must not be older than the checkpoint
         trainer.save_checkpoint(path, storage_options=keep)
         writer: Any = trainer.strategy.checkpoint_io
-        trouble = trainer.strategy.broadcast(writer.trouble)
+        trouble = trainer.strategy.broadcast(writer.problem)
         if trouble is not None:
             log.warning("can't write %s (%s); the older file is kept and training continues", path, trouble)
         return trouble is None
