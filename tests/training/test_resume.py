@@ -88,7 +88,7 @@ def test_which_checkpoint(tmp_path: Path) -> None:
     assert path == tmp_path / "previous.ckpt"
     for name in ("last", "previous"):
         (tmp_path / f"{name}.ckpt").write_bytes(b"torn")
-    with pytest.raises(RequestError, match="no checkpoint in .* can be read; name another"):
+    with pytest.raises(RequestError, match="no checkpoint in .* can be read; choose another"):
         checkpoints_to_resume("last", tmp_path, True)
     with pytest.raises(RequestError, match="is a folder; choose a .ckpt file"):
         checkpoints_to_resume(str(tmp_path), tmp_path, True)
