@@ -44,7 +44,7 @@ class Request:
     overrides: tuple[str, ...]
     start: dict[str, Any]  # the values without a search
     trials: int
-    validate_every: int  # steps
+    validate_every_steps: int
     storage: str | None  # URL of a database; None: study.db in the folder
     space: dict[str, Any]  # Optuna's distributions
     components: dict[str, Any]  # sampler and pruner

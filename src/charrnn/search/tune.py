@@ -106,7 +106,7 @@ def run_trial(study: optuna.Study, request: Request, trial: optuna.Trial) -> flo
     folder, names = _folder(request, record), short_names([*settings])
 
     def on_validation(step: int, bits_per_char: float) -> None:
-        trial.report(bits_per_char, step // request.validate_every)
+        trial.report(bits_per_char, step // request.validate_every_steps)
         if trial.should_prune():
             raise Pruned(f"at step {step:,} with {bits_per_char:.4f}")
 
