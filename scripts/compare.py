@@ -1,4 +1,4 @@
-"""Many runs side by side: what differs in their settings and what came out, best first.
+"""Compare runs: list the settings that differ and the results, best first.
 
 python scripts/compare.py outputs/sweep_2026-11-23_09-27-56-189465
 python scripts/compare.py outputs --no-groups --format csv --out runs.csv
@@ -11,22 +11,32 @@ import sys
 import entry
 from charrnn.utils.cli import CommandParser
 
-WIDTH = 120  # where there is no terminal
-NAMED = 5  # of many runs; enough to see what is the matter
+DEFAULT_WIDTH = 120  # characters, if stdout is not a terminal
+MAX_NAMED_RUNS = 5  # in the warning about runs without a curve
 
 
 def main() -> None:
-    parser = CommandParser(description="Compare runs: settings that differ, results, best first.")
-    parser.add_argument("runs", nargs="*", help="run folders, sweeps, whole trees, patterns (all of outputs/)")
-    parser.add_argument("--no-groups", action="store_true", help="every run, also those that differ in the seed only")
-    parser.add_argument("--format", choices=("text", "markdown", "csv", "json"), default="text", help="(text)")
-    parser.add_argument("--out", metavar="FILE", help="where the table goes (to the screen)")
-    parser.add_argument("--curves", metavar="FILE", help="draw the validation curves: .png, .svg, .pdf")
-    parser.add_argument("--x", choices=("steps", "characters", "minutes"), help="what --curves goes over (steps)")
-    parser.add_argument("--effects", metavar="FILE", help="draw what each setting that differs does to the result")
+    parser = CommandParser(description="Compare runs: the settings that differ and the results, best first.")
+    parser.add_argument(
+        "runs", nargs="*", help="folders of runs or sweeps, folders that contain them, or patterns (default: outputs)"
+    )
+    parser.add_argument(
+        "--no-groups", action="store_true", help="list every run, also those that differ only in the seed"
+    )
+    parser.add_argument(
+        "--format", choices=("text", "markdown", "csv", "json"), default="text", help="table format (default: text)"
+    )
+    parser.add_argument("--out", metavar="FILE", help="write the table to FILE (default: print it)")
+    parser.add_argument("--curves", metavar="FILE", help="plot the validation curves to FILE (.png, .svg, .pdf)")
+    parser.add_argument(
+        "--x", choices=("steps", "characters", "minutes"), help="horizontal axis of --curves (default: steps)"
+    )
+    parser.add_argument(
+        "--effects", metavar="FILE", help="plot the effect of each setting that differs on the result to FILE"
+    )
     arguments = parser.parse_args()
     if arguments.x is not None and arguments.curves is None:
-        parser.error("--x goes with --curves")
+        parser.error("--x needs --curves")
 
     from charrnn.runs.comparison import SEED, common_folder, differing, group_rows, run_rows, setting_text
     from charrnn.runs.leaderboard import GROUPED, as_csv, as_json, as_markdown, on_screen
@@ -43,7 +53,7 @@ def main() -> None:
     if arguments.format == "text":
         table = f"{len(records)} runs in {setting_text(str(base))}, best first, in bits per character\n"
         table += "\n" if arguments.no_groups else f"{GROUPED}\n\n"
-        table += on_screen(rows, columns, shutil.get_terminal_size((WIDTH, 0)).columns)
+        table += on_screen(rows, columns, shutil.get_terminal_size((DEFAULT_WIDTH, 0)).columns)
     elif arguments.format == "markdown":
         table = as_markdown(rows, columns)
     else:
@@ -56,11 +66,11 @@ def main() -> None:
     if arguments.curves or arguments.effects:
         from charrnn.visualization.run_plots import draw_curves, draw_effects
     if arguments.curves:
-        without = draw_curves(records, arguments.x or "steps", user_path(arguments.curves))
-        if without:
-            names = ", ".join(str(record.folder.relative_to(base)) for record in without[:NAMED])
-            more = f" and {len(without) - NAMED} more" if len(without) > NAMED else ""
-            sys.stderr.write(f"compare.py: without a curve: {names}{more}\n")
+        missing = draw_curves(records, arguments.x or "steps", user_path(arguments.curves))
+        if missing:
+            names = ", ".join(str(record.folder.relative_to(base)) for record in missing[:MAX_NAMED_RUNS])
+            more = f" and {len(missing) - MAX_NAMED_RUNS} more" if len(missing) > MAX_NAMED_RUNS else ""
+            sys.stderr.write(f"compare.py: no validation curve: {names}{more}\n")
     if arguments.effects:
         draw_effects(records, user_path(arguments.effects))
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Run the tests on a fresh machine: makes .venv on first use, then runs pytest with the given arguments (-n 0: one test at a time).
+# Run the tests on a fresh machine: creates .venv on first use, then runs pytest with the given arguments.
+# With -n 0, tests run one at a time.
 set -eu
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/scripts/environment.sh"

@@ -1,7 +1,7 @@
-"""What do the hidden units of a trained network do? A page to look at them, with the text in their colors.
+"""Show what the hidden units of a trained network do along a text, as an HTML page or as plots.
 
 python scripts/visualize.py --run latest --text other.txt --out units.html
-python scripts/visualize.py --run latest --split test --png pictures
+python scripts/visualize.py --run latest --split test --png plots
 """
 
 import argparse
@@ -13,25 +13,30 @@ from charrnn.utils.cli import CommandParser
 from charrnn.utils.files import user_path
 from charrnn.utils.validation import require_integer
 
-CHARACTERS = 20_000  # shown; with 64 units in full a page of less than 4 MB
-PAGE = "units.html"
+SHOWN_CHARACTERS = 20_000  # with 64 units in full, the page is smaller than 4 MB
+DEFAULT_PAGE = "units.html"
 
 
 def read_arguments() -> argparse.Namespace:
     parser = CommandParser(description="Show what the hidden units of a network do along a text.")
     parser.add_network()
     parser.add_text()
-    parser.add_argument("--out", metavar="FILE", help=f"where the page goes ({PAGE}; with --png alone there is none)")
-    parser.add_argument("--png", metavar="FOLDER", help="write the main pictures as PNG; needs matplotlib")
     parser.add_argument(
-        "--characters", type=int, default=CHARACTERS, help=f"how many of the text the page shows ({CHARACTERS})"
+        "--out", metavar="FILE", help=f"write the page to FILE (default: {DEFAULT_PAGE}; none if only --png is given)"
+    )
+    parser.add_argument("--png", metavar="FOLDER", help="write the main plots as PNG files to FOLDER; needs matplotlib")
+    parser.add_argument(
+        "--characters",
+        type=int,
+        default=SHOWN_CHARACTERS,
+        help=f"number of characters shown, from the beginning of the text (default: {SHOWN_CHARACTERS})",
     )
     arguments = parser.parse_args()
     require_integer("--characters", arguments.characters)
     if arguments.out is None and arguments.png is None:
-        arguments.out = PAGE
+        arguments.out = DEFAULT_PAGE
     if arguments.out is not None and user_path(arguments.out).is_dir():
-        parser.error(f"--out needs the name of a file, {arguments.out} is a folder")
+        parser.error(f"--out must be a file name, but {arguments.out} is a folder")
     return arguments
 
 
@@ -51,7 +56,7 @@ def main() -> None:
         from charrnn.visualization.figure import new_figure
         from charrnn.visualization.unit_plots import draw_unit_plots
 
-        new_figure(1, 1)  # refused without matplotlib, before the text is read, which takes seconds
+        new_figure(1, 1)  # raises now if matplotlib is missing, and not only after the text was read
     checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)
     network, vocabulary, data, _ = load_network(checkpoint)
     name, ids = named_text(data, vocabulary, arguments.text, arguments.split, arguments.encoding)
@@ -60,8 +65,8 @@ def main() -> None:
     features_FN = features_of(read, vocabulary)
     shown = read[: arguments.characters]
     if arguments.png is not None:
-        for picture in draw_unit_plots(user_path(arguments.png), states_UN, features_FN, network, shown, vocabulary):
-            print(picture)
+        for plot in draw_unit_plots(user_path(arguments.png), states_UN, features_FN, network, shown, vocabulary):
+            print(plot)
     if arguments.out is not None:
         facts: dict[str, Any] = {
             "text": name,
@@ -69,8 +74,8 @@ def main() -> None:
             "about": [
                 ["network", network.description],
                 ["checkpoint", str(Path(*checkpoint.absolute().parts[-3:]))],
-                ["shown", amount(len(shown), len(read))],
-                ["correlations over", amount(len(read), len(ids))],
+                ["shown", coverage(len(shown), len(read))],
+                ["correlations over", coverage(len(read), len(ids))],
             ],
         }
         if (diagnostics := diagnose(network, ids)) is not None:
@@ -80,8 +85,8 @@ def main() -> None:
         print(file)
 
 
-def amount(part: int, whole: int) -> str:
-    return f"the first {part:,} of {whole:,} symbols" if part < whole else f"{whole:,} symbols"
+def coverage(count: int, total: int) -> str:
+    return f"the first {count:,} of {total:,} symbols" if count < total else f"{total:,} symbols"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Made by hand for several tests: a network whose units are known, and a file that must not be run."""
+"""Shared by several tests: a hand-made network with known units, and a pickle that must not be executed."""
 
 import os
 from collections.abc import Callable
@@ -19,21 +19,21 @@ QUOTES = NAMES.index('inside " "')
 
 
 def quote_detector(make_network: MakeNetwork) -> Detector:
-    """Two ReLU layers of 3 units; unit 0 of layer 1 is 1 from a double quote to the next, 0 from there on.
+    """Build two ReLU layers of 3 units in which unit 0 of layer 1 is 1 between double quotes, and 0 outside.
 
-    To turn over is an exclusive or, which takes two units of a layer: with x = 1 at a quote and q = a + b
-    a' = relu(q - x) stays inside, b' = relu(x - q) opens; layer 1 adds them.
+    Toggling at a quote is an exclusive or, which takes two units: with x = 1 at a quote and q = a + b,
+    a' = relu(q - x) keeps the quotation open, and b' = relu(x - q) opens it. Layer 1 adds both.
     """
     vocabulary = Vocabulary(TEXT)
     network = make_network(len(vocabulary), hidden=3, layers=2, activation="relu")
-    below, above = network.cells
+    lower, upper = network.cells
     with torch.no_grad():
         for cell in network.cells:
             cell.hidden_to_hidden.zero_()
-        below.input_to_hidden[:2] = 0
-        below.input_to_hidden[:2, vocabulary.characters.index('"')] = torch.tensor([-1.0, 1.0])
-        below.hidden_to_hidden[:2, :2] = torch.tensor([[1.0, 1.0], [-1.0, -1.0]])
-        above.input_to_hidden[0] = torch.tensor([1.0, 1.0, 0.0])
+        lower.input_to_hidden[:2] = 0
+        lower.input_to_hidden[:2, vocabulary.characters.index('"')] = torch.tensor([-1.0, 1.0])
+        lower.hidden_to_hidden[:2, :2] = torch.tensor([[1.0, 1.0], [-1.0, -1.0]])
+        upper.input_to_hidden[0] = torch.tensor([1.0, 1.0, 0.0])
     return network, vocabulary
 
 

@@ -161,7 +161,7 @@ SCRIPTS = [
     ("evaluate", ("--run", "run", "--dynamic", "0.1", "--protocol", "windows"), "--dynamic needs --protocol carried"),
     ("evaluate", ("--checkpoint", "malicious.ckpt"), "malicious.ckpt is not a readable checkpoint"),
     ("compare", ("nowhere",), "no folder matches nowhere"),
-    ("compare", ("--x", "steps"), "--x goes with --curves"),
+    ("compare", ("--x", "steps"), "--x needs --curves"),
     ("benchmark", (), "required: subcommand"),
     ("benchmark", ("recurrence", "--grid", "64,64"), "--grid takes sizes like 64,64,256, got 64,64"),
 ]

@@ -1,4 +1,4 @@
-"""scripts/train.sh and scripts/test.sh, up to the point where they would make a virtual environment."""
+"""scripts/train.sh and scripts/test.sh, with stand-ins for Python that only record their calls."""
 
 import shutil
 import stat
@@ -12,7 +12,7 @@ from conftest import ROOT
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """The scripts in a folder of their own, and stand-ins for Python that tell their calls."""
+    """A folder with a copy of the scripts."""
     root = tmp_path / "a project"
     shutil.copytree(ROOT / "scripts", root / "scripts")
     for name in ("pyproject.toml", "constraints.txt"):
@@ -21,14 +21,14 @@ def project(tmp_path: Path) -> Path:
 
 
 def stand_in(path: Path, version: str, *, installs: bool = True) -> None:
-    """A Python of the given version that notes what it is asked for and can make an environment of its kind."""
+    """Write a fake Python of the given version that records its calls and can create a virtual environment."""
     major, minor, _ = version.split(".")
-    suits = (3, 11) <= (int(major), int(minor)) <= (3, 13)
+    supported = (3, 11) <= (int(major), int(minor)) <= (3, 13)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
         f"""#!/bin/sh
 case "$*" in
-    *sys.exit*) exit {0 if suits else 1} ;;
+    *sys.exit*) exit {0 if supported else 1} ;;
     *print*) echo {version} ;;
     *"-m venv"*) for last; do :; done; mkdir -p "$last/bin"; cp "$0" "$last/bin/python"; touch "$last/pyvenv.cfg"
         echo made >>"$CALLS" ;;
@@ -60,7 +60,7 @@ def test_the_first_call_installs_and_the_second_starts_at_once(project: Path) ->
     assert calls[1].endswith("-e . -c constraints.txt")
     assert calls[2] == f"ran {project}/train.py model.hidden=64"
     assert call(project, "train.sh", "seed=2") == (0, "", [f"ran {project}/train.py seed=2"])
-    code, _, calls = call(project, "test.sh", "-x")  # the tests need more; the environment stays
+    code, _, calls = call(project, "test.sh", "-x")  # the tests have more dependencies; the environment is kept
     assert [line.split()[0] for line in calls] == ["installed", "ran"]
     assert "-e .[test] -c constraints.txt" in calls[0]
     assert calls[1] == "ran -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile -x"
@@ -76,17 +76,17 @@ def test_new_requirements_are_installed(project: Path) -> None:
     assert [line.split()[0] for line in calls] == ["installed", "ran"]
 
 
-def test_a_broken_off_installation_is_not_trusted(project: Path) -> None:
+def test_an_interrupted_installation_is_repeated(project: Path) -> None:
     stand_in(project / "bin" / "python3", "3.11.0", installs=False)
     code, stderr, calls = call(project, "train.sh")
     assert code == 2
-    assert "did not succeed" in stderr.splitlines()[-1]
+    assert "the installation failed" in stderr.splitlines()[-1]
     assert not any(line.startswith("ran") for line in calls)
     code, _, calls = call(project, "train.sh")
     assert code == 2
     assert [line.split()[0] for line in calls] == ["installed"]
 
-    (project / ".venv" / "pyvenv.cfg").unlink()  # broken off even earlier
+    (project / ".venv" / "pyvenv.cfg").unlink()  # interrupted even earlier
     (project / ".venv" / "bin" / "python").unlink()
     shutil.rmtree(project / ".venv" / "bin")
     stand_in(project / "bin" / "python3", "3.11.0")
@@ -96,7 +96,7 @@ def test_a_broken_off_installation_is_not_trusted(project: Path) -> None:
 
 
 @pytest.mark.parametrize("version", ["3.10.9", "3.14.0", "2.7.18"])
-def test_a_python_that_does_not_suit_is_named(project: Path, version: str) -> None:
+def test_an_unsupported_python_is_refused(project: Path, version: str) -> None:
     for name in ("python3", "python3.13", "python3.12", "python3.11", "python"):
         stand_in(project / "bin" / name, version)
     for environment in ({}, {"PYTHON": str(project / "bin" / "python3")}):
@@ -109,7 +109,7 @@ def test_a_python_that_does_not_suit_is_named(project: Path, version: str) -> No
     assert not (project / ".venv").exists()
 
 
-def test_the_first_python_that_suits_is_taken(project: Path) -> None:
+def test_the_first_supported_python_is_used(project: Path) -> None:
     stand_in(project / "bin" / "python3", "3.14.0")
     stand_in(project / "bin" / "python3.13", "3.13.2")
     code, stderr, calls = call(project, "train.sh")
@@ -118,20 +118,20 @@ def test_the_first_python_that_suits_is_taken(project: Path) -> None:
     assert calls[0] == "made"
 
 
-def test_what_is_no_environment_is_left_alone(project: Path) -> None:
+def test_other_folders_named_venv_are_left_alone(project: Path) -> None:
     stand_in(project / "bin" / "python3", "3.12.0")
     (project / ".venv").mkdir()
     (project / ".venv" / "thesis.txt").write_text("three years of work")
     code, stderr, _ = call(project, "train.sh")
     assert code == 2
-    assert "is no virtual environment; move it away" in stderr
+    assert "is not a virtual environment; move it away" in stderr
     assert (project / ".venv" / "thesis.txt").exists()
 
 
-def test_an_environment_of_another_python_is_named(project: Path) -> None:
+def test_an_environment_of_an_unsupported_python_is_refused(project: Path) -> None:
     stand_in(project / ".venv" / "bin" / "python", "3.14.0")
     (project / ".venv" / "pyvenv.cfg").touch()
     stand_in(project / "bin" / "python3", "3.12.0")
     code, stderr, _ = call(project, "train.sh")
     assert code == 2
-    assert "has Python 3.14.0, 3.11 to 3.13 is needed; remove" in stderr
+    assert "has Python 3.14.0, but 3.11 to 3.13 is needed; remove" in stderr

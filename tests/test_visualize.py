@@ -17,7 +17,7 @@ def run(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_page_is_about_the_validation_part_unless_asked(run: Path, tmp_path: Path) -> None:
+def test_the_page_shows_the_validation_split_by_default(run: Path, tmp_path: Path) -> None:
     result = command("scripts/visualize.py", "--run", run, "--characters", 200, cwd=tmp_path)
     assert result.stdout == "units.html\n", result.stderr
     page = (tmp_path / "units.html").read_text("utf-8")
@@ -25,9 +25,9 @@ def test_the_page_is_about_the_validation_part_unless_asked(run: Path, tmp_path:
     assert "the first 200 of 1,500 symbols" in page
 
 
-def test_pictures_of_a_text(run: Path, text_file: Path, tmp_path: Path) -> None:
-    result = command("scripts/visualize.py", "--run", run, "--text", text_file, "--png", "pictures", cwd=tmp_path)
-    files = [f"pictures/{name}.png" for name in ("text", "heat_map", "histograms")]
+def test_plots_of_a_text(run: Path, text_file: Path, tmp_path: Path) -> None:
+    result = command("scripts/visualize.py", "--run", run, "--text", text_file, "--png", "plots", cwd=tmp_path)
+    files = [f"plots/{name}.png" for name in ("text", "heat_map", "histograms")]
     assert result.stdout.split() == files, result.stderr
     assert all((tmp_path / file).read_bytes().startswith(PNG) for file in files)
 
@@ -35,13 +35,13 @@ def test_pictures_of_a_text(run: Path, text_file: Path, tmp_path: Path) -> None:
 def test_wrong_requests_end_with_one_line(run: Path) -> None:
     for arguments, message in (
         (("--characters", "0"), "--characters must be a positive integer, got 0"),
-        (("--out", run), "--out needs the name of a file"),
+        (("--out", run), "--out must be a file name"),
         (("--run", run, "--checkpoint", run), "not allowed with argument"),
     ):
         refused(*call("scripts/visualize.py", *arguments), message, "visualize.py")
 
 
-def test_without_matplotlib_one_line_helps(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_png_without_matplotlib_fails_in_one_line(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     line = "matplotlib is not installed: no plot can be drawn. To get it: pip install -e '.[plots]'"
     assert call("scripts/visualize.py", "--run", str(run), "--png", str(tmp_path)) == (2, "", f"visualize.py: {line}\n")

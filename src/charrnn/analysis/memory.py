@@ -75,9 +75,9 @@ def max_effective_context(loss: LossByContext) -> int:
 
 def _nats(network: CharRNN, ids: Ids, starts_B: NDArray[np.int64], steps: int) -> NDArray[np.floating]:
     """Return the loss of every target, in nats, [T, B]; each lane starts at its `starts_B` from a zero state."""
-    pieces = [
+    chunks = [
         nn.functional.cross_entropy(logits_TBV.float().movedim(-1, 1), targets_TB, reduction="none")
         for logits_TBV, targets_TB, _ in read_chunks(network, [read_sequences(ids, starts_B, steps, starts=True)])
     ]
-    nats: NDArray[np.floating] = torch.cat(pieces).cpu().numpy().astype(np.float64)
+    nats: NDArray[np.floating] = torch.cat(chunks).cpu().numpy().astype(np.float64)
     return nats
