@@ -39,7 +39,7 @@ def main() -> None:
         parser.error("--x needs --curves")
 
     from charrnn.runs.comparison import SEED, common_folder, differing, group_rows, run_rows, setting_text
-    from charrnn.runs.leaderboard import GROUPED, as_csv, as_json, as_markdown, on_screen
+    from charrnn.runs.leaderboard import GROUPED, as_csv, as_json, as_markdown, as_text
     from charrnn.runs.records import find_runs, read_run
     from charrnn.utils.files import user_path, write_text
     from charrnn.utils.paths import OUTPUTS
@@ -53,7 +53,7 @@ def main() -> None:
     if arguments.format == "text":
         table = f"{len(records)} runs in {setting_text(str(base))}, best first, in bits per character\n"
         table += "\n" if arguments.no_groups else f"{GROUPED}\n\n"
-        table += on_screen(rows, columns, shutil.get_terminal_size((DEFAULT_WIDTH, 0)).columns)
+        table += as_text(rows, columns, shutil.get_terminal_size((DEFAULT_WIDTH, 0)).columns)
     elif arguments.format == "markdown":
         table = as_markdown(rows, columns)
     else:

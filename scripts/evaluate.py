@@ -70,7 +70,7 @@ def main() -> None:
     arguments = read_arguments()
 
     from charrnn.data.splits import named_text
-    from charrnn.evaluation.scoring import carried_lanes, in_text, score_carried, score_dynamic, score_windows
+    from charrnn.evaluation.scoring import carried_lanes, per_character, score_carried, score_dynamic, score_windows
     from charrnn.runs.folder import find_checkpoint, json_text
     from charrnn.runs.load import load_network
 
@@ -83,7 +83,7 @@ def main() -> None:
         symbols, lanes = score_windows(network, ids, arguments.window), None
     else:
         symbols, lanes = score_carried(network, ids), carried_lanes(len(ids))
-    score = in_text(symbols, vocabulary, ids)
+    score = per_character(symbols, vocabulary, ids)
     result = {
         "nats_per_char": score.nats_per_char,
         "bits_per_char": score.bits_per_char,
@@ -106,7 +106,7 @@ def facts(name: str, checkpoint: Path, network: "CharRNN", score: "Score", resul
     return {
         "text": name,
         "window": result["window"],
-        "figures": [
+        "metrics": [
             ["bits per character", f"{score.bits_per_char:.4f}"],
             ["perplexity", f"{score.perplexity:.3f}"],
             ["characters", f"{score.characters:,}"],
@@ -123,17 +123,17 @@ def show_surprisal(
     arguments: argparse.Namespace, network: "CharRNN", vocabulary: "AnyVocabulary", ids: "Ids", facts: dict[str, Any]
 ) -> None:
     """Write the surprisal page, or print the colored text; of a long text, only its start."""
-    from charrnn.evaluation.scoring import Score, in_text
+    from charrnn.evaluation.scoring import Score, per_character
     from charrnn.evaluation.surprisal import surprisals
     from charrnn.utils.files import write_text
-    from charrnn.visualization.pages.surprisal_page import SHOWN, page, terminal_text
+    from charrnn.visualization.pages.surprisal_page import MAX_SHOWN_SYMBOLS, page, terminal_text
 
     # It ends within the first lane of a long text, which starts from a zero state too: the bits are the scored ones.
-    shown, note = ids[: SHOWN + 1], ""
+    shown, note = ids[: MAX_SHOWN_SYMBOLS + 1], ""
     surprisal = surprisals(network, shown, arguments.window)
     if len(shown) < len(ids):
-        score = in_text(Score(surprisal.nats, len(shown) - 1), vocabulary, shown)
-        whole = dict(facts["figures"])["characters"]
+        score = per_character(Score(surprisal.nats, len(shown) - 1), vocabulary, shown)
+        whole = dict(facts["metrics"])["characters"]
         start = f"the first {score.characters:,} of {whole} characters"
         note = f"Only {start} are shown; they cost {score.bits_per_char:.4f} bits per character."
         sys.stderr.write(f"evaluate.py: --surprisal shows {start}\n")

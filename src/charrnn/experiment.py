@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from charrnn.data.datamodule import CharDataModule
-from charrnn.evaluation.scoring import in_text, score_carried
+from charrnn.evaluation.scoring import per_character, score_carried
 from charrnn.network import CharRNN
 from charrnn.runs import checkpoint_file
 from charrnn.runs.checkpoint_file import network_weights
@@ -83,7 +83,7 @@ def _run(cfg: DictConfig, folder: Path, named: bool, record: RunRecord, on_valid
             step = ready.start.step
             log.info("resuming  %s", f"after step {step:,}" if step else "nothing there: a new run")
         record.begin()
-        logger.draw_references(baselines, ready.steps, ready.start)
+        logger.draw_baselines(baselines, ready.steps, ready.start)
         try:
             training.fit(ready)
         finally:
@@ -115,7 +115,7 @@ def _scores(network: CharRNN, data: CharDataModule) -> dict[str, float]:
     scores = {}
     for split, ids in (("val", data.validation_ids), ("test", data.test_ids)):
         if len(ids):
-            result = in_text(score_carried(network, ids), data.vocabulary, ids)
+            result = per_character(score_carried(network, ids), data.vocabulary, ids)
             scores[f"{split}_bits_per_char"] = result.bits_per_char
             if split == "val":
                 scores["val_nats_per_char"] = result.nats_per_char

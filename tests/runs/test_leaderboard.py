@@ -7,7 +7,7 @@ import pytest
 from test_records import FINISHED
 
 from charrnn.runs.folder import write_summary
-from charrnn.runs.leaderboard import GROUPED, on_screen, short_names, write_leaderboard
+from charrnn.runs.leaderboard import GROUPED, as_text, short_names, write_leaderboard
 from charrnn.utils.files import write_text
 
 
@@ -84,7 +84,7 @@ def test_class_names_are_short_and_settings_that_only_broken_runs_have_are_no_co
     keys = ["model.hidden", "optimizer._target_"]
     runs = [("a", "finished", 8, "torch.optim.SGD"), ("b", "finished", 8, "mine.Own"), ("c", "failed", -3, "mine.Own")]
     rows = [dict(zip(["run", "status", *keys], run, strict=True), reason=None) for run in runs]
-    assert on_screen(rows, keys, 80).splitlines() == [
+    assert as_text(rows, keys, 80).splitlines() == [
         "#  optimizer  run", "1  SGD        a", "2  Own        b", "",
         "runs without a result (settings shared by most runs are omitted):", "  c (hidden=-3): failed",
     ]  # fmt: skip

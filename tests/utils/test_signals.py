@@ -8,7 +8,7 @@ from charrnn.utils import signals
 from charrnn.utils.errors import Stopped
 
 
-@pytest.mark.parametrize("signum", signals.STOPPING)
+@pytest.mark.parametrize("signum", signals.STOP_SIGNALS)
 def test_signals_raise_stopped_within_the_block_only(signum: int) -> None:
     before = signal.getsignal(signum)
     with pytest.raises(Stopped) as stop, signals.signals_raise_stopped():
@@ -18,7 +18,7 @@ def test_signals_raise_stopped_within_the_block_only(signum: int) -> None:
     assert signal.getsignal(signum) is before
 
 
-@pytest.mark.parametrize("signum", signals.STOPPING)
+@pytest.mark.parametrize("signum", signals.STOP_SIGNALS)
 def test_only_sigterm_is_left_to_an_existing_handler(signum: int) -> None:
     received: list[int] = []
     before = signal.signal(signum, lambda signum, frame: received.append(signum))
@@ -45,7 +45,7 @@ def test_a_signal_is_recognized_behind_another_exception_of_a_library() -> None:
 
 def test_signals_can_be_recorded_without_effect() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with signals.signals_noted() as received:
+    with signals.record_signals() as received:
         os.kill(os.getpid(), signal.SIGINT)
     assert received == [signal.SIGINT]
     assert signal.getsignal(signal.SIGINT) is before

@@ -25,7 +25,7 @@ WINDOWS_PER_CALL = 256
 
 @dataclass(frozen=True)
 class Score:
-    """The total surprisal, in nats, of `characters` predicted characters (symbols, until `in_text` converts them)."""
+    """The total surprisal, in nats, of `characters` predicted characters (symbols before `per_character`)."""
 
     nats: float
     characters: int
@@ -99,7 +99,7 @@ def score_dynamic(network: CharRNN, ids: Ids, rate: float) -> Score:
     return Score(nats, len(ids) - 1)
 
 
-def in_text(score: Score, vocabulary: AnyVocabulary, ids: Ids) -> Score:
+def per_character(score: Score, vocabulary: AnyVocabulary, ids: Ids) -> Score:
     """Return the score of `ids` per character and per byte of UTF-8, also when the symbols are bytes."""
     predicted = ids[1 : 1 + score.characters]
     characters, size = vocabulary.lengths(count_symbols(predicted, len(vocabulary)))

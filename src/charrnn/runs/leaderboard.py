@@ -23,7 +23,7 @@ from charrnn.runs.comparison import (
 from charrnn.runs.folder import LEADERBOARD, json_text
 from charrnn.runs.records import read_job, runs_below
 from charrnn.utils.files import write_text
-from charrnn.utils.tables import NOTHING, PLUS_MINUS, aligned, csv_text, markdown
+from charrnn.utils.tables import EMPTY_CELL, PLUS_MINUS, aligned, csv_text, markdown
 
 OTHER_METRICS = tuple(column for column in METRICS if column not in BITS)
 CLASS_SUFFIX = "._target_"
@@ -31,7 +31,7 @@ GROUPED = "mean ± standard deviation of n runs that differ only in the seed; ru
 MIN_TEXT_WIDTH = 40  # characters
 
 
-def on_screen(rows: Sequence[Row], keys: Sequence[str], width: int) -> str:
+def as_text(rows: Sequence[Row], keys: Sequence[str], width: int) -> str:
     """Return the rows with a result as an aligned table, metrics first, and below it the others with their reasons."""
     ranked, others = [row for row in rows if complete(row)], [row for row in rows if not complete(row)]
     names = short_names(keys)
@@ -41,7 +41,7 @@ def on_screen(rows: Sequence[Row], keys: Sequence[str], width: int) -> str:
         varying = [key for key in keys if len({_cell(row, key) for row in readable}) > 1]
         columns = _filled(ranked, [*BITS, "n", *varying, *OTHER_METRICS, "run"])
         headings = ["#", *(names.get(column) or METRICS.get(column, (column,))[0] for column in columns)]
-        cells = [[_short(rows, column, _cell(row, column)) or NOTHING for column in columns] for row in ranked]
+        cells = [[_short(rows, column, _cell(row, column)) or EMPTY_CELL for column in columns] for row in ranked]
         parts.append(aligned(headings, [[str(rank), *row] for rank, row in enumerate(cells, 1)], width))
     if others:
         parts.append("runs without a result (settings shared by most runs are omitted):\n")
@@ -122,12 +122,12 @@ def write_leaderboard(sweep: Path, width: int) -> tuple[list[Row], str]:
     values_by_key = {key: {settings.get(key) for settings in all_settings} for named in all_settings for key in named}
     swept = [key for key, values in values_by_key.items() if len(values) > 1 and key not in NOT_COMPARED]
     rows = run_rows(records, list(values_by_key), sweep)
-    tables, screens = [as_markdown(rows, swept)], [on_screen(rows, swept, width)]
+    tables, screens = [as_markdown(rows, swept)], [as_text(rows, swept, width)]
     finished = [record for record in records if record.complete]
     if any(len(group) > 1 for group in groups(finished, keys)):
         means = group_rows(finished, keys, sweep)
         tables.append(f"{GROUPED}:\n\n{as_markdown(means, keys)}")
-        screens.append(f"{GROUPED}:\n{on_screen(means, keys, width)}")
+        screens.append(f"{GROUPED}:\n{as_text(means, keys, width)}")
     if same := [f"{key}={values.pop()}" for key, values in values_by_key.items() if len(values) == 1]:
         tables.append(f"The same in every job: {', '.join(same)}\n")
     write_text(sweep / f"{LEADERBOARD}.csv", as_csv(rows, list(values_by_key)))

@@ -27,7 +27,7 @@ from charrnn.runs.leaderboard import short_names
 from charrnn.runs.sweep import composed
 from charrnn.search.study import GRACE_SECONDS, Request, open_study, size
 from charrnn.utils.errors import Pruned, RequestError, RunFailed, Stopped, one_line
-from charrnn.utils.signals import signals_noted
+from charrnn.utils.signals import record_signals
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 MAX_RETRIES = 10  # so that settings which kill their process can't block the search forever
@@ -43,7 +43,7 @@ def prepare(request: Request) -> optuna.Study:
 def work(request: Request, study: optuna.Study) -> None:
     """Run trials until `request.trials` have ended, and print a line for each. Raises `Stopped` on a signal."""
     seconds_waited = 0
-    with signals_noted() as received:  # so that no signal interrupts a database write; a run handles signals itself
+    with record_signals() as received:  # so that no signal interrupts a database write; a run handles signals itself
         while not received:
             retry_dead(study, request)
             states = [trial.state for trial in _counted_trials(study, request)]

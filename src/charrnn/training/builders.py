@@ -138,7 +138,7 @@ def build_trainer(
     """Build the Lightning Trainer; raise `RequestError` for what it or this machine does not support."""
     settings = trainer_settings(cfg)
     if ranks.size > 1 and settings["accelerator"] in ("auto", "mps") and torch.backends.mps.is_available():
-        raise RequestError(f"trainer.devices={ranks.here}: a Mac has one GPU; add trainer.accelerator=cpu")
+        raise RequestError(f"trainer.devices={ranks.local_size}: a Mac has one GPU; add trainer.accelerator=cpu")
     own = {
         "limit_val_batches": 1.0 if len(data.validation_ids) else 0,
         "check_val_every_n_epoch": None,  # val_check_interval counts over epochs

@@ -27,11 +27,11 @@ def find_own_rank(cfg: DictConfig, named: bool) -> Ranks:
         ranks = find_ranks(cfg.trainer.devices, cfg.trainer.num_nodes)
     if ranks.size == 1:
         return ranks
-    if in_sweep() and ranks.starter != "Slurm":
+    if in_sweep() and ranks.launcher != "Slurm":
         raise SweepRefused
-    if ranks.starter != "Lightning" and not named and not in_submitit_job():
+    if ranks.launcher != "Lightning" and not named and not in_submitit_job():
         raise RequestError(
-            f"{ranks.starter} started {ranks.size} processes; set the folder that they share with hydra.run.dir=DIR"
+            f"{ranks.launcher} started {ranks.size} processes; set the folder that they share with hydra.run.dir=DIR"
         )
     return ranks
 
@@ -39,7 +39,7 @@ def find_own_rank(cfg: DictConfig, named: bool) -> Ranks:
 def train_as_follower(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks) -> float:
     """Train as a rank above 0. Rank 0 reports why the run stopped; an error on this rank alone ends all ranks."""
     logging.disable(logging.WARNING)
-    if ranks.starter == "Lightning":
+    if ranks.launcher == "Lightning":
         when_parent_ends(lambda: os._exit(EXIT_FAILED))
     with suppress(Stopped, RunFailed):  # rank 0 fails too, and reports it
         check_keys(cfg)

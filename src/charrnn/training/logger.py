@@ -64,7 +64,7 @@ class RunLogger(TensorBoardLogger):
         with self._tolerant():
             self.experiment.add_figure(tag, figure, step)
 
-    def draw_references(self, baselines: dict[str, float], steps: int, start: Start) -> None:
+    def draw_baselines(self, baselines: dict[str, float], steps: int, start: Start) -> None:
         """Draw each baseline as a horizontal line, and in one Custom Scalars chart together with the curves."""
         if start.trained:
             return

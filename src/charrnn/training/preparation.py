@@ -45,7 +45,7 @@ def prepare(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks) -> Prepara
     """Read the text, build the network, and find the checkpoint to start from."""
     found = checkpoints_to_resume(cfg.resume_from, folder / CHECKPOINTS, named)
     threads = found[0][1]["charrnn"]["run"].get("threads", "auto") if found and cfg.threads == "auto" else cfg.threads
-    sharing = 1 if ranks.starter == "Slurm" else ranks.here  # Slurm gives each process its own CPU cores
+    sharing = 1 if ranks.launcher == "Slurm" else ranks.local_size  # Slurm gives each process its own CPU cores
     seed, threads = prepare_process(cfg.seed, threads, sharing)
     data: CharDataModule = build(cfg, "data")
     data.share(ranks.size)

@@ -106,7 +106,7 @@ def assemble(
     state = RunState()
     checkpoints = build_checkpoints(cfg, folder / CHECKPOINTS, state, ready.steps)
     recovery = Recovery(checkpoints, state, **plain(cfg.recovery))
-    stop = StopOnSignal(state, listens=ranks.rank == 0 or ranks.starter != "Lightning")
+    stop = StopOnSignal(state, listens=ranks.rank == 0 or ranks.launcher != "Lightning")
     throughput, samples = Throughput(), Samples(folder, ready.facts["seed"], ready.data.train_ids)
     first_only = [samples, throughput, Progress(ready.steps, log.info)] if ranks.rank == 0 else []
     last = [] if on_validation is None else [PruningCallback(on_validation, ready.steps)]

@@ -9,7 +9,7 @@ from types import FrameType
 from charrnn.utils.errors import Stopped
 
 # Ctrl-C, `kill`, and the warnings that schedulers send before they end a job.
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class _Recorder:
@@ -28,7 +28,7 @@ class _Raiser(_Recorder):
         raise Stopped(signum)
 
 
-def is_passed_by(signum: int) -> bool:
+def is_left_to_submitit(signum: int) -> bool:
     """Return whether submitit already handles this signal (a SIGTERM), so that it must not stop the run.
 
     Slurm sends SIGTERM before SIGKILL. A job that Slurm will requeue must not end by itself before SIGKILL.
@@ -39,7 +39,7 @@ def is_passed_by(signum: int) -> bool:
 
 @contextmanager
 def signals_raise_stopped() -> Iterator[None]:
-    """Make the STOPPING signals raise `Stopped` within the block.
+    """Make the STOP_SIGNALS signals raise `Stopped` within the block.
 
     If a library turns that into another exception, `Stopped` is raised from it.
     """
@@ -54,8 +54,8 @@ def signals_raise_stopped() -> Iterator[None]:
 
 
 @contextmanager
-def signals_noted() -> Iterator[list[int]]:
-    """Record the STOPPING signals within the block instead of acting on them; yield the list of those received."""
+def record_signals() -> Iterator[list[int]]:
+    """Record the STOP_SIGNALS signals within the block instead of acting on them; yield the list of those received."""
     handler = _Recorder()
     with _handled(handler):
         yield handler.received
@@ -66,7 +66,7 @@ def _handled(handler: _Recorder) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # Python handles signals only in the main thread
         yield
         return
-    previous = {signum: signal.signal(signum, handler) for signum in STOPPING if not is_passed_by(signum)}
+    previous = {signum: signal.signal(signum, handler) for signum in STOP_SIGNALS if not is_left_to_submitit(signum)}
     try:
         yield
     finally:

@@ -10,7 +10,7 @@ Cells = Sequence[Sequence[str]]  # a list of rows
 GAP = "  "
 PLUS_MINUS = " ± "  # separates a mean from its standard deviation
 NUMBER = re.compile(rf"-?[\d,]*\.?\d+(e[-+]?\d+)?({PLUS_MINUS}[\d.]+)?")
-NOTHING = "-"  # shown where an empty cell could look like an oversight
+EMPTY_CELL = "-"  # shown where an empty cell could look like an oversight
 
 
 def aligned(headings: Sequence[str], rows: Cells, width: int) -> str:
@@ -39,7 +39,7 @@ def _column(heading: str, cells: Sequence[str]) -> list[str]:
 
 def _are_numbers(cells: Sequence[str]) -> bool:
     """Return whether every cell with content holds a number, with or without a deviation."""
-    return all(NUMBER.fullmatch(cell) for cell in cells if cell not in ("", NOTHING))
+    return all(NUMBER.fullmatch(cell) for cell in cells if cell not in ("", EMPTY_CELL))
 
 
 def markdown(headings: Sequence[str], rows: Cells) -> str:

@@ -12,7 +12,7 @@ from charrnn.runs.comparison import differing, groups, setting_text, uncommon
 from charrnn.runs.leaderboard import short_names, short_value
 from charrnn.runs.records import Record, validation_curve
 from charrnn.utils.errors import RequestError
-from charrnn.utils.tables import NOTHING
+from charrnn.utils.tables import EMPTY_CELL
 from charrnn.visualization.figure import new_figure, new_panels, save_figure, style_axes
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _by_value(records: Sequence[Record], key: str) -> dict[Any, list[float]]:
     numeric = all(type(value) in (int, float) for value in values)
     results: dict[Any, list[float]] = {}
     for record, value in zip(records, values, strict=True):
-        text = setting_text(value) if key in record.settings else NOTHING
+        text = setting_text(value) if key in record.settings else EMPTY_CELL
         results.setdefault(value if numeric else text, []).append(record.summary[RESULT])
     return dict(sorted(results.items()))
 

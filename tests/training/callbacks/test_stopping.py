@@ -14,7 +14,7 @@ from charrnn.training.callbacks import progress, throughput
 from charrnn.training.callbacks.checkpoint import Checkpoints
 from charrnn.training.distributed import consensus
 from charrnn.utils.errors import Stopped
-from charrnn.utils.signals import STOPPING
+from charrnn.utils.signals import STOP_SIGNALS
 from conftest import composed, train_here
 
 TEXT_LENGTH = 1000
@@ -78,9 +78,9 @@ def test_a_signal_saves_and_stops_the_run(
 
 
 def test_the_signal_handlers_are_restored(text: Path, tmp_path: Path) -> None:
-    before = [signal.getsignal(signum) for signum in STOPPING]
+    before = [signal.getsignal(signum) for signum in STOP_SIGNALS]
     train_here(tmp_path, *SMALL, "trainer.max_steps=3", path=text)
-    assert [signal.getsignal(signum) for signum in STOPPING] == before
+    assert [signal.getsignal(signum) for signum in STOP_SIGNALS] == before
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def test_the_rank_of_this_process(
         monkeypatch.setenv(name, value)
     found = find_ranks(devices, nodes)
     assert found == expected
-    if found.starter == "Slurm":
+    if found.launcher == "Slurm":
         assert found.environment().auto_requeue is False  # type: ignore[attr-defined]
 
 

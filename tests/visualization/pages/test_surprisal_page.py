@@ -26,7 +26,7 @@ TRICKY = (
     "cafe\u0301 naïve\tשלום مرحبا 日本語\r\n"
     "👩‍👩‍👧 👍🏽 🇩🇪🇫🇷 bell\x07 \u200bzero \u202eright\n\n"
 )
-FACTS: dict[str, Any] = {"text": "tricky", "window": None, "note": "", "figures": [], "about": []}
+FACTS: dict[str, Any] = {"text": "tricky", "window": None, "note": "", "metrics": [], "about": []}
 
 
 def test_the_terminal_shows_one_color_per_bit_and_none_across_lines() -> None:
@@ -160,7 +160,7 @@ def test_evaluate_writes_the_page(
     assert mean == pytest.approx(result["bits_per_char"], abs=1e-3)
     assert browser.execute_script("return bits.length") == result["characters"]
 
-    monkeypatch.setattr(surprisal_page, "SHOWN", 100)
+    monkeypatch.setattr(surprisal_page, "MAX_SHOWN_SYMBOLS", 100)
     code, out, err = call("scripts/evaluate.py", *asked, "--surprisal", f"{folder}/page.html")
     assert (code, out) == plain[:2]
     assert err == f"evaluate.py: --surprisal shows the first 100 of {result['characters']:,} characters\n"

@@ -59,9 +59,9 @@ class Checkpoints(Callback):
 
     def due(self, trainer: lightning.Trainer) -> bool:
         """Return whether to save after this step, on schedule or by request (stopping not counted)."""
-        return self.regular(trainer.global_step) or self._state.save_now
+        return self.is_scheduled(trainer.global_step) or self._state.save_now
 
-    def regular(self, step: int) -> bool:
+    def is_scheduled(self, step: int) -> bool:
         """Return whether the schedule of steps alone, without any request, saves at this step."""
         return step % self._every == 0 or self._validation_follows(step)
 

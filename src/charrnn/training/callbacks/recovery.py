@@ -82,7 +82,10 @@ class Recovery(Callback):
         ]
         return max(
             finite,
-            key=lambda checkpoint: (self._checkpoints.regular(checkpoint["global_step"]), checkpoint["global_step"]),
+            key=lambda checkpoint: (
+                self._checkpoints.is_scheduled(checkpoint["global_step"]),
+                checkpoint["global_step"],
+            ),
             default=None,
         )
 

@@ -12,13 +12,13 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from charrnn.training.distributed.consensus import RunState
 from charrnn.utils.errors import Stopped
-from charrnn.utils.signals import STOPPING, is_passed_by
+from charrnn.utils.signals import STOP_SIGNALS, is_left_to_submitit
 
 OnValidation = Callable[[int, float], None]
 
 
 class StopOnSignal(Callback):
-    """Ends the run on a STOPPING signal: the current step finishes and is saved, then `Stopped` is raised.
+    """Ends the run on a STOP_SIGNALS signal: the current step finishes and is saved, then `Stopped` is raised.
 
     A second Ctrl-C stops at once. A SIGTERM in a submitit job only saves. A rank that Lightning started
     ignores signals: Ctrl-C reaches rank 0 too, which decides for all.
@@ -27,12 +27,12 @@ class StopOnSignal(Callback):
     def __init__(self, state: RunState, *, listens: bool = True) -> None:
         self._state = state
         self._listens = listens
-        self._passed_by = {signum for signum in STOPPING if is_passed_by(signum)}
+        self._passed_by = {signum for signum in STOP_SIGNALS if is_left_to_submitit(signum)}
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         # Not earlier: Lightning installs its own handlers first, and restores the original ones after the fit.
         if threading.current_thread() is threading.main_thread():
-            for signum in STOPPING:
+            for signum in STOP_SIGNALS:
                 signal.signal(signum, self._receive if self._listens else signal.SIG_IGN)
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:

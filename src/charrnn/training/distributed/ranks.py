@@ -24,23 +24,23 @@ LAUNCHERS = (
 
 @dataclass(frozen=True)
 class Ranks:
-    """Identifies this process: number `rank` of `size` processes, of which `here` are on this machine.
+    """Identifies this process: number `rank` of `size` processes, of which `local_size` are on this machine.
 
-    `starter` is what launches them: torchrun and Slurm launch all. Lightning launches the others from rank 0 when
+    `launcher` is what launches them: torchrun and Slurm launch all. Lightning launches the others from rank 0 when
     training starts.
     """
 
     size: int = 1
     rank: int = 0
-    here: int = 1
-    starter: str = "Lightning"
+    local_size: int = 1
+    launcher: str = "Lightning"
 
     def environment(self) -> ClusterEnvironment:
         """Return the cluster environment for Lightning, with its own requeueing of Slurm jobs turned off."""
-        if self.starter == "Slurm":
-            os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(self.here))  # Lightning rejects srun -n without it
+        if self.launcher == "Slurm":
+            os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(self.local_size))  # Lightning rejects srun -n without it
             return SLURMEnvironment(auto_requeue=False)
-        return TorchElasticEnvironment() if self.starter == "torchrun" else LightningEnvironment()
+        return TorchElasticEnvironment() if self.launcher == "torchrun" else LightningEnvironment()
 
 
 def find_ranks(devices: object, nodes: object) -> Ranks:
@@ -48,22 +48,22 @@ def find_ranks(devices: object, nodes: object) -> Ranks:
 
     Raises `RequestError` if torchrun or Slurm started a different number of processes than the config asks for.
     """
-    here = require_integer("trainer.devices", devices)
-    size = here * require_integer("trainer.num_nodes", nodes)
-    for starter, marker, names in LAUNCHERS:
+    local_size = require_integer("trainer.devices", devices)
+    size = local_size * require_integer("trainer.num_nodes", nodes)
+    for launcher, marker, names in LAUNCHERS:
         if marker not in os.environ:
             continue
         started, rank, local_rank = (int(os.environ.get(name, "1" if name == "WORLD_SIZE" else "0")) for name in names)
-        if starter == "Slurm" and 1 in (started, size):
+        if launcher == "Slurm" and 1 in (started, size):
             continue  # a single process, or several independent runs of one process each
-        if started != size or local_rank >= here:
+        if started != size or local_rank >= local_size:
             raise RequestError(
-                f"trainer.devices={here} and trainer.num_nodes={nodes} need {size} processes, but {starter} started "
-                f"{started}; start one process per device"
+                f"trainer.devices={local_size} and trainer.num_nodes={nodes} need {size} processes, "
+                f"but {launcher} started {started}; start one process per device"
             )
-        return Ranks(size, rank, here, starter) if size > 1 else Ranks()
-    if size > here:
+        return Ranks(size, rank, local_size, launcher) if size > 1 else Ranks()
+    if size > local_size:
         raise RequestError(
             f"trainer.num_nodes={nodes} needs srun or torchrun to start the processes; see docs/scaling.md"
         )
-    return Ranks(size, here=here)
+    return Ranks(size, local_size=local_size)

@@ -13,7 +13,7 @@ from charrnn.evaluation.surprisal import Surprisal
 from charrnn.utils import html
 from charrnn.visualization.graphemes import split_graphemes, symbol_signs
 
-SHOWN = 50_000  # symbols; they make a page of 2 MB, which a phone still opens at once
+MAX_SHOWN_SYMBOLS = 50_000  # symbols; they make a page of 2 MB, which a phone still opens at once
 
 # xterm color codes (text, background) for 1 bit, 2 bits and so on; the last pair is for all higher values. Below 1 bit
 # there is no color.
@@ -23,7 +23,7 @@ COLORS = ((16, 230), (16, 222), (16, 215), (16, 209), (16, 203), (231, 161), (23
 def page(surprisal: Surprisal, ids: Ids, vocabulary: AnyVocabulary, facts: dict[str, Any]) -> str:
     """Return an HTML page of the text `ids` [N + 1] colored by its surprisal, with the guesses at every position.
 
-    `facts` holds `text` (its name), `figures` and `about` ([name, value] pairs), `note`, and `window`. The page stores
+    `facts` holds `text` (its name), `metrics` and `about` ([name, value] pairs), `note`, and `window`. The page stores
     probabilities in thousandths.
     """
     graphemes, sizes_G = split_graphemes(ids, vocabulary)
