@@ -6,7 +6,6 @@ import logging
 import os
 import runpy
 import shutil
-import subprocess
 import sys
 import time
 import warnings
@@ -31,6 +30,7 @@ from charrnn.runs import checkpoint_file
 from charrnn.runs.folder import read_summary
 from charrnn.runs.sweep import SweepCallback
 from charrnn.utils.paths import CONF
+from zygote import Child, Zygote
 
 ROOT = Path(__file__).resolve().parents[1]
 OPTIONS: dict[str, Any] = {
@@ -61,6 +61,12 @@ def _same_process_for_every_test() -> None:
     torch.manual_seed(0)
     torch.set_flush_denormal(False)  # a run sets it, for its process
     torch.set_num_threads(1)  # the problems are tiny, and waiting threads cost more than they give
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _end_zygote() -> Iterator[None]:
+    yield
+    ZYGOTE.close()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -189,22 +195,21 @@ def call(script: str, *arguments: object) -> Called:
     return Called(int(code or 0), out.getvalue(), err.getvalue())
 
 
-def command(script: str, *arguments: object, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a script of the project as a user does, in a process of its own."""
+ZYGOTE = Zygote()
+
+
+def start(script: str, *arguments: object, cwd: Path = ROOT, **environment: str) -> Child:
+    """Start a script of the project in the background, in a process and a session of its own."""
     variables = {key: value for key, value in os.environ.items() if key not in ("HYDRA_FULL_ERROR", "PYTHONPATH")}
-    return subprocess.run(
-        [sys.executable, str(ROOT / script), *map(str, arguments)],
-        cwd=cwd, env={**variables, **environment}, capture_output=True, text=True, encoding="utf-8", timeout=120,
-        check=False,
-    )  # fmt: skip
+    return ZYGOTE.start(ROOT / script, arguments, cwd, {**variables, **environment})
 
 
-def start(script: str, *arguments: object) -> "subprocess.Popen[str]":
-    """Start a script of the project in the background, in a process group of its own."""
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / script), *map(str, arguments)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+def command(script: str, *arguments: object, cwd: Path = ROOT, **environment: str) -> Called:
+    """Run a script of the project as a user does, in a process of its own."""
+    with start(script, *arguments, cwd=cwd, **environment) as process:
+        stdout, stderr = process.communicate()
+    assert process.returncode is not None
+    return Called(process.returncode, stdout, stderr)
 
 
 def wait_for(condition: Callable[[], Any]) -> None:

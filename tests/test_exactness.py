@@ -5,6 +5,7 @@ import itertools
 import os
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -116,16 +117,26 @@ MOMENTS = [
     (progress.Progress, "on_validation_end", 48),  # before best.ckpt
     (module.CharRNNModule, "training_step", 48),
     (module.CharRNNModule, "validation_step", 60),  # the last validation
-    (experiment, "_measure", 0),  # after the fit
+    (experiment, "_scores", 0),  # after the fit
 ]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(request: pytest.FixtureRequest, text: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    overrides = CASES[request.param]
-    folder = tmp_path_factory.mktemp("whole")
-    train(folder, text, *overrides)
-    return overrides, outcome(folder)
+def whole_run(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, Any]]:
+    """Returns the outcome of a case, trained once."""
+
+    @cache
+    def train_case(case: str) -> dict[str, Any]:
+        folder = tmp_path_factory.mktemp("whole")
+        train(folder, text, *CASES[case])
+        return outcome(folder)
+
+    return train_case
+
+
+@pytest.fixture
+def undisturbed(request: pytest.FixtureRequest, whole_run: Callable[[str], dict[str, Any]]) -> Any:
+    return CASES[request.param], whole_run(request.param)
 
 
 @pytest.mark.parametrize(

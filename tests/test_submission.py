@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from charrnn.runs.sweep import register_resolvers
 from charrnn.utils.paths import CONF
 from conftest import command, start, train_here, wait_for
 from test_sweep import SMALL, output
+from zygote import Child
 
 submitit = pytest.importorskip("submitit", reason="needs pip install -e '.[cluster]'")
 LONG = (*SMALL, "threads=1", "trainer.max_steps=800", "checkpoint_every=50")
@@ -58,7 +58,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def start_sweep(folder: Path, launcher: str, text: Path, *overrides: str) -> "subprocess.Popen[str]":
+def start_sweep(folder: Path, launcher: str, text: Path, *overrides: str) -> Child:
     where = (f"data.path={text}", f"hydra.sweep.dir={folder}")
     return start("train.py", "-m", f"hydra/launcher={launcher}", *LONG, *overrides, *where)
 

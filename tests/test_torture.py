@@ -5,7 +5,6 @@ pytest -m torture --kills 50
 
 import itertools
 import random
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 
 from conftest import start, train_here
 from test_exactness import assert_equal, outcome
+from zygote import Child
 
 RUN = (
     "data=text", "data.batch_size=8", "data.sequence_length=16", "data.validation_fraction=0.1", "model.hidden=64",
@@ -23,7 +23,7 @@ RUN = (
 IN_THE_START = 0.1  # share of the kills before the training has begun
 
 
-def is_killed(process: "subprocess.Popen[str]", folder: Path, wait: float, draws: random.Random) -> bool:
+def is_killed(process: Child, folder: Path, wait: float, draws: random.Random) -> bool:
     """Kill the process at a random moment; return False if it ended by itself before."""
 
     def saved() -> object:

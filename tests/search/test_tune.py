@@ -3,9 +3,7 @@
 import math
 import re
 import signal
-import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +18,7 @@ from charrnn.runs.folder import read_summary
 from charrnn.runs.records import read_job
 from charrnn.utils.errors import RequestError, RunFailed, Stopped
 from charrnn.utils.paths import CONF
-from conftest import ROOT, call, command, train_here
+from conftest import call, command, start, train_here, wait_for
 
 pytest.importorskip("optuna", reason="needs pip install -e '.[tune]'")
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -302,14 +300,11 @@ def test_two_jobs_with_another_database_are_stopped_and_resumed(text_file: Path,
         *SMALL, f"data.path={text_file}", "trainer.max_steps=400", "trainer.val_check_interval=200", "--search", search,
         "--folder", str(folder), "--trials", "3", "--storage", f"sqlite:///{tmp_path}/own.db", "--jobs", "2",
     ]  # fmt: skip
-    search_command = [sys.executable, str(ROOT / "scripts" / "tune.py"), *typed]
-    search_process = subprocess.Popen(search_command, stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 100
-    while len(list(folder.glob("trial_*/checkpoints/last.ckpt"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    search_process.send_signal(signal.SIGINT)
-    output, _ = search_process.communicate(timeout=60)
-    assert search_process.returncode == 130
+    process = start("scripts/tune.py", *typed)
+    wait_for(lambda: len(list(folder.glob("trial_*/checkpoints/last.ckpt"))) == 2)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate()
+    assert process.returncode == 130
     assert "2 interrupted or running" in output
     assert "continue  python scripts/tune.py data=text" in output
     assert {read_summary(trial)["status"] for trial in folder.glob("trial_*")} == {"interrupted"}

@@ -1,5 +1,7 @@
 """Monitors write to TensorBoard and do not change the run."""
 
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from charrnn import module
 from charrnn.runs import checkpoint_file
 from charrnn.training.callbacks import monitor, progress
+from charrnn.training.logger import RunLogger
 from charrnn.utils.errors import RequestError
 from charrnn.visualization import figure
 from conftest import train_here
@@ -51,11 +54,38 @@ MOMENTS = [
 ]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _plots_without_axes() -> Iterator[None]:
+    """Ticks, labels and layout take most of the time of a plot, and test_diagnostic_plots.py draws them."""
+    add_plot = RunLogger.add_plot
+
+    def add_quickly(self: RunLogger, tag: str, figure: Any, step: int) -> None:
+        figure.set_layout_engine("none")
+        for axes in figure.axes:
+            axes.set_axis_off()
+        add_plot(self, tag, figure, step)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunLogger, "add_plot", add_quickly)
+        yield
+
+
 @pytest.fixture(scope="module")
-def undisturbed(request: pytest.FixtureRequest, text: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = tmp_path_factory.mktemp("whole")
-    train_here(folder, *RUN, *CASES[request.param], path=text)
-    return CASES[request.param], folder
+def whole_run(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Returns the folder of a case, trained once."""
+
+    @cache
+    def train_case(case: str) -> Path:
+        folder = tmp_path_factory.mktemp("whole")
+        train_here(folder, *RUN, *CASES[case], path=text)
+        return folder
+
+    return train_case
+
+
+@pytest.fixture
+def undisturbed(request: pytest.FixtureRequest, whole_run: Callable[[str], Path]) -> Any:
+    return CASES[request.param], whole_run(request.param)
 
 
 @pytest.mark.parametrize("undisturbed", ["two layers"], indirect=True)
@@ -140,7 +170,7 @@ def test_wrong_requests(text: Path, tmp_path: Path) -> None:
     for override, message in (
         ("callbacks.gradient.when=always", "callbacks.gradient.when must be one of validation, end; got 'always'"),
         ("callbacks.gradient.largest_lag=1", "callbacks.gradient.largest_lag must be an integer of at least 2"),
-        ("+callbacks.memory.foo=1", "callbacks.memory.foo is not a setting here"),
+        ("+callbacks.memory.foo=1", "callbacks.memory.foo is not a setting of callbacks.memory"),
         ("+callbacks.mine=3", "callbacks.mine must name a Lightning callback with _target_, or be null; got 3"),
         ("+callbacks.mine={_target_: builtins.dict}", "callbacks.mine must name a Lightning callback"),
         ("callbacks.samples.prompts=[\\u2603]", "is not in the vocabulary of"),

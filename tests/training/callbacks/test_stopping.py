@@ -9,7 +9,7 @@ from charrnn import experiment
 from charrnn.runs import checkpoint_file
 from charrnn.runs.checkpoint_file import read
 from charrnn.runs.folder import read_summary
-from charrnn.training import setup
+from charrnn.training import preparation
 from charrnn.training.callbacks import progress, throughput
 from charrnn.training.callbacks.checkpoint import Checkpoints
 from charrnn.training.distributed import consensus
@@ -60,7 +60,7 @@ def assert_weights(run: Path, weights: Any) -> None:
         (consensus.Consensus, "on_train_batch_end", 5, signal.SIGUSR2, 5),
         (throughput.Throughput, "on_validation_start", 12, signal.SIGUSR2, 12),
         (progress.Progress, "on_train_end", 30, signal.SIGUSR2, 30),  # the fit loop does not check for signals here
-        (experiment, "_measure", 30, signal.SIGUSR2, 30),
+        (experiment, "_scores", 30, signal.SIGUSR2, 30),
     ],
 )
 def test_a_signal_saves_and_stops_the_run(
@@ -88,7 +88,7 @@ def test_the_signal_handlers_are_restored(text: Path, tmp_path: Path) -> None:
     [
         (consensus.Consensus, "on_train_batch_end", 5),
         (throughput.Throughput, "on_validation_start", 12),
-        (experiment, "_measure", 30),
+        (experiment, "_scores", 30),
     ],
 )
 def test_a_sigterm_that_submitit_handles_saves_but_does_not_stop(
@@ -115,7 +115,7 @@ def test_a_stop_before_the_first_step_reports_no_checkpoint(tmp_path: Path, monk
     def stopped(*arguments: object) -> NoReturn:
         raise Stopped(signal.SIGTERM)
 
-    monkeypatch.setattr(setup, "prepare_process", stopped)
+    monkeypatch.setattr(preparation, "prepare_process", stopped)
     earlier = {"state_dict": {}, "global_step": 7, "charrnn": {"format": checkpoint_file.FORMAT, "run": {}}}
     checkpoint_file.write(earlier, tmp_path / "checkpoints" / "last.ckpt")
     with pytest.raises(Stopped):

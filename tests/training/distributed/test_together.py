@@ -194,8 +194,14 @@ def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
 def test_torchrun(text: Path, tmp_path: Path) -> None:
     small = ("data=text", f"data.path={text}", "model.hidden=4", "data.batch_size=4", "callbacks=none")
     run = (*small, "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_steps=6", f"hydra.run.dir={tmp_path}/run")
-    dry = torchrun(*run, "dry_run=true")  # rank 0 ends, and the other does not wait for it
-    assert (dry.returncode, dry.stdout.count("nothing was trained")) == (0, 1), dry.stderr
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(find_free_network_port()), "TORCHELASTIC_RUN_ID": "none"}
+    ranks = [
+        start("train.py", *run, "dry_run=true", WORLD_SIZE="2", RANK=str(rank), LOCAL_RANK=str(rank), **shared)
+        for rank in (0, 1)
+    ]
+    dry = [process.communicate()[0].count("nothing was trained") for process in ranks]
+    assert dry == [1, 0]  # rank 0 ends, and the other does not wait for it
+    assert [process.returncode for process in ranks] == [0, 0]
     whole = torchrun(*run)
     assert (whole.returncode, whole.stdout.count("validation  ")) == (0, 1), whole.stderr
     assert read_summary(tmp_path / "run")["status"] == "finished"
