@@ -117,7 +117,7 @@ MOMENTS = [
     (progress.Progress, "on_validation_end", 48),  # before best.ckpt
     (module.CharRNNModule, "training_step", 48),
     (module.CharRNNModule, "validation_step", 60),  # the last validation
-    (experiment, "_scores", 0),  # after the fit
+    (experiment, "score", 0),  # after the fit
 ]
 
 

@@ -12,8 +12,7 @@ from omegaconf import DictConfig
 from charrnn.data.datamodule import CharDataModule
 from charrnn.evaluation.scoring import per_character, score_carried
 from charrnn.network import CharRNN
-from charrnn.runs import checkpoint_file
-from charrnn.runs.checkpoint_file import network_weights
+from charrnn.runs.checkpoint_file import network_weights, read
 from charrnn.runs.folder import locked
 from charrnn.runs.lifecycle import RunRecord, recorded
 from charrnn.runs.sweep import in_sweep
@@ -40,11 +39,11 @@ def run(cfg: DictConfig, folder: Path | None = None, on_validation: OnValidation
     bits per character; it may end the run by raising `Pruned`. However the run ends, `summary.json` says how, and the
     exception is raised to the caller. A folder in which another run is running, or has finished, is left as it is.
     """
-    named = folder is not None or _folder_is_named()
+    named = folder is not None or _folder_is_named()  # so that the same command can resume it
     folder = folder or Path(HydraConfig.get().runtime.output_dir)
-    own = find_own_rank(cfg, named)
-    if own.rank > 0:
-        return train_as_follower(cfg, folder, named, own)
+    this_rank = find_own_rank(cfg, named)
+    if this_rank.rank > 0:
+        return train_as_follower(cfg, folder, named, this_rank)
     with locked(folder):
         refuse_used_folder(cfg.get("resume_from"), folder)
         with recorded(folder, cfg) as record:
@@ -60,7 +59,7 @@ def run(cfg: DictConfig, folder: Path | None = None, on_validation: OnValidation
 
 
 def _run(cfg: DictConfig, folder: Path, named: bool, record: RunRecord, on_validation: OnValidation | None) -> None:
-    ranks = find_ranks(cfg.trainer.devices, cfg.trainer.num_nodes)
+    ranks = find_ranks(cfg.trainer.devices, cfg.trainer.num_nodes)  # again: a wrong setting belongs into the summary
     ready = prepare(cfg, folder, named, ranks)
     record.update(**ready.facts)
     if ready.finished is not None:
@@ -89,29 +88,30 @@ def _run(cfg: DictConfig, folder: Path, named: bool, record: RunRecord, on_valid
         finally:
             record.update(**training.progress())
         log.info("scoring   the best weights on the validation and test splits")
-        record.update(**score(ready, training))
+        record.update(**restore_best(ready, training))
+        record.update(**score(ready.network, ready.data))
         logger.log_outcome(cfg, record.summary)
-        step = record.summary["best_step"]
-        report_end(folder, record.summary, training.samples.write(training.trainer, training.module, step))
+        sample = training.samples.write(training.trainer, training.module, record.summary["best_step"])
+        report_end(folder, record.summary, sample)
 
 
-def score(ready: Preparation, training: Training) -> dict[str, Any]:
-    """Restore the best weights, and score them on the validation and the test split, each read once from its start.
+def restore_best(ready: Preparation, training: Training) -> dict[str, Any]:
+    """Load the best weights into the network, and return what `summary.json` says of them.
 
-    Returns what `summary.json` says of it. Weights that could not be saved are scored as they are.
+    Weights that could not be saved are left as they are after the last step.
     """
-    checkpoint, network = training.checkpoints.best, ready.network
+    checkpoint = training.checkpoints.best
     if not checkpoint.exists():
         step = training.trainer.global_step
-        return {"best_step": step, "steps": step, **_scores(network, ready.data)}
-    saved = checkpoint_file.read(checkpoint)
-    network.float()
-    network.load_state_dict(network_weights(saved))
-    best = {"best_step": int(saved["global_step"]), "checkpoint": str(checkpoint.absolute())}
-    return {**best, **_scores(network, ready.data)}
+        return {"best_step": step, "steps": step}
+    saved = read(checkpoint)
+    ready.network.float()
+    ready.network.load_state_dict(network_weights(saved))
+    return {"best_step": int(saved["global_step"]), "checkpoint": str(checkpoint.absolute())}
 
 
-def _scores(network: CharRNN, data: CharDataModule) -> dict[str, float]:
+def score(network: CharRNN, data: CharDataModule) -> dict[str, float]:
+    """Read the validation and the test split from start to end, and return what `summary.json` says of them."""
     scores = {}
     for split, ids in (("val", data.validation_ids), ("test", data.test_ids)):
         if len(ids):

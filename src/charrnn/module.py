@@ -1,6 +1,7 @@
 """The LightningModule: truncated back-propagation through time.
 
-B batch lane, T time step, V vocabulary, L layer, S state size, N = T B.
+The suffix of a name lists its axes: `state_LBS` is [L, B, S]. B batch lane, T time step, V vocabulary, L layer, S state
+size, N = T B.
 """
 
 import sys
@@ -21,8 +22,7 @@ from charrnn.data.batches import Batch
 from charrnn.data.vocabulary import AnyVocabulary
 from charrnn.evaluation.metrics import MetricLog, TrainingMetrics, ValidationMetrics
 from charrnn.network import CharRNN
-from charrnn.runs import checkpoint_file
-from charrnn.runs.checkpoint_file import network_weights
+from charrnn.runs.checkpoint_file import FORMAT, network_weights
 from charrnn.utils.process_state import gather_state, restore_rng_state, state_of_rank
 
 DEFAULT_OPTIMIZER = partial(AdamW, lr=3e-3, betas=(0.9, 0.99), weight_decay=0.01)
@@ -32,8 +32,8 @@ VALIDATION = "nats_per_char/val"  # the metric that chooses the best checkpoint
 class CharRNNModule(lightning.LightningModule):
     """Trains a `CharRNN` by truncated back-propagation through time (Werbos 1990; Williams and Peng 1990).
 
-    A batch is one chunk of time: the state of the batch before it enters, detached, so that errors flow back within
-    the chunk while the state is carried beyond it. `optimizer` and `scheduler` are callables that take what they act
+    Each batch starts from the state after the previous batch. That state is detached, so gradients stop at the boundary
+    between batches. `optimizer` and `scheduler` are callables that take what they act
     on. Metrics are logged every `log_every` steps, per character: those per symbol times `symbols_per_character` of
     the split (1 unless the symbols are bytes). `about` holds plain values that go into every checkpoint, beside the
     network's settings and the vocabulary.
@@ -94,6 +94,7 @@ class CharRNNModule(lightning.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
+        """Record the norm of each gradient, then clip. Lightning calls this before each step, with clipping or not."""
         parameters = list(self.network.parameters())
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         # One norm for each parameter: their norm is the one to clip by, and the first that is not finite is reported.
@@ -141,14 +142,14 @@ class CharRNNModule(lightning.LightningModule):
         self.metric_log.write(metrics, self.global_step, self.logger)
 
     def shared_metrics(self) -> TrainingMetrics:
-        """Return the training metrics since they were last logged, with losses that are means over all ranks."""
+        """Return the training metrics since the last logging, averaged over all ranks, which must call it together."""
         if self.trainer.world_size > 1:
             # Summed in the order of the ranks, so that the result does not depend on how many losses are sent at once.
             self.training_metrics.share(lambda nats: reduce(torch.add, self.all_gather(nats)) / self.trainer.world_size)
         return self.training_metrics
 
     def nonfinite(self) -> str | None:
-        """Describe the first NaN or infinity among the losses and gradients since the last logging; None without."""
+        """Describe the first NaN or infinity since the last logging, if any. All ranks must call it together."""
         names = [name for name, parameter in self.network.named_parameters() if parameter.requires_grad]
         # With 16-mixed the gradient scaler tries scales that are too large, and skips those steps.
         return self.shared_metrics().nonfinite(names, check_gradients=self.trainer.precision != "16-mixed")
@@ -160,7 +161,7 @@ class CharRNNModule(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["charrnn"] = {
-            "format": checkpoint_file.FORMAT,
+            "format": FORMAT,
             "network": self.network.settings,
             "vocabulary": self.vocabulary.settings,
             **gather_state(self._train_state_LBS),

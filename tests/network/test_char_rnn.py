@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from charrnn.data.vocabulary import Vocabulary
-from charrnn.network import CharRNN
+from charrnn.network.char_rnn import CELLS, CharRNN
 from charrnn.runs import checkpoint_file
 from charrnn.runs.load import load_network
 from charrnn.utils.errors import RequestError
@@ -31,9 +31,10 @@ def test_a_character_changes_no_earlier_output(make_network: Make, layers: int) 
         assert not torch.allclose(other[t:], logits[t:])
 
 
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize(("layers", "residual"), [(1, False), (3, False), (3, True)])
-def test_steps_chunks_and_one_unroll_agree(make_network: Make, layers: int, residual: bool) -> None:
-    network = make_network(layers=layers, residual=residual).double()
+def test_steps_chunks_and_one_unroll_agree(make_network: Make, cell: str, layers: int, residual: bool) -> None:
+    network = make_network(cell=cell, layers=layers, residual=residual).double()
     ids_TB = torch.randint(V, (T, B))
     logits, last = network.unroll(ids_TB, network.initial_state(B))
     state = network.initial_state(B)

@@ -19,7 +19,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from charrnn.runs.folder import LOG, SUMMARY, job_folder_name, read_summary
+from charrnn.runs.folder import CHECKPOINTS, LOG, SUMMARY, job_folder_name, read_summary
 from charrnn.runs.leaderboard import write_leaderboard
 from charrnn.utils.cli import EXIT_FAILED, EXIT_REQUEST
 from charrnn.utils.errors import RequestError, Stopped, one_line
@@ -100,7 +100,7 @@ class SweepCallback(Callback):
 def resume_requeued_job(cfg: DictConfig) -> None:
     """Set `resume_from=last` with `sweep.resume=true`, and in a requeued submitit job (its folder has a checkpoint)."""
     folder = Path(HydraConfig.get().runtime.output_dir)
-    if OmegaConf.select(cfg, "sweep.resume") or (in_submitit_job() and any((folder / "checkpoints").glob("*.ckpt"))):
+    if OmegaConf.select(cfg, "sweep.resume") or (in_submitit_job() and any((folder / CHECKPOINTS).glob("*.ckpt"))):
         cfg.resume_from = "last"
 
 

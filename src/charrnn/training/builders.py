@@ -20,11 +20,11 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from charrnn.data.datamodule import CharDataModule
 from charrnn.training.callbacks.checkpoint import Checkpoints
+from charrnn.training.checkpoint_io import SafeCheckpointIO
 from charrnn.training.config_checks import trainer_settings
-from charrnn.training.distributed.consensus import RunState
 from charrnn.training.distributed.ranks import Ranks
 from charrnn.training.distributed.strategy import MeanGradients
-from charrnn.training.resume import SafeCheckpointIO
+from charrnn.training.run_state import RunState
 from charrnn.utils.config import plain
 from charrnn.utils.errors import RequestError, one_line
 from charrnn.utils.validation import require_integer, require_number

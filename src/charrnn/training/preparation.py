@@ -38,7 +38,11 @@ class Preparation:
     @property
     def earlier(self) -> dict[str, Any]:
         """The kernel and the threads of the run that is resumed; empty for a new run."""
-        return self.found[0][1]["charrnn"]["run"] if self.found else {}
+        return self.newest_checkpoint["charrnn"]["run"] if self.found else {}
+
+    @property
+    def newest_checkpoint(self) -> dict[str, Any]:
+        return self.found[0][1]
 
 
 def prepare(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks) -> Preparation:

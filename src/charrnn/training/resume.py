@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import OmegaConf
 
 from charrnn.data.datamodule import CharDataModule
 from charrnn.network import CharRNN
 from charrnn.runs import checkpoint_file
 from charrnn.runs.checkpoint_file import network_weights
-from charrnn.runs.folder import latest_run, resume_command
+from charrnn.runs.folder import CHECKPOINTS, latest_run, resume_command
 from charrnn.training.callbacks.checkpoint import readable_checkpoints
 from charrnn.utils.config import flattened
 from charrnn.utils.errors import RequestError
@@ -30,25 +29,6 @@ FIXED = (
     "data.validation_fraction.", "data.test_fraction.", "trainer.accumulate_grad_batches.", "trainer.precision.",
 )  # fmt: skip
 FREE = ("model.kernel", "optimizer.fused")  # they change how the same result is computed
-
-
-class SafeCheckpointIO(TorchCheckpointIO):
-    """Writes whole files only, and reads them without executing anything in them.
-
-    `problem` says why the last file could not be written. It is not raised, because other ranks wait for this one.
-    """
-
-    problem: str | None = None
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        try:
-            checkpoint_file.write(checkpoint, Path(path), keep=storage_options)
-            self.problem = None
-        except OSError as error:
-            self.problem = error.strerror or str(error)
-
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        return checkpoint_file.read(Path(path))
 
 
 def checkpoints_to_resume(
@@ -81,7 +61,7 @@ def checkpoints_to_resume(
 
 def refuse_used_folder(resume_from: object, run: Path) -> None:
     """Raise `RequestError` if the folder holds a run other than the one to resume: it would be overwritten."""
-    folder = run / "checkpoints"
+    folder = run / CHECKPOINTS
     if resume_from == "last" or not any(folder.glob("*.ckpt")):
         return
     if resume_from is None or user_path(resume_from).resolve().parent != folder.resolve():

@@ -33,9 +33,10 @@ from charrnn.training.callbacks.samples import Samples
 from charrnn.training.callbacks.stopping import OnValidation, PruningCallback, StopOnSignal
 from charrnn.training.callbacks.throughput import Throughput
 from charrnn.training.config_checks import PRECISIONS
-from charrnn.training.distributed.consensus import Consensus, RunState
+from charrnn.training.distributed.consensus import Consensus
 from charrnn.training.distributed.ranks import Ranks
 from charrnn.training.preparation import Preparation
+from charrnn.training.run_state import RunState
 from charrnn.utils.config import plain
 from charrnn.utils.errors import RequestError, RunFailed, one_line
 from charrnn.utils.validation import require_integer
@@ -59,13 +60,13 @@ class Training:
     kernel_reason: str
 
     def fit(self, ready: Preparation) -> None:
-        """Train from the checkpoint where the run starts, if there is one.
+        """Train from the checkpoint where the run starts, if there is one; do nothing if all steps were made before.
 
         With several ranks Lightning starts those that are missing. Raises `RequestError` for settings that can't be
         combined, and `RunFailed` if another rank has ended.
         """
         if ready.start.trained:  # it was killed after its last step, and only its scores are missing
-            self.throughput.load_state_dict(ready.found[0][1]["callbacks"][self.throughput.state_key])
+            self.throughput.load_state_dict(ready.newest_checkpoint["callbacks"][self.throughput.state_key])
             self.state.saved_step = ready.steps
             return
         if self.trainer.world_size > 1:  # the ranks that Lightning starts inherit it; Lightning itself would set 1
@@ -84,7 +85,7 @@ class Training:
         self.stop_on_signal.stop_if_asked()
 
     def progress(self) -> dict[str, Any]:
-        """Return what `summary.json` says of the training so far."""
+        """Return what `summary.json` says of the training so far; `steps` are those of `last.ckpt`."""
         saved = self.state.saved_step
         return {
             "steps": self.trainer.global_step if saved is None else saved,
@@ -109,11 +110,11 @@ def assemble(
     stop = StopOnSignal(state, listens=ranks.rank == 0 or ranks.launcher != "Lightning")
     throughput, samples = Throughput(), Samples(folder, ready.facts["seed"], ready.data.train_ids)
     first_only = [samples, throughput, Progress(ready.steps, log.info)] if ranks.rank == 0 else []
-    last = [] if on_validation is None else [PruningCallback(on_validation, ready.steps)]
-    # The order matters: what is logged of a step, then the checkpoint that knows it was, then the end of the run.
-    own = [Consensus(state), recovery, Curves(), *first_only, checkpoints, stop, *last]
-    named = [callback for callback in build_callbacks(cfg) if ranks.rank == 0 or not isinstance(callback, Monitor)]
-    trainer = build_trainer(cfg, ready.data, logger, [*named, *own], ranks)
+    pruning = [] if on_validation is None else [PruningCallback(on_validation, ready.steps)]
+    configured = [callback for callback in build_callbacks(cfg) if ranks.rank == 0 or not isinstance(callback, Monitor)]
+    # Consensus decides, Recovery reads the metrics, Curves logs and clears them, Checkpoints saves; then a run may stop.
+    callbacks = [*configured, Consensus(state), recovery, Curves(), *first_only, checkpoints, stop, *pruning]
+    trainer = build_trainer(cfg, ready.data, logger, callbacks, ranks)
     kernel, reason = _set_kernel(ready.network, trainer, ready.earlier.get("kernel"))
     make_optimizer = build_optimizer(cfg)
     run = {"kernel": kernel, "threads": ready.facts["threads"]}

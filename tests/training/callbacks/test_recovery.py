@@ -14,7 +14,7 @@ from charrnn.runs.folder import read_summary
 from charrnn.training.callbacks.checkpoint import Checkpoints
 from charrnn.training.callbacks.progress import Curves
 from charrnn.training.callbacks.recovery import Recovery
-from charrnn.training.distributed.consensus import RunState
+from charrnn.training.run_state import RunState
 from charrnn.utils.errors import RunFailed, Stopped
 from conftest import train_here
 

@@ -60,7 +60,7 @@ def assert_weights(run: Path, weights: Any) -> None:
         (consensus.Consensus, "on_train_batch_end", 5, signal.SIGUSR2, 5),
         (throughput.Throughput, "on_validation_start", 12, signal.SIGUSR2, 12),
         (progress.Progress, "on_train_end", 30, signal.SIGUSR2, 30),  # the fit loop does not check for signals here
-        (experiment, "_scores", 30, signal.SIGUSR2, 30),
+        (experiment, "score", 30, signal.SIGUSR2, 30),
     ],
 )
 def test_a_signal_saves_and_stops_the_run(
@@ -88,7 +88,7 @@ def test_the_signal_handlers_are_restored(text: Path, tmp_path: Path) -> None:
     [
         (consensus.Consensus, "on_train_batch_end", 5),
         (throughput.Throughput, "on_validation_start", 12),
-        (experiment, "_scores", 30),
+        (experiment, "score", 30),
     ],
 )
 def test_a_sigterm_that_submitit_handles_saves_but_does_not_stop(

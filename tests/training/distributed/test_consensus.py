@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from charrnn.training.distributed import consensus
-from charrnn.training.distributed.consensus import CONSENSUS_EVERY_STEPS, Consensus, RunState
+from charrnn.training.distributed.consensus import CONSENSUS_EVERY_STEPS, Consensus
+from charrnn.training.run_state import RunState
 from charrnn.utils.errors import RunFailed
 
 MADE_A_STEP = SimpleNamespace(step_completed=lambda: True)

@@ -17,13 +17,13 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from charrnn.module import VALIDATION
 from charrnn.runs import checkpoint_file
-from charrnn.training.distributed.consensus import RunState
+from charrnn.runs.folder import BEST, LAST, PREVIOUS
+from charrnn.training.run_state import RunState
 from charrnn.utils.errors import RequestError
 
 log = logging.getLogger(__name__)
 
 NEVER = sys.maxsize  # more batches than a run can have
-BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
 
 
 class Checkpoints(Callback):

@@ -11,7 +11,7 @@ from lightning.pytorch import Callback
 from charrnn.module import CharRNNModule
 from charrnn.runs.checkpoint_file import network_weights
 from charrnn.training.callbacks.checkpoint import Checkpoints, readable_checkpoints
-from charrnn.training.distributed.consensus import RunState
+from charrnn.training.run_state import RunState
 from charrnn.utils.errors import RunFailed
 from charrnn.utils.validation import require_integer, require_number
 

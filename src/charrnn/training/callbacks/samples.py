@@ -14,6 +14,7 @@ from charrnn.data.vocabulary import Ids
 from charrnn.evaluation.novelty import NGRAM, measure_novelty
 from charrnn.generation.generate import generate_text
 from charrnn.module import CharRNNModule
+from charrnn.runs.folder import SAMPLES
 from charrnn.training.callbacks.monitor import Monitor, Plots, Snapshot, Values
 from charrnn.utils.files import write_text
 from charrnn.utils.validation import require_integer, require_number
@@ -35,7 +36,7 @@ class Samples(Callback):
     """
 
     def __init__(self, folder: Path, seed: int, train_ids: Ids) -> None:
-        self._file = folder / "samples.txt"
+        self._file = folder / SAMPLES
         self._seed = seed
         self._train_ids = train_ids[:MAX_COMPARED_SYMBOLS]
 

@@ -10,7 +10,7 @@ import lightning
 from lightning.pytorch import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 
-from charrnn.training.distributed.consensus import RunState
+from charrnn.training.run_state import RunState
 from charrnn.utils.errors import Stopped
 from charrnn.utils.signals import STOP_SIGNALS, is_left_to_submitit
 

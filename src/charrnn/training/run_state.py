@@ -1,0 +1,27 @@
+"""What the callbacks of a run tell each other: requests to save and to stop, and what was saved."""
+
+import math
+import time
+from dataclasses import dataclass
+
+
+@dataclass
+class RunState:
+    """Holds the requests of this rank to save or stop, and the decision of all ranks after the current step.
+
+    `save_requested` is set by a signal, `save_due_at` is a time of `time.monotonic`. `stop_requested` is the signal
+    that asks the run to stop, or 0. `save_now` and `stop_now` are the decision. `saving_suspended` is true while the
+    loss is too high to save the weights. `saved_step` is the step of last.ckpt.
+    """
+
+    save_requested: bool = False
+    save_due_at: float = math.inf
+    stop_requested: int = 0
+    save_now: bool = False
+    stop_now: int = 0
+    saving_suspended: bool = False
+    saved_step: int | None = None
+
+    def requests(self) -> tuple[bool, int]:
+        """Return this rank's requests: whether to save, and the signal to stop for (0: none)."""
+        return self.save_requested or time.monotonic() >= self.save_due_at, self.stop_requested
