@@ -112,7 +112,7 @@ def assemble(
     first_only = [samples, throughput, Progress(ready.steps, log.info)] if ranks.rank == 0 else []
     pruning = [] if on_validation is None else [PruningCallback(on_validation, ready.steps)]
     configured = [callback for callback in build_callbacks(cfg) if ranks.rank == 0 or not isinstance(callback, Monitor)]
-    # Consensus decides, Recovery reads the metrics, Curves logs and clears them, Checkpoints saves; then a run may stop.
+    # In this order: Recovery reads the metrics that Curves logs and clears, Checkpoints saves, then the run may stop.
     callbacks = [*configured, Consensus(state), recovery, Curves(), *first_only, checkpoints, stop, *pruning]
     trainer = build_trainer(cfg, ready.data, logger, callbacks, ranks)
     kernel, reason = _set_kernel(ready.network, trainer, ready.earlier.get("kernel"))
