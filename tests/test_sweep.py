@@ -76,7 +76,7 @@ def test_an_interrupted_sweep_resumes(text_file: Path, tmp_path: Path, signum: i
 
     if target == "sweep":
         return
-    resumed = command("train.py", *sweep, "sweep.resume=true")
+    resumed = command("train.py", "-m", *sweep[len(SIDE_BY_SIDE) :], "sweep.resume=true")  # one after the other
     assert (resumed.returncode, resumed.stderr) == (0, "")
     assert (tmp_path / "leaderboard.csv").read_text().count("finished") == 3
     train_here(tmp_path / "whole", *training, "seed=1", path=text_file)

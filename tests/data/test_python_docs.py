@@ -3,7 +3,17 @@ from pathlib import Path
 import pytest
 
 from charrnn.data import python_docs
+from charrnn.data.corpus import read_corpus
+from charrnn.data.sources import PYTHON_DOCS
 from charrnn.utils.files import cache_folder
+from conftest import text_options
+
+
+@pytest.fixture(scope="module")
+def docs() -> str:
+    """Return the embedded corpus."""
+    corpus = read_corpus(text_options(PYTHON_DOCS))
+    return corpus.vocabulary.decode(corpus.ids)
 
 
 def test_the_embedded_corpus(docs: str) -> None:

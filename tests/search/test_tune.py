@@ -308,7 +308,7 @@ def test_two_jobs_with_another_database_are_stopped_and_resumed(text_file: Path,
     assert "2 interrupted or running" in output
     assert "continue  python scripts/tune.py data=text" in output
     assert {read_summary(trial)["status"] for trial in folder.glob("trial_*")} == {"interrupted"}
-    resumed = command("scripts/tune.py", *typed)
+    resumed = command("scripts/tune.py", *typed[:-1], "1")  # one after the other
     assert (resumed.returncode, resumed.stderr) == (0, "")
     assert len({*re.findall(r"(trial_\d+)  finished", resumed.stdout)}) == 3
     assert "trials    3: 3 finished; 100 % of the steps of 3 full runs" in resumed.stdout
