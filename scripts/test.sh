@@ -6,4 +6,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/scripts/environment.sh"
 prepare_environment "$root" test
 cd "$root"
-exec "$root/.venv/bin/python" -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile "$@"
+# One process more than CPU cores: some tests wait for other processes.
+workers=$(($(getconf _NPROCESSORS_ONLN) + 1))
+[ "$workers" -le 4 ] || workers=4
+exec "$root/.venv/bin/python" -m pytest --numprocesses=$workers --dist=loadfile "$@"

@@ -40,6 +40,10 @@ OPTIONS: dict[str, Any] = {
     "recurrent_gain": 0.95,
     "input_std": 0.5,
 }
+SLOW_FILES = (
+    "test_together", "test_sweep", "test_submission", "test_tune", "test_monitors", "test_readme", "test_exactness",
+    "test_train", "test_benchmark",
+)  # fmt: skip
 TEXT: dict[str, Any] = {
     str(key): value
     for key, value in OmegaConf.load(CONF / "data" / "text.yaml").items_ex(resolve=False)
@@ -54,6 +58,12 @@ def text_options(path: Any, **changes: Any) -> TextOptions:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=50, help="how often tests/test_torture.py kills a run (default: 50)")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the slow files first, so that no worker of pytest-xdist is left with one at the end."""
+    order = {name: i for i, name in enumerate(SLOW_FILES)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 """scripts/train.sh and scripts/test.sh, with stand-ins for Python that only record their calls."""
 
+import re
 import shutil
 import stat
 import subprocess
@@ -63,7 +64,7 @@ def test_the_first_call_installs_and_the_second_starts_at_once(project: Path) ->
     code, _, calls = call(project, "test.sh", "-x")  # the tests have more dependencies; the environment is kept
     assert [line.split()[0] for line in calls] == ["installed", "ran"]
     assert "-e .[test] -c constraints.txt" in calls[0]
-    assert calls[1] == "ran -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile -x"
+    assert re.fullmatch(r"ran -m pytest --numprocesses=[234] --dist=loadfile -x", calls[1])
     assert call(project, "train.sh")[2] == [f"ran {project}/train.py"]
 
 
