@@ -64,7 +64,7 @@ def test_the_first_call_installs_and_the_second_starts_at_once(project: Path) ->
     code, _, calls = call(project, "test.sh", "-x")  # the tests have more dependencies; the environment is kept
     assert [line.split()[0] for line in calls] == ["installed", "ran"]
     assert "-e .[test] -c constraints.txt" in calls[0]
-    assert re.fullmatch(r"ran -m pytest --numprocesses=[234] --dist=loadfile -x", calls[1])
+    assert re.fullmatch(r"ran -m pytest --numprocesses=[234] --dist=loadfile --no-loadscope-reorder -x", calls[1])
     assert call(project, "train.sh")[2] == [f"ran {project}/train.py"]
 
 
