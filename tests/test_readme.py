@@ -48,6 +48,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.slow
 def test_the_commands_run(project: Path, text_file: Path) -> None:
     assert (COMMANDS[0], len(COMMANDS)) == ("scripts/train.sh", 10)
     commands = []

@@ -72,6 +72,7 @@ def assert_as_undisturbed(run: Path, text: Path, *overrides: str) -> None:
         assert read_summary(run)[key] == summary[key]
 
 
+@pytest.mark.slow
 def test_on_this_machine(text_file: Path, tmp_path: Path) -> None:
     """One job is told that its time is over, is requeued and resumes; one is killed, which ends the command."""
     told, killed = tmp_path / "model.hidden-8", tmp_path / "model.hidden-9"
@@ -105,6 +106,7 @@ def said(folder: Path, controller: str) -> str:
     return " ".join(submitted.args[0])
 
 
+@pytest.mark.slow
 def test_through_slurm(text_file: Path, tmp_path: Path, slurm: Path) -> None:
     """One job fails; the other is told that its time is over, Slurm queues it again, and it resumes."""
     folder = tmp_path / "a sweep"

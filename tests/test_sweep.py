@@ -29,6 +29,7 @@ def alive(pids: list[str]) -> list[str]:
     return [pid for pid in pids if output("ps", "-o", "stat=", "-p", pid)[:1] not in ("", "Z")]
 
 
+@pytest.mark.slow
 def test_side_by_side_and_issued_again(text_file: Path, tmp_path: Path) -> None:
     sweep = (*SMALL, f"data.path={text_file}", f"hydra.sweep.dir={tmp_path}", "trainer.max_steps=20")
     jobs = {hidden: tmp_path / f"model.hidden-{hidden}" for hidden in (8, 9, -1)}
@@ -56,6 +57,7 @@ def test_side_by_side_and_issued_again(text_file: Path, tmp_path: Path) -> None:
     assert (table.count("finished"), table.count("failed")) == (2, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("signum", "target", "code"), [(signal.SIGKILL, "job", 1), (signal.SIGINT, "sweep", 130)])
 def test_an_interrupted_sweep_resumes(text_file: Path, tmp_path: Path, signum: int, target: str, code: int) -> None:
     """A job is killed, which ends the sweep; or Ctrl-C does. No process is left, and the same command does the rest."""

@@ -294,6 +294,7 @@ def test_errors_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "optuna, which is not installed: pip install -e '.[tune]'\n" in call("scripts/tune.py").stderr
 
 
+@pytest.mark.slow
 def test_two_jobs_with_another_database_are_stopped_and_resumed(text_file: Path, tmp_path: Path) -> None:
     search, folder = search_file(tmp_path, space=RATES), tmp_path / "study"
     typed = [

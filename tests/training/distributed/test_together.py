@@ -59,6 +59,7 @@ def names(folder: Path) -> set[str]:
     return {file.name.split(".vm")[0].split(".tfevents")[0] for file in folder.rglob("*")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ranks", "overrides"),
     [
@@ -85,6 +86,7 @@ def test_the_metrics_equal_those_of_one_rank(
         torch.testing.assert_close(*(state["charrnn"]["train_state"] for state in states), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_bit_for_bit_and_with_fewer_ranks_too(text: Path, tmp_path: Path) -> None:
     dropout = ("data.batch_size=6", "model.layers=2", "model.dropout=0.3")
     assert train_ranks(2, train, tmp_path / "whole", text, *dropout) == [0, 0]
@@ -125,6 +127,7 @@ class SpoilsSecond(Callback):
 SPOIL = ("data.batch_size=6", "threads=2", "+callbacks.spoil._target_=test_together.SpoilsSecond")
 
 
+@pytest.mark.slow
 def test_all_ranks_recover_together(text: Path, tmp_path: Path) -> None:
     spoil = (*SPOIL, "+callbacks.spoil.step=26", "+callbacks.spoil.raises=false")
     assert train_ranks(2, train, tmp_path, text, *spoil) == [0, 0]
@@ -135,6 +138,7 @@ def test_all_ranks_recover_together(text: Path, tmp_path: Path) -> None:
     assert all(weight.isfinite().all() for weight in last["state_dict"].values())
 
 
+@pytest.mark.slow
 def test_a_rank_that_fails_ends_the_run(text: Path, tmp_path: Path) -> None:
     spoil = (*SPOIL, "+callbacks.spoil.step=26", "+callbacks.spoil.raises=true")
     assert train_ranks(2, train, tmp_path, text, *spoil) == [1, 1]
@@ -158,6 +162,7 @@ def test_settings_that_ranks_can_not_share_are_errors(text: Path, tmp_path: Path
             train_here(tmp_path, "data=text", "trainer.accelerator=cpu", *overrides, path=text)
 
 
+@pytest.mark.slow
 def test_stop_and_resume_from_the_command_line(text: Path, tmp_path: Path) -> None:
     """Lightning starts the second rank; Ctrl-C reaches both, as on a terminal, and the run resumes with one."""
     small = ("data=text", f"data.path={text}", "model.hidden=4", "data.batch_size=4", "callbacks=none", "threads=1")
@@ -192,6 +197,7 @@ def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*starter, *map(str, arguments)], capture_output=True, text=True, timeout=100, check=False)
 
 
+@pytest.mark.slow
 def test_torchrun(text: Path, tmp_path: Path) -> None:
     small = ("data=text", f"data.path={text}", "model.hidden=4", "data.batch_size=4", "callbacks=none")
     run = (*small, "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_steps=6", f"hydra.run.dir={tmp_path}/run")
