@@ -34,7 +34,7 @@ def test_recurrence(tmp_path: Path) -> None:
     [
         ("lightning", ("train.py, characters/s", "train.py of the bare loop")),
         ("generate", ("characters_per_second",)),
-        ("ddp", ("gain",)),
+        pytest.param("ddp", ("gain",), marks=pytest.mark.slow),
     ],
 )
 def test_whole_programs(tmp_path: Path, name: str, keys: tuple[str, ...]) -> None:
@@ -43,6 +43,7 @@ def test_whole_programs(tmp_path: Path, name: str, keys: tuple[str, ...]) -> Non
     assert all(row[key] > 0 for row in measured for key in keys)
 
 
+@pytest.mark.slow
 def test_data(tmp_path: Path) -> None:
     record, _ = measure(tmp_path, "data", "--threads", "1")
     assert [row["level"] for row in record["encoding"]] == ["char", "byte"]

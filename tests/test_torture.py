@@ -67,6 +67,7 @@ def torture(kills: int, steps: int, text: Path, folder: Path, *overrides: str) -
         assert_equal(outcome(run), whole)
 
 
+@pytest.mark.slow
 def test_one_kill(text_file: Path, tmp_path: Path) -> None:
     torture(1, 120, text_file, tmp_path, "callbacks=none")
 
