@@ -2,9 +2,8 @@
 
 import os
 import re
+import shlex
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from charrnn.data.vocabulary import Vocabulary
 from charrnn.network import CharRNN
 from conftest import ROOT, save_network
+from zygote import Zygote
 
 README = (ROOT / "README.md").read_text("utf-8")
 COMMANDS = [
@@ -31,23 +31,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
-# Each command is a process of its own, but torch and the like, which take seconds, are imported once.
-STARTER = """
-import os, runpy, shlex, sys
-import charrnn.experiment, charrnn.export.arrays
-sys.path.insert(0, "scripts")
-for line in sys.stdin:
-    child = os.fork()
-    if not child:
-        _, *sys.argv = shlex.split(line)
-        runpy.run_path(sys.argv[0], run_name="__main__")
-        sys.exit()
-    if code := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
-        sys.exit(f"{line} ended with {code}")
-    print("--- done", flush=True)
-"""
-
-
 @pytest.mark.slow
 def test_the_commands_run(project: Path, text_file: Path) -> None:
     assert (COMMANDS[0], len(COMMANDS)) == ("scripts/train.sh", 10)
@@ -64,14 +47,13 @@ def test_the_commands_run(project: Path, text_file: Path) -> None:
         elif "train.py" in command:
             command += " data.validation_fraction=0.002 data.test_fraction=0.002"  # reading all of it takes long
         commands.append(command)
-    done = subprocess.run(
-        [sys.executable, "-c", STARTER], input="\n".join(commands), cwd=project, capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": str(project / "src")}, timeout=1200, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    *printed, rest = done.stdout.split("--- done\n")
-    assert (len(printed), rest) == (len(commands), "")
-    assert all(printed)
+    zygote = Zygote(PYTHONPATH=str(project / "src"))  # its package is the copy, and so are its outputs
+    for command in commands:
+        _, script, *arguments = shlex.split(command)
+        with zygote.start(project / script, arguments, project, dict(os.environ)) as process:
+            printed, errors = process.communicate()
+        assert (process.returncode, bool(printed)) == (0, True), f"{command}\n{printed}\n{errors}"
+    zygote.close()
     runs = [path.name for path in (project / "outputs").iterdir()]
     assert len(runs) == 4
     (sweep,) = (project / "outputs").glob("sweep_*")

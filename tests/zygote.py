@@ -78,9 +78,10 @@ class Child:
 
 
 class Zygote:
-    """The client: starts the process that forks, when the first script is started."""
+    """The client: starts the process that forks, with more `environment`, when the first script is started."""
 
-    def __init__(self) -> None:
+    def __init__(self, **environment: str) -> None:
+        self._environment = {**os.environ, **environment}
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -94,7 +95,10 @@ class Zygote:
         if self._socket is None:
             self._socket, other = socket.socketpair()
             self._process = subprocess.Popen(
-                [sys.executable, __file__, str(other.fileno())], pass_fds=[other.fileno()], start_new_session=True
+                [sys.executable, __file__, str(other.fileno())],
+                pass_fds=[other.fileno()],
+                start_new_session=True,
+                env=self._environment,
             )
             other.close()
         (out, to_out), (err, to_err), (status, to_status) = (os.pipe() for _ in range(3))

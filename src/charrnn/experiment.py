@@ -83,6 +83,8 @@ def _run(cfg: DictConfig, folder: Path, named: bool, record: RunRecord, on_valid
             log.info("resuming  %s", f"after step {step:,}" if step else "nothing there: a new run")
         record.begin()
         logger.draw_baselines(baselines, ready.steps, ready.start)
+        if ranks.size > 1 and ranks.launcher == "Lightning" and not ready.start.trained:
+            log.info("starting  %d more of %d processes", ranks.size - 1, ranks.size)
         try:
             training.fit(ready)
         finally:

@@ -4,7 +4,7 @@ P parameters, N symbols, V vocabulary.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,14 +12,10 @@ from torch import Tensor
 from charrnn.data.batches import IGNORED
 from charrnn.evaluation.scoring import summed_nats
 
+if TYPE_CHECKING:
+    from lightning.fabric.loggers.logger import Logger
+
 Mean = Callable[[Tensor], Tensor]
-
-
-class MetricLogger(Protocol):
-    """A logger as Lightning has them."""
-
-    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
-        """Write `metrics` for this step."""
 
 
 class TrainingMetrics:
@@ -131,7 +127,7 @@ class MetricLog:
         self.latest: dict[str, float] = {}
         self._step, self._logged = -1, dict[str, float]()
 
-    def write(self, metrics: dict[str, float], step: int, logger: MetricLogger | None) -> None:
+    def write(self, metrics: dict[str, float], step: int, logger: "Logger | None") -> None:
         """Log `metrics` at this optimizer step."""
         self.latest.update(metrics)
         if self._step != step:
@@ -140,7 +136,7 @@ class MetricLog:
         if logger is not None:
             logger.log_metrics(metrics, step=step)
 
-    def rewrite(self, step: int, logger: MetricLogger | None) -> None:
+    def rewrite(self, step: int, logger: "Logger | None") -> None:
         """Log again what was logged for the step at which a run resumes."""
         if self._step == step and logger is not None:
             logger.log_metrics(self._logged, step=step)

@@ -23,7 +23,6 @@ class RunRecord:
     def __init__(self, folder: Path, cfg: DictConfig) -> None:
         self._folder, self._cfg = folder, cfg
         self.summary: dict[str, Any] = dict.fromkeys(SUMMARY_KEYS)
-        self.kept = False  # whether the summary is that of an earlier run
         self.before = read_summary(folder) if (folder / SUMMARY).exists() else None
         if self.before is None:
             write_settings(folder, cfg)
@@ -34,7 +33,7 @@ class RunRecord:
     def keep_earlier_summary(self) -> None:
         """Leave the summary of the run that the folder already has as it is."""
         if self.before is not None:
-            self.summary, self.kept = self.before, True
+            self.summary = self.before
 
     def begin(self) -> None:
         """Record that training starts: from now on the settings are those of this command, and a kill is noticed."""
@@ -53,7 +52,7 @@ def recorded(folder: Path, cfg: DictConfig) -> Iterator[RunRecord]:
     record = RunRecord(folder, cfg)
     try:
         yield record
-        if not record.kept:
+        if record.summary is not record.before:
             record.summary["status"] = "finished"
     except BaseException as error:
         if isinstance(error, RequestError) and record.before is not None:
@@ -66,6 +65,4 @@ def recorded(folder: Path, cfg: DictConfig) -> Iterator[RunRecord]:
         if read_summary(folder) != record.summary:
             write_summary(folder, record.summary)
         if record.summary["status"] == "finished" and record.summary.get("steps"):
-            (folder / CHECKPOINTS / PREVIOUS).unlink(
-                missing_ok=True
-            )  # needed only while the run may have to go back to it
+            (folder / CHECKPOINTS / PREVIOUS).unlink(missing_ok=True)  # a finished run never returns to it

@@ -9,9 +9,7 @@ from omegaconf import DictConfig
 from charrnn.data.datamodule import CharDataModule
 from charrnn.network import CharRNN
 from charrnn.runs.folder import CHECKPOINTS, read_summary
-from charrnn.training.builders import (
-    build,
-)  # fmt: skip
+from charrnn.training.builders import build
 from charrnn.training.config_checks import run_length
 from charrnn.training.distributed.ranks import Ranks
 from charrnn.training.resume import Start, checkpoints_to_resume, choose, load_weights, require_same_settings
@@ -24,7 +22,8 @@ class Preparation:
     """What is known of a run before anything is trained.
 
     `facts`: what `summary.json` says of it. `steps`: the optimizer steps of the whole run. `found`: the checkpoints
-    from which it may resume. `finished`: the summary of a run that has completed all its steps already.
+    from which it may resume, newest first. `earlier`: the kernel and the threads of the run that is resumed.
+    `finished`: the summary of a run that has completed all its steps already.
     """
 
     data: CharDataModule
@@ -32,13 +31,9 @@ class Preparation:
     facts: dict[str, Any]
     steps: int
     found: list[tuple[Path, dict[str, Any]]]
+    earlier: dict[str, Any]
     start: Start
     finished: dict[str, Any] | None
-
-    @property
-    def earlier(self) -> dict[str, Any]:
-        """The kernel and the threads of the run that is resumed; empty for a new run."""
-        return self.newest_checkpoint["charrnn"]["run"] if self.found else {}
 
     @property
     def newest_checkpoint(self) -> dict[str, Any]:
@@ -48,7 +43,8 @@ class Preparation:
 def prepare(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks) -> Preparation:
     """Read the text, build the network, and find the checkpoint to start from."""
     found = checkpoints_to_resume(cfg.resume_from, folder / CHECKPOINTS, named)
-    threads = found[0][1]["charrnn"]["run"].get("threads", "auto") if found and cfg.threads == "auto" else cfg.threads
+    earlier = found[0][1]["charrnn"]["run"] if found else {}
+    threads = earlier.get("threads", "auto") if cfg.threads == "auto" else cfg.threads
     sharing = 1 if ranks.launcher == "Slurm" else ranks.local_size  # Slurm gives each process its own CPU cores
     seed, threads = prepare_process(cfg.seed, threads, sharing)
     data: CharDataModule = build(cfg, "data")
@@ -69,4 +65,4 @@ def prepare(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks) -> Prepara
         "vocabulary_size": len(data.vocabulary),
         "parameters": network.parameter_count(),
     }
-    return Preparation(data, network, facts, steps, found, start, before if completed else None)
+    return Preparation(data, network, facts, steps, found, earlier, start, before if completed else None)

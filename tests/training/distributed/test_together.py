@@ -1,5 +1,6 @@
 """Several ranks that train one network give the same results and files as a single process."""
 
+import itertools
 import multiprocessing
 import os
 import shutil
@@ -171,9 +172,8 @@ def test_stop_and_resume_from_the_command_line(text: Path, tmp_path: Path) -> No
         "train.py", *run, "trainer.max_steps=1000000", "scheduler=constant", "trainer.val_check_interval=20"
     )
     assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("step "):
-            break
+    shown = list(itertools.takewhile(lambda line: not line.startswith("step "), process.stdout))
+    assert "starting  1 more of 2 processes\n" in shown
     os.killpg(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=100)
     assert (process.returncode, stderr) == (130, "")
