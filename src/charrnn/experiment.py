@@ -59,7 +59,7 @@ def run(cfg: DictConfig, folder: Path | None = None, on_validation: OnValidation
 
 
 def _run(cfg: DictConfig, folder: Path, named: bool, record: RunRecord, on_validation: OnValidation | None) -> None:
-    ranks = find_ranks(cfg.trainer.devices, cfg.trainer.num_nodes)  # again: a wrong setting belongs into the summary
+    ranks = find_ranks(cfg.trainer.devices, cfg.trainer.num_nodes)  # here a wrong setting ends up in the summary
     ready = prepare(cfg, folder, named, ranks)
     record.update(**ready.facts)
     if ready.finished is not None:

@@ -1,4 +1,4 @@
-"""However a run ends, `summary.json` says how."""
+"""Write `summary.json` however a run ends."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ SUMMARY_KEYS = (
 
 
 class RunRecord:
-    """What `summary.json` says of a run, and whether the folder had one `before`."""
+    """Collects what `summary.json` will say of a run; `before` is the earlier summary of its folder, or None."""
 
     def __init__(self, folder: Path, cfg: DictConfig) -> None:
         self._folder, self._cfg = folder, cfg

@@ -1,4 +1,4 @@
-"""How Lightning writes and reads the checkpoint files of a run."""
+"""Write and read the checkpoint files of a run for Lightning."""
 
 from pathlib import Path
 from typing import Any

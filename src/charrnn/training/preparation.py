@@ -1,4 +1,4 @@
-"""What a run needs before it is trained: the text, the network, and the checkpoint to start from."""
+"""Prepare a run: read the text, build the network, and find the checkpoint to start from."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from charrnn.utils.process import prepare_process
 
 @dataclass
 class Preparation:
-    """What is known of a run before anything is trained.
+    """Holds what is known of a run before it is trained.
 
     `facts`: what `summary.json` says of it. `steps`: the optimizer steps of the whole run. `found`: the checkpoints
     from which it may resume, newest first. `earlier`: the kernel and the threads of the run that is resumed.

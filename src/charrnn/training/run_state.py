@@ -1,4 +1,4 @@
-"""What the callbacks of a run tell each other: requests to save and to stop, and what was saved."""
+"""The state that the callbacks of a run share: requests to save and to stop, and the last saved step."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""The parts that train a network, built from the config, and the fit."""
+"""Build the parts that train a network from the config, and fit."""
 
 import logging
 import os
