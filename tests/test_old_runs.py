@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from charrnn.runs import checkpoint_file
 from conftest import ROOT, call, train_here
 
 STORED = ROOT / "tests" / "stored" / "run"
@@ -35,6 +36,8 @@ def test_it_resumes_to_the_same_end(run: Path) -> None:
     expected = {"val_nats_per_char": 3.537554480812766, "test_bits_per_char": 5.120554935427828, "best_step": 40}
     assert {key: summary[key] for key in expected} == pytest.approx(expected, rel=1e-5)
     assert (summary["status"], summary["steps"]) == ("finished", 40)
+    callbacks = checkpoint_file.read(run / "checkpoints" / "last.ckpt")["callbacks"]
+    assert callbacks["Speed"]["characters"] == 40 * 4 * 8  # the sum was restored, under the name that it had
 
 
 @pytest.mark.parametrize(
