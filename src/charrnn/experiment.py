@@ -26,7 +26,7 @@ from charrnn.training.preview import report_text
 from charrnn.training.report import display_path, report_end, report_start, report_stop
 from charrnn.training.resume import refuse_used_folder
 from charrnn.training.setup import Training, assemble
-from charrnn.utils.errors import Stopped
+from charrnn.utils.errors import RunFailed, Stopped
 from charrnn.utils.signals import signals_raise_stopped
 
 log = logging.getLogger(__name__)
@@ -89,12 +89,15 @@ def _run(cfg: DictConfig, folder: Path, named: bool, record: RunRecord, on_valid
             training.fit(ready)
         finally:
             record.update(**training.progress())
+        record.update(reason=training.early_end())
         log.info("scoring   the best weights on the validation and test splits")
         record.update(**restore_best(ready, training))
         record.update(**score(ready.network, ready.data))
+        require_finite(record.summary)
         logger.log_outcome(cfg, record.summary)
         sample = training.samples.write(training.trainer, training.module, record.summary["best_step"])
         report_end(folder, record.summary, sample)
+        training.raise_failures()
 
 
 def restore_best(ready: Preparation, training: Training) -> dict[str, Any]:
@@ -122,6 +125,16 @@ def score(network: CharRNN, data: CharDataModule) -> dict[str, float]:
             if split == "val":
                 scores["val_nats_per_char"] = result.nats_per_char
     return scores
+
+
+def require_finite(summary: dict[str, Any]) -> None:
+    """Raise `RunFailed` if a score is NaN or infinite: such a network is no result."""
+    for split, key in (("validation", "val_bits_per_char"), ("test", "test_bits_per_char")):
+        if summary[key] is not None and not math.isfinite(summary[key]):
+            raise RunFailed(
+                f"the {split} loss of the weights of step {summary['best_step']:,} is {summary[key]}; "
+                "start over with a lower optimizer.lr, or with model.activation=tanh"
+            )
 
 
 def _folder_is_named() -> bool:

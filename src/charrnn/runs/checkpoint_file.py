@@ -5,6 +5,7 @@ format, the network's settings, the vocabulary and the source of the text, all a
 """
 
 import zipfile
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,10 @@ def write(checkpoint: dict[str, Any], path: Path, keep: Path | None = None) -> N
     """Save `checkpoint` completely or not at all; an older file is kept under the name `keep` if one is given."""
     import torch  # imported here because finding runs needs no torch, which takes a second to load
 
+    content = BytesIO()  # torch's writer hides the reason if the disk is full
+    torch.save(checkpoint, content)
     with atomic_write(path, keep) as file:
-        torch.save(checkpoint, file)
+        file.write(content.getbuffer())
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Write `summary.json` however a run ends."""
 
+import errno
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,8 +9,21 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from charrnn.runs.folder import CHECKPOINTS, PREVIOUS, SUMMARY, read_summary, write_settings, write_summary
-from charrnn.utils.errors import Pruned, RequestError, Stopped, one_line
+from charrnn.runs.folder import (
+    CHECKPOINTS,
+    PREVIOUS,
+    SUMMARY,
+    json_text,
+    read_summary,
+    write_settings,
+    write_summary,
+)
+from charrnn.utils.errors import Pruned, RequestError, RunFailed, Stopped, one_line
+
+log = logging.getLogger(__name__)
+
+# The disk is full, over its quota, read-only, or broken.
+DISK_PROBLEMS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 SUMMARY_KEYS = (
     "status", "reason", "val_nats_per_char", "val_bits_per_char", "test_bits_per_char", "best_step", "steps",
@@ -42,6 +57,15 @@ class RunRecord:
         write_summary(self._folder, {**self.summary, "status": "interrupted", "reason": "still running, or killed"})
 
 
+def _write_summary(folder: Path, summary: dict[str, Any]) -> None:
+    try:
+        write_summary(folder, summary)
+    except OSError as error:
+        if error.errno not in DISK_PROBLEMS:
+            raise
+        log.error("can't write %s (%s); it would say: %s", folder / SUMMARY, error.strerror, json_text(summary))
+
+
 @contextmanager
 def recorded(folder: Path, cfg: DictConfig) -> Iterator[RunRecord]:
     """Write `summary.json` when the block ends, with the status that follows from how it ends.
@@ -54,6 +78,13 @@ def recorded(folder: Path, cfg: DictConfig) -> Iterator[RunRecord]:
         yield record
         if record.summary is not record.before:
             record.summary["status"] = "finished"
+    except OSError as error:
+        if error.errno not in DISK_PROBLEMS:
+            record.update(status="failed", reason=one_line(error))
+            raise
+        reason = f"{error.filename or folder} can't be written: {error.strerror}"
+        record.update(status="failed", reason=reason)
+        raise RunFailed(f"{reason}; make room, or choose another hydra.run.dir") from error
     except BaseException as error:
         if isinstance(error, RequestError) and record.before is not None:
             record.keep_earlier_summary()
@@ -63,6 +94,6 @@ def recorded(folder: Path, cfg: DictConfig) -> Iterator[RunRecord]:
         raise
     finally:
         if read_summary(folder) != record.summary:
-            write_summary(folder, record.summary)
+            _write_summary(folder, record.summary)
         if record.summary["status"] == "finished" and record.summary.get("steps"):
             (folder / CHECKPOINTS / PREVIOUS).unlink(missing_ok=True)  # a finished run never returns to it

@@ -31,8 +31,8 @@ class Record:
 
     @property
     def complete(self) -> bool:
-        """Whether the run finished training; a dry run did not."""
-        return self.summary.get("status") == "finished" and not self.summary.get("reason")
+        """Whether the run finished training; a dry run, with no steps, did not."""
+        return self.summary.get("status") == "finished" and bool(self.summary.get("steps"))
 
     def number(self, key: str) -> float | None:
         """Return a number of the summary, or None if it is missing, NaN or infinite."""

@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -20,6 +22,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from charrnn.data.datamodule import CharDataModule
 from charrnn.training.callbacks.checkpoint import Checkpoints
+from charrnn.training.callbacks.guard import guard
+from charrnn.training.callbacks.keep import Keep
 from charrnn.training.checkpoint_io import SafeCheckpointIO
 from charrnn.training.config_checks import trainer_settings
 from charrnn.training.distributed.ranks import Ranks
@@ -116,10 +120,25 @@ def build_checkpoints(cfg: DictConfig, folder: Path, state: RunState, steps: int
         minutes=require_number("checkpoint_minutes", cfg.checkpoint_minutes, 0.0),
         validate_every=require_integer("trainer.val_check_interval", cfg.trainer.val_check_interval),
         steps=steps,
+        keep_every=None if cfg.keep_every is None else require_integer("keep_every", cfg.keep_every),
     )
 
 
-def build_callbacks(cfg: DictConfig) -> list[Callback]:
+def build_keeping(cfg: DictConfig, folder: Path, state: RunState) -> list[Callback]:
+    """Build the callback that keeps more checkpoints, if the config asks for any."""
+    best = require_integer("keep_best", cfg.keep_best)
+    return [Keep(folder, state, every=cfg.keep_every, best=best)] if best > 1 or cfg.keep_every is not None else []
+
+
+def build_time_limit(cfg: DictConfig, state: RunState) -> list[Callback]:
+    """Build the callback that stops the run after `max_minutes` of training, over all its processes."""
+    if cfg.max_minutes is None:
+        return []
+    seconds = 60 * require_number("max_minutes", cfg.max_minutes, 0.0)
+    return [guard(Timer(timedelta(seconds=seconds), verbose=False), "max_minutes", state)]
+
+
+def build_callbacks(cfg: DictConfig, state: RunState) -> list[Callback]:
     """Build the callbacks that the config group `callbacks` names; those set to null are left out."""
     named = {f"callbacks.{name}": settings for name, settings in plain(cfg.callbacks).items() if settings is not None}
     callbacks = []
@@ -128,7 +147,7 @@ def build_callbacks(cfg: DictConfig) -> list[Callback]:
         callback = build(OmegaConf.create(named), key) if has_class else settings
         if not isinstance(callback, Callback):
             raise RequestError(f"{key} must name a Lightning callback with _target_, or be null; got {settings!r}")
-        callbacks.append(callback)
+        callbacks.append(guard(callback, key, state))
     return callbacks
 
 

@@ -17,12 +17,14 @@ from torch.optim import Optimizer
 from charrnn.module import CharRNNModule
 from charrnn.network import CharRNN
 from charrnn.network.recurrence import choose_kernel, usable_kernels
-from charrnn.runs.folder import CHECKPOINTS, LAST
+from charrnn.runs.folder import CHECKPOINTS, LAST, LOG
 from charrnn.training.builders import (
     build_callbacks,
     build_checkpoints,
+    build_keeping,
     build_optimizer,
     build_scheduler,
+    build_time_limit,
     build_trainer,
 )  # fmt: skip
 from charrnn.training.callbacks.checkpoint import Checkpoints
@@ -84,6 +86,22 @@ class Training:
                 distributed.destroy_process_group()
         self.stop_on_signal.stop_if_asked()
 
+    def early_end(self) -> str | None:
+        """Log and return why training ended before its last step, or what could not be saved; None if all is well."""
+        notes = [*self.state.failed.values()]
+        if self.state.stopped_by is not None:
+            notes.append(f"stopped by {self.state.stopped_by} after step {self.trainer.global_step:,}")
+        for name, trouble in self.state.unsaved.items():
+            notes.append(f"could not save {name}: {trouble}")
+        for note in notes:
+            log.info("ended     %s", note)
+        return "; ".join(notes) or None
+
+    def raise_failures(self) -> None:
+        """Raise `RunFailed` if a callback raised an error, which ended the training."""
+        if self.state.failed:
+            raise RunFailed(f"{'; '.join(self.state.failed.values())}; its traceback is in {LOG}")
+
     def progress(self) -> dict[str, Any]:
         """Return what `summary.json` says of the training so far; `steps` are those of `last.ckpt`."""
         saved = self.state.saved_step
@@ -111,9 +129,11 @@ def assemble(
     throughput, samples = Throughput(), Samples(folder, ready.facts["seed"], ready.data.train_ids)
     first_only = [samples, throughput, Progress(ready.steps, log.info)] if ranks.rank == 0 else []
     pruning = [] if on_validation is None else [PruningCallback(on_validation, ready.steps)]
-    configured = [callback for callback in build_callbacks(cfg) if ranks.rank == 0 or not isinstance(callback, Monitor)]
+    configured = [each for each in build_callbacks(cfg, state) if ranks.rank == 0 or not isinstance(each, Monitor)]
+    configured += build_time_limit(cfg, state)
     # In this order: Recovery reads the metrics that Curves logs and clears, Checkpoints saves, then the run may stop.
-    callbacks = [*configured, Consensus(state), recovery, Curves(), *first_only, checkpoints, stop, *pruning]
+    saving = [checkpoints, *build_keeping(cfg, checkpoints.folder, state)]
+    callbacks = [*configured, Consensus(state), recovery, Curves(), *first_only, *saving, stop, *pruning]
     trainer = build_trainer(cfg, ready.data, logger, callbacks, ranks)
     kernel, reason = _set_kernel(ready.network, trainer, ready.earlier.get("kernel"))
     make_optimizer = build_optimizer(cfg)

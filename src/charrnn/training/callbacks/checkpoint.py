@@ -27,23 +27,34 @@ NEVER = sys.maxsize  # more batches than a run can have
 
 
 class Checkpoints(Callback):
-    """Writes `last.ckpt` every `every` steps, every `minutes`, before every validation and after step `steps`.
+    """Writes `last.ckpt` every `every` (and `keep_every`) steps, every `minutes`, before every validation and after step `steps`.
 
     The one before is kept as `previous.ckpt`. `best.ckpt` has the lowest validation loss so far. The final weights are
-    validated too, and may become the best: Lightning omits this when `max_steps` ends inside an epoch. If a file can't
-    be written, a warning is logged and the older file is kept. After an exception nothing is written, because it may
-    have come in the middle of a step: the last scheduled checkpoint is at most `every` steps older.
+    saved and validated too, whatever ends the training, and may become the best: Lightning omits this when `max_steps`
+    ends inside an epoch. If a file can't be written, a warning is logged and the older file is kept. After an exception
+    nothing is written, because it may have come in the middle of a step: the last scheduled checkpoint is at most
+    `every` steps older.
     """
 
     def __init__(
-        self, folder: Path, state: RunState, *, every: int, minutes: float, validate_every: int, steps: int
+        self,
+        folder: Path,
+        state: RunState,
+        *,
+        every: int,
+        minutes: float,
+        validate_every: int,
+        steps: int,
+        keep_every: int | None = None,
     ) -> None:
         self.folder = folder
         self._state = state
-        self._every, self._seconds, self._steps = every, 60 * minutes, steps
+        self._intervals = (every, keep_every or every)
+        self._seconds, self._steps = 60 * minutes, steps
         self._validate_every = validate_every
         self._best = math.inf
         self._validates = False  # whether a validation follows the last step
+        self._validated_step = -1
 
     @property
     def best(self) -> Path:
@@ -63,7 +74,11 @@ class Checkpoints(Callback):
 
     def is_scheduled(self, step: int) -> bool:
         """Return whether the schedule of steps alone, without any request, saves at this step."""
-        return step % self._every == 0 or self._validation_follows(step)
+        return any(step % interval == 0 for interval in self._intervals) or self._validation_follows(step)
+
+    def is_over(self, trainer: lightning.Trainer) -> bool:
+        """Return whether training ends with this step, on schedule or because a callback stops it."""
+        return trainer.global_step >= self._steps or trainer.should_stop
 
     def _validation_follows(self, step: int) -> bool:
         return step % self._validate_every == 0 or step >= self._steps
@@ -97,17 +112,26 @@ class Checkpoints(Callback):
         trainer.val_check_batch = NEVER  # else Lightning, which counts batches, could validate amid an accumulated step
         if not pl_module.step_completed():
             return
-        self._validates = self._validation_follows(trainer.global_step)
-        if self.due(trainer) or self._state.stop_now:
+        self._validates = self._validation_follows(trainer.global_step) or trainer.should_stop
+        if self.due(trainer) or self._state.stop_now or trainer.should_stop:
             self.save(trainer)
         if self._validates:
             trainer.val_check_batch = 1  # every batch: so Lightning validates after this one
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        if trainer.state.fn != TrainerFn.FITTING:
+            return
+        self._validated_step = trainer.global_step
         value = float(trainer.callback_metrics[VALIDATION])
-        if trainer.state.fn == TrainerFn.FITTING and value < self._best:
-            self._best = value
-            self._write(trainer, self.folder / BEST)
+        if value < self._best:
+            before, self._best = self._best, value
+            if not self._write(trainer, self.folder / BEST):
+                self._best = before
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        self.save(trainer)  # a callback may have stopped the run after the hook above
+        if trainer.limit_val_batches and self._validated_step != trainer.global_step:
+            _validate(trainer)
 
     def save(self, trainer: lightning.Trainer) -> None:
         """Write `last.ckpt`, unless this step is saved already; the old file becomes `previous.ckpt`.
@@ -115,7 +139,7 @@ class Checkpoints(Callback):
         Nothing is saved after a NaN or infinite loss or gradient.
         """
         module: Any = trainer.lightning_module
-        suspended = self._state.saving_suspended and trainer.global_step < self._steps  # the end is always saved
+        suspended = self._state.saving_suspended and not self.is_over(trainer)
         if self._state.saved_step == trainer.global_step or suspended or module.nonfinite() is not None:
             return
         last = self.folder / LAST
@@ -129,7 +153,9 @@ class Checkpoints(Callback):
         trainer.save_checkpoint(path, storage_options=keep)
         writer: Any = trainer.strategy.checkpoint_io
         trouble = trainer.strategy.broadcast(writer.problem)
+        self._state.unsaved.pop(path.name, None)
         if trouble is not None:
+            self._state.unsaved[path.name] = trouble
             log.warning("can't write %s (%s); the older file is kept and training continues", path, trouble)
         return trouble is None
 

@@ -7,8 +7,9 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.trainer.states import TrainerFn
 
-from charrnn.module import CharRNNModule
+from charrnn.module import VALIDATION, CharRNNModule
 from charrnn.runs.checkpoint_file import network_weights
 from charrnn.training.callbacks.checkpoint import Checkpoints, readable_checkpoints
 from charrnn.training.run_state import RunState
@@ -23,7 +24,7 @@ RATES = ("lr", "initial_lr", "max_lr", "min_lr")  # torch's schedules store thes
 class Recovery(Callback):
     """Returns to the last good weights when training diverges, and multiplies the learning rate by `factor`.
 
-    Training diverges if a loss or gradient is NaN or infinite. It also diverges if the loss is above `explosion` times
+    Training diverges if a loss, a gradient or a validation loss is NaN or infinite. It also diverges if the loss is above `explosion` times
     its minimum, and above that of a uniform guess, in `patience` logged values in a row; meanwhile nothing is saved.
     The step count and the position in the text continue, the states start from zero. After `retries` recoveries the
     run fails.
@@ -59,6 +60,16 @@ class Recovery(Callback):
         if trouble is not None:
             self._recover(trainer, pl_module, trouble)
         self._state.saving_suspended = self._high > 0
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        value = float(trainer.callback_metrics[VALIDATION])
+        if trainer.state.fn != TrainerFn.FITTING or math.isfinite(value) or self._checkpoints.is_over(trainer):
+            return
+        # The checkpoint of this step has these weights too.
+        self._high, self._good_step = max(1, self._high), min(self._good_step, trainer.global_step - 1)
+        with torch.inference_mode(False):  # a tensor made in inference mode can't be trained
+            self._recover(trainer, pl_module, f"the validation loss is {value} at step {trainer.global_step}")
+        self._state.saving_suspended = False
 
     def _check_loss(self, nats: float, uniform_nats: float, step: int) -> str | None:
         """Record a loss; return what is wrong if `patience` losses in a row were too high."""
