@@ -8,8 +8,12 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import OmegaConf
 
+from charrnn.data.datamodule import CharDataModule
+from charrnn.network import CharRNN
 from charrnn.training import builders, config_checks
+from charrnn.training.configured_callbacks import build_callbacks
 from charrnn.training.distributed.ranks import find_ranks
+from charrnn.training.run_state import RunState
 from conftest import ROOT, composed, train_here
 
 GROUPS = ("model", "data", "optimizer", "scheduler", "trainer", "callbacks")
@@ -26,8 +30,8 @@ def test_every_group_has_its_folder() -> None:
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_builds(group: str, option: str, text_file: Path, tmp_path: Path) -> None:
     cfg = composed(f"{group}={option}", f"++data.path={text_file}", "++data.sha256=null")
-    data = builders.build(cfg, "data")
-    network = builders.build(cfg, "model", vocabulary_size=len(data.vocabulary))
+    data = builders.build(cfg, "data", CharDataModule)
+    network = builders.build(cfg, "model", CharRNN, vocabulary_size=len(data.vocabulary))
     parameters = list(network.parameters())
     optimizer = builders.build_optimizer(cfg)(parameters)
     assert isinstance(optimizer, torch.optim.Optimizer)
@@ -38,7 +42,7 @@ def test_every_option_builds(group: str, option: str, text_file: Path, tmp_path:
     if group == "trainer" and not available.get(option, True):
         assert cfg.trainer.accelerator == option
         pytest.skip(f"no {option} device on this machine")
-    callbacks = builders.build_callbacks(cfg)
+    callbacks = build_callbacks(cfg, RunState())
     assert len(callbacks) == len(cfg.callbacks)
     ranks = find_ranks(cfg.trainer.devices, cfg.trainer.num_nodes)
     trainer = builders.build_trainer(cfg, data, TensorBoardLogger(tmp_path), callbacks, ranks)
@@ -49,7 +53,7 @@ def test_every_option_builds(group: str, option: str, text_file: Path, tmp_path:
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "adagrad"])
 def test_the_fused_optimizer_is_used_if_available(name: str) -> None:
     cfg = composed(f"optimizer={name}")
-    network = builders.build(cfg, "model", vocabulary_size=7)
+    network = builders.build(cfg, "model", CharRNN, vocabulary_size=7)
     assert builders.build_optimizer(cfg)(list(network.parameters())).defaults["fused"] is True
     cfg = composed(f"optimizer={name}", "trainer.precision=16-mixed")
     assert builders.build_optimizer(cfg)(list(network.parameters())).defaults["fused"] is None
@@ -60,7 +64,7 @@ def test_any_class_of_torch_optim(name: str) -> None:
     """Some have no fused version. Lists must reach the optimizer as plain lists, since checkpoints store them."""
     betas = ["~optimizer.betas", "~optimizer.weight_decay"] if name == "ASGD" else []
     cfg = composed(f"optimizer._target_=torch.optim.{name}", *betas)
-    network = builders.build(cfg, "model", vocabulary_size=7)
+    network = builders.build(cfg, "model", CharRNN, vocabulary_size=7)
     optimizer = builders.build_optimizer(cfg)(list(network.parameters()))
     assert type(optimizer).__name__ == name
     assert not any(OmegaConf.is_config(value) for value in optimizer.param_groups[0].values())
@@ -88,7 +92,7 @@ def test_a_bug_is_not_reported_as_an_invalid_request(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("charrnn.network.char_rnn.CharRNN.__init__", broken)
     with pytest.raises(KeyError, match="gone"):
-        builders.build(composed(), "model", vocabulary_size=7)
+        builders.build(composed(), "model", CharRNN, vocabulary_size=7)
 
 
 @pytest.mark.parametrize("name", RECIPES)

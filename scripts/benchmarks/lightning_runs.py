@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from benchmarks.record import print_table
 from charrnn.data.batches import Batch
+from charrnn.data.datamodule import CharDataModule
 from charrnn.experiment import run
+from charrnn.network import CharRNN
 from charrnn.runs.folder import read_summary
 from charrnn.runs.sweep import register_resolvers
 from charrnn.training.builders import build, build_optimizer, build_scheduler
@@ -80,8 +82,8 @@ def settings(size: tuple[int, int, int], arguments: argparse.Namespace) -> DictC
 def bare_loop(cfg: DictConfig) -> float:
     """Return the characters per second of a plain loop with the same data, network, optimizer and schedule."""
     prepare_process(cfg.seed, cfg.threads)
-    data = build(cfg, "data")
-    network = build(cfg, "model", vocabulary_size=len(data.vocabulary))
+    data = build(cfg, "data", CharDataModule)
+    network = build(cfg, "model", CharRNN, vocabulary_size=len(data.vocabulary))
     optimizer = build_optimizer(cfg)(list(network.parameters()))
     scheduler = build_scheduler(cfg, cfg.trainer.max_steps)(optimizer)
     done, characters, state_LBS = 0, 0, torch.empty(0)
@@ -112,7 +114,7 @@ def project_run(cfg: DictConfig) -> float:
 def torch_run(cfg: DictConfig) -> float:
     """Return the characters per second of `nn.RNN` in a plain LightningModule."""
     prepare_process(cfg.seed, cfg.threads)
-    data = build(cfg, "data")
+    data = build(cfg, "data", CharDataModule)
     clock = FitClock()
     with tempfile.TemporaryDirectory() as folder:
         trainer = lightning.Trainer(

@@ -112,7 +112,6 @@ class CharRNNModule(lightning.LightningModule):
     def on_validation_epoch_end(self) -> None:
         nats = self.validation_metrics.nats_per_symbol(lambda sums: self.trainer.strategy.reduce(sums, reduce_op="sum"))
         nats *= self.symbols_per_character["validation"]
-        self.log(VALIDATION, nats, logger=False)  # where other callbacks of Lightning look for it
         self.write_metrics({VALIDATION: nats, "bits_per_char/val": nats / log(2)})
         scheduler = self.lr_schedulers() if self.trainer.state.fn == TrainerFn.FITTING else None
         if isinstance(scheduler, ReduceLROnPlateau):
@@ -138,7 +137,8 @@ class CharRNNModule(lightning.LightningModule):
         return self.step_completed() and self.global_step % self._log_every == 0
 
     def write_metrics(self, metrics: dict[str, float]) -> None:
-        """Log `metrics` at the current optimizer step."""
+        """Log `metrics` at the current optimizer step; callbacks of Lightning find each by its name."""
+        self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
         self.metric_log.write(metrics, self.global_step, self.logger)
 
     def shared_metrics(self) -> TrainingMetrics:

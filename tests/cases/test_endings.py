@@ -17,8 +17,8 @@ from conftest import train_here
 
 TEXT_LENGTH = 3000
 SMALL = (
-    "data=text", "model.hidden=6", "data.batch_size=3", "data.sequence_length=7", "trainer.accelerator=cpu", "threads=1",
-    "trainer.max_steps=60", "trainer.val_check_interval=20", "trainer.log_every_n_steps=5",
+    "data=text", "model.hidden=6", "data.batch_size=3", "data.sequence_length=7", "trainer.accelerator=cpu",
+    "threads=1", "trainer.max_steps=60", "trainer.val_check_interval=20", "trainer.log_every_n_steps=5",
 )  # fmt: skip
 
 
@@ -162,9 +162,7 @@ def test_x3_a_run_whose_last_validation_is_nan_keeps_the_best(text: Path, tmp_pa
     assert math.isfinite(summary["val_bits_per_char"])
 
 
-def test_x3_a_score_that_is_nan_fails_the_run(
-    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_x3_a_score_that_is_nan_fails_the_run(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from charrnn import experiment
 
     score = experiment.score

@@ -31,8 +31,9 @@ class Record:
 
     @property
     def complete(self) -> bool:
-        """Whether the run finished training; a dry run, with no steps, did not."""
-        return self.summary.get("status") == "finished" and bool(self.summary.get("steps"))
+        """Whether the run finished training, also if a callback stopped it early; a dry run did not."""
+        dry = str(self.summary.get("reason")).startswith("dry_run")
+        return self.summary.get("status") == "finished" and not dry
 
     def number(self, key: str) -> float | None:
         """Return a number of the summary, or None if it is missing, NaN or infinite."""

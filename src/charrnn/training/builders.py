@@ -3,8 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable
-from datetime import timedelta
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
 import lightning
@@ -12,35 +11,37 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from charrnn.data.datamodule import CharDataModule
-from charrnn.training.callbacks.checkpoint import Checkpoints
-from charrnn.training.callbacks.guard import guard
-from charrnn.training.callbacks.keep import Keep
 from charrnn.training.checkpoint_io import SafeCheckpointIO
 from charrnn.training.config_checks import trainer_settings
 from charrnn.training.distributed.ranks import Ranks
 from charrnn.training.distributed.strategy import MeanGradients
-from charrnn.training.run_state import RunState
 from charrnn.utils.config import plain
 from charrnn.utils.errors import RequestError, one_line
-from charrnn.utils.validation import require_integer, require_number
+from charrnn.utils.validation import require_number
 
 # The settings of torch's optimizers and schedulers that are not numbers.
 NOT_NUMERIC = ("_target_", "fused", "mode", "threshold_mode", "anneal_strategy")
 
 
-def build(cfg: DictConfig, group: str, **arguments: Any) -> Any:
-    """Call the constructor that a config group names; raise `RequestError` with the full key for what it refuses."""
+def build(cfg: DictConfig, group: str, kind: type | tuple[type, ...], **arguments: Any) -> Any:
+    """Call the constructor that a config group names, and check that it builds a `kind`.
+
+    Raises `RequestError` with the full key for what it refuses.
+    """
     try:
-        return instantiate(cfg[group], _convert_="all", **arguments)
+        built = instantiate(cfg[group], _convert_="all", **arguments)
+        if not isinstance(built, kind):
+            expected = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
+            raise RequestError(f"{group} must name a class of {expected} with _target_, got {type(built).__name__}")
+        return built
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, RequestError):
@@ -54,10 +55,12 @@ def build(cfg: DictConfig, group: str, **arguments: Any) -> Any:
             raise RequestError(
                 f"{group}: these sizes do not fit into memory ({one_line(cause)}); use smaller ones"
             ) from error
-        if isinstance(cause, TypeError | ValueError | MisconfigurationException | ImportError | None):
-            raise RequestError(
-                f"{group}: {cfg[group].get('_target_')} can't be built with these settings: {cause or error}"
-            ) from error
+        if isinstance(
+            cause, TypeError | ValueError | NotImplementedError | MisconfigurationException | ImportError | None
+        ):
+            problem = one_line(cause or error) or type(cause).__name__
+            target = cfg[group].get("_target_")
+            raise RequestError(f"{group}: {target} can't be built with these settings: {problem}") from error
         raise cause from None  # a bug, not a wrong request
 
 
@@ -79,20 +82,35 @@ def build_optimizer(cfg: DictConfig) -> Callable[[list[nn.Parameter]], Optimizer
     requested = settings.pop("fused", None)
     if requested not in ("auto", True, False, None):
         raise RequestError(f"optimizer.fused must be auto, true, false or null, got {requested!r}")
-    build(OmegaConf.create({"optimizer": settings}), "optimizer", params=[nn.Parameter(torch.zeros(1))])
+    _try_optimizer(OmegaConf.create({"optimizer": settings}))
     make: Any = instantiate(settings, _partial_=True, _convert_="all")
-    if requested in (False, None) or "fused" not in inspect.signature(make.func).parameters:
-        return make  # type: ignore[no-any-return]
-    if cfg.trainer.precision == "16-mixed":  # a fused optimizer would unscale gradients that are clipped already
-        return make  # type: ignore[no-any-return]
+    can_fuse = requested not in (False, None) and "fused" in inspect.signature(make.func).parameters
+    # With 16-mixed, a fused optimizer would unscale gradients that are clipped already.
+    options: list[dict[str, bool]] = [{"fused": True}] if can_fuse and cfg.trainer.precision != "16-mixed" else []
 
-    def fused_if_possible(parameters: list[nn.Parameter]) -> Optimizer:
+    def make_optimizer(parameters: list[nn.Parameter]) -> Optimizer:
         try:
-            return make(parameters, fused=True)  # type: ignore[no-any-return]
-        except RuntimeError:  # torch has no fused implementation for this device
+            for option in options:
+                with suppress(RuntimeError):  # torch has no fused implementation for this device
+                    return make(parameters, **option)  # type: ignore[no-any-return]
             return make(parameters)  # type: ignore[no-any-return]
+        except ValueError as error:
+            raise RequestError(f"optimizer: {make.func.__name__} can't train this network: {error}") from error
 
-    return fused_if_possible
+    return make_optimizer
+
+
+def _try_optimizer(cfg: DictConfig) -> None:
+    """Raise `RequestError` for an optimizer that can't be built, or can't make a step with dense gradients alone."""
+    parameter = nn.Parameter(torch.zeros(2, 2))
+    parameter.grad = torch.zeros(2, 2)
+    optimizer = build(cfg, "optimizer", Optimizer, params=[parameter])
+    try:
+        optimizer.step()
+    except (TypeError, RuntimeError, NotImplementedError) as error:
+        name = type(optimizer).__name__
+        reason = "it computes the loss several times in each step" if "closure" in str(error) else one_line(error)
+        raise RequestError(f"optimizer: {name} can't be used here: {reason}; use another class") from error
 
 
 def build_scheduler(cfg: DictConfig, steps: int) -> Any:
@@ -100,55 +118,16 @@ def build_scheduler(cfg: DictConfig, steps: int) -> Any:
     _check_numbers(cfg, "scheduler")
     length = {"total_steps": steps} if cfg.scheduler.get("total_steps", steps) is None else {}
     probe = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    scheduler = build(cfg, "scheduler", optimizer=probe, **length)
+    scheduler = build(cfg, "scheduler", (LRScheduler, ReduceLROnPlateau), optimizer=probe, **length)
     probe.step()
     try:
         scheduler.step(*([1.0] if isinstance(scheduler, ReduceLROnPlateau) else []))
-    except (TypeError, ValueError, ArithmeticError) as error:
-        raise RequestError(f"scheduler: {type(scheduler).__name__} can't step with these settings: {error}") from error
+    except (TypeError, ValueError, ArithmeticError, NotImplementedError) as error:
+        name, problem = type(scheduler).__name__, one_line(error) or type(error).__name__
+        raise RequestError(f"scheduler: {name} can't step with these settings: {problem}") from error
     if isinstance(scheduler, ReduceLROnPlateau) and not cfg.data.validation_fraction:
         raise RequestError("scheduler=plateau needs a validation split; set data.validation_fraction above 0")
     return instantiate(cfg.scheduler, _partial_=True, _convert_="all", **length)
-
-
-def build_checkpoints(cfg: DictConfig, folder: Path, state: RunState, steps: int) -> Checkpoints:
-    """Build the callback that writes the checkpoints of a run of `steps` optimizer steps."""
-    return Checkpoints(
-        folder,
-        state,
-        every=require_integer("checkpoint_every", cfg.checkpoint_every),
-        minutes=require_number("checkpoint_minutes", cfg.checkpoint_minutes, 0.0),
-        validate_every=require_integer("trainer.val_check_interval", cfg.trainer.val_check_interval),
-        steps=steps,
-        keep_every=None if cfg.keep_every is None else require_integer("keep_every", cfg.keep_every),
-    )
-
-
-def build_keeping(cfg: DictConfig, folder: Path, state: RunState) -> list[Callback]:
-    """Build the callback that keeps more checkpoints, if the config asks for any."""
-    best = require_integer("keep_best", cfg.keep_best)
-    return [Keep(folder, state, every=cfg.keep_every, best=best)] if best > 1 or cfg.keep_every is not None else []
-
-
-def build_time_limit(cfg: DictConfig, state: RunState) -> list[Callback]:
-    """Build the callback that stops the run after `max_minutes` of training, over all its processes."""
-    if cfg.max_minutes is None:
-        return []
-    seconds = 60 * require_number("max_minutes", cfg.max_minutes, 0.0)
-    return [guard(Timer(timedelta(seconds=seconds), verbose=False), "max_minutes", state)]
-
-
-def build_callbacks(cfg: DictConfig, state: RunState) -> list[Callback]:
-    """Build the callbacks that the config group `callbacks` names; those set to null are left out."""
-    named = {f"callbacks.{name}": settings for name, settings in plain(cfg.callbacks).items() if settings is not None}
-    callbacks = []
-    for key, settings in named.items():
-        has_class = isinstance(settings, dict) and "_target_" in settings
-        callback = build(OmegaConf.create(named), key) if has_class else settings
-        if not isinstance(callback, Callback):
-            raise RequestError(f"{key} must name a Lightning callback with _target_, or be null; got {settings!r}")
-        callbacks.append(guard(callback, key, state))
-    return callbacks
 
 
 def build_trainer(
@@ -167,8 +146,9 @@ def build_trainer(
         "plugins": [SafeCheckpointIO(), ranks.environment()],
         "strategy": "auto" if ranks.size == 1 else MeanGradients(),
         "use_distributed_sampler": False,  # the batches are divided by lanes, in data/batches.py
-        "enable_checkpointing": False,  # `Checkpoints` writes them
-        "enable_progress_bar": False,  # `Progress` shows one bar for the whole run instead of one per epoch
+        # Only if the config adds Lightning's: `Checkpoints` writes files, `Progress` shows one bar for the whole run.
+        "enable_checkpointing": any(isinstance(each, Checkpoint) for each in callbacks),
+        "enable_progress_bar": any(isinstance(each, ProgressBar) for each in callbacks),
         "enable_model_summary": False,
     }
     try:

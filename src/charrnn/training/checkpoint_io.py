@@ -60,7 +60,9 @@ class SafeCheckpointIO(TorchCheckpointIO):
                     expected = "it takes numbers, strings and tensors, and lists and dictionaries of them"
                     raise RequestError(f"{what}{key} has {error}, which a checkpoint can't hold: {expected}") from error
                 if key not in self._left_out:
-                    log.warning("%s%s now has %s, so checkpoints leave it out; a resumed run lacks it", what, key, error)
+                    log.warning(
+                        "%s%s now has %s, so checkpoints leave it out; a resumed run lacks it", what, key, error
+                    )
                 self._left_out.add(key)
         return plain
 
@@ -85,7 +87,7 @@ def plain_value(value: Any, where: str = "") -> Any:
         return plain_value(value.tolist(), where)
     if isinstance(value, Path):
         return str(value)
-    for kind in (int, float, str):
-        if isinstance(value, kind) and not isinstance(value, Enum):
-            return kind(value)
+    for base in (int, float, str):
+        if isinstance(value, base) and not isinstance(value, Enum):
+            return base(value)
     raise NotPlain(f"a value of type {type(value).__name__}" + (f" at {where}" if where else ""))

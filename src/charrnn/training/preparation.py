@@ -47,9 +47,9 @@ def prepare(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks) -> Prepara
     threads = earlier.get("threads", "auto") if cfg.threads == "auto" else cfg.threads
     sharing = 1 if ranks.launcher == "Slurm" else ranks.local_size  # Slurm gives each process its own CPU cores
     seed, threads = prepare_process(cfg.seed, threads, sharing)
-    data: CharDataModule = build(cfg, "data")
+    data: CharDataModule = build(cfg, "data", CharDataModule)
     data.share(ranks.size)
-    network: CharRNN = build(cfg, "model", vocabulary_size=len(data.vocabulary))
+    network: CharRNN = build(cfg, "model", CharRNN, vocabulary_size=len(data.vocabulary))
     steps = run_length(cfg.trainer.max_steps, cfg.trainer.max_epochs, data.batches_per_epoch, cfg.trainer)
     if found:
         require_same_settings(*found[0], plain(cfg), data)

@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 from torch import distributed, nn
@@ -18,15 +19,7 @@ from charrnn.module import CharRNNModule
 from charrnn.network import CharRNN
 from charrnn.network.recurrence import choose_kernel, usable_kernels
 from charrnn.runs.folder import CHECKPOINTS, LAST, LOG
-from charrnn.training.builders import (
-    build_callbacks,
-    build_checkpoints,
-    build_keeping,
-    build_optimizer,
-    build_scheduler,
-    build_time_limit,
-    build_trainer,
-)  # fmt: skip
+from charrnn.training.builders import build_optimizer, build_scheduler, build_trainer
 from charrnn.training.callbacks.checkpoint import Checkpoints
 from charrnn.training.callbacks.monitor import Monitor
 from charrnn.training.callbacks.progress import Curves, Progress
@@ -35,6 +28,12 @@ from charrnn.training.callbacks.samples import Samples
 from charrnn.training.callbacks.stopping import OnValidation, PruningCallback, StopOnSignal
 from charrnn.training.callbacks.throughput import Throughput
 from charrnn.training.config_checks import PRECISIONS
+from charrnn.training.configured_callbacks import (
+    build_callbacks,
+    build_checkpoints,
+    build_keeping,
+    build_time_limit,
+)
 from charrnn.training.distributed.consensus import Consensus
 from charrnn.training.distributed.ranks import Ranks
 from charrnn.training.preparation import Preparation
@@ -127,10 +126,12 @@ def assemble(
     recovery = Recovery(checkpoints, state, **plain(cfg.recovery))
     stop = StopOnSignal(state, listens=ranks.rank == 0 or ranks.launcher != "Lightning")
     throughput, samples = Throughput(), Samples(folder, ready.facts["seed"], ready.data.train_ids)
-    first_only = [samples, throughput, Progress(ready.steps, log.info)] if ranks.rank == 0 else []
     pruning = [] if on_validation is None else [PruningCallback(on_validation, ready.steps)]
     configured = [each for each in build_callbacks(cfg, state) if ranks.rank == 0 or not isinstance(each, Monitor)]
     configured += build_time_limit(cfg, state)
+    shows_progress = any(isinstance(each, ProgressBar) for each in configured)  # of its own choice
+    progress = [] if shows_progress else [Progress(ready.steps, log.info)]
+    first_only = [samples, throughput, *progress] if ranks.rank == 0 else []
     # In this order: Recovery reads the metrics that Curves logs and clears, Checkpoints saves, then the run may stop.
     saving = [checkpoints, *build_keeping(cfg, checkpoints.folder, state)]
     callbacks = [*configured, Consensus(state), recovery, Curves(), *first_only, *saving, stop, *pruning]

@@ -24,6 +24,7 @@ HIDDEN_WARNINGS = (
     "The dirpath has changed",
     "Be aware that when using `ckpt_path`",
     "It is recommended to use `self.log",  # with sync_dist: the value is reduced already
+    "When using the `ThroughputMonitor`",
     "The `srun` command is available",  # training without srun is fine
 )
 
@@ -59,6 +60,7 @@ def prepare_process(seed: object, threads: object, processes: int = 1) -> tuple[
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # the report of trainer.profiler
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # at INFO it reports its font cache
     logging.captureWarnings(True)
     for category in (DeprecationWarning, FutureWarning):  # the user cannot fix these in the libraries

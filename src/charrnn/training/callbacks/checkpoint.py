@@ -27,13 +27,13 @@ NEVER = sys.maxsize  # more batches than a run can have
 
 
 class Checkpoints(Callback):
-    """Writes `last.ckpt` every `every` (and `keep_every`) steps, every `minutes`, before every validation and after step `steps`.
+    """Writes `last.ckpt` every `every` steps, every `minutes`, before every validation and after step `steps`.
 
-    The one before is kept as `previous.ckpt`. `best.ckpt` has the lowest validation loss so far. The final weights are
-    saved and validated too, whatever ends the training, and may become the best: Lightning omits this when `max_steps`
-    ends inside an epoch. If a file can't be written, a warning is logged and the older file is kept. After an exception
-    nothing is written, because it may have come in the middle of a step: the last scheduled checkpoint is at most
-    `every` steps older.
+    With `keep_every` also at those steps. The one before is kept as `previous.ckpt`. `best.ckpt` has the lowest
+    validation loss so far. The final weights are saved and validated too, whatever ends the training, and may become
+    the best: Lightning omits this when `max_steps` ends inside an epoch. If a file can't be written, a warning is
+    logged and the older file is kept. After an exception nothing is written, because it may have come in the middle of
+    a step: the last scheduled checkpoint is at most `every` steps older.
     """
 
     def __init__(

@@ -24,10 +24,10 @@ RATES = ("lr", "initial_lr", "max_lr", "min_lr")  # torch's schedules store thes
 class Recovery(Callback):
     """Returns to the last good weights when training diverges, and multiplies the learning rate by `factor`.
 
-    Training diverges if a loss, a gradient or a validation loss is NaN or infinite. It also diverges if the loss is above `explosion` times
-    its minimum, and above that of a uniform guess, in `patience` logged values in a row; meanwhile nothing is saved.
-    The step count and the position in the text continue, the states start from zero. After `retries` recoveries the
-    run fails.
+    Training diverges if a loss, a gradient or a validation loss is NaN or infinite. It also diverges if the loss is
+    above `explosion` times its minimum, and above that of a uniform guess, in `patience` logged values in a row;
+    meanwhile nothing is saved. The step count and the position in the text continue, the states start from zero. After
+    `retries` recoveries the run fails.
     """
 
     def __init__(
