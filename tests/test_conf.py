@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import OmegaConf
 
 from charrnn.data.datamodule import CharDataModule
@@ -13,10 +12,12 @@ from charrnn.network import CharRNN
 from charrnn.training import builders, config_checks
 from charrnn.training.configured_callbacks import build_callbacks
 from charrnn.training.distributed.ranks import find_ranks
+from charrnn.training.loggers import Loggers
+from charrnn.training.resume import Start
 from charrnn.training.run_state import RunState
 from conftest import ROOT, composed, train_here
 
-GROUPS = ("model", "data", "optimizer", "scheduler", "trainer", "callbacks")
+GROUPS = ("model", "data", "optimizer", "scheduler", "trainer", "callbacks", "logger")
 RECIPES = sorted(file.stem for file in (ROOT / "conf" / "experiment").glob("*.yaml"))
 OPTIONS = [(group, file.stem) for group in GROUPS for file in sorted((ROOT / "conf" / group).glob("*.yaml"))]
 
@@ -42,10 +43,15 @@ def test_every_option_builds(group: str, option: str, text_file: Path, tmp_path:
     if group == "trainer" and not available.get(option, True):
         assert cfg.trainer.accelerator == option
         pytest.skip(f"no {option} device on this machine")
+    available = [name for name in cfg.logger if name not in ("wandb", "mlflow")]
+    if len(available) < len(cfg.logger):
+        pytest.skip(f"{option} is not installed")
+    loggers = Loggers(cfg, tmp_path, Start(None, 0)).all
+    assert len(loggers) == len(cfg.logger) + 1
     callbacks = build_callbacks(cfg, RunState())
     assert len(callbacks) == len(cfg.callbacks)
     ranks = find_ranks(cfg.trainer.devices, cfg.trainer.num_nodes)
-    trainer = builders.build_trainer(cfg, data, TensorBoardLogger(tmp_path), callbacks, ranks)
+    trainer = builders.build_trainer(cfg, data, loggers, callbacks, ranks)
     assert trainer.num_devices == ranks.size == (2 if option == "ddp" else 1)
     assert trainer.gradient_clip_val == 1.0
 

@@ -20,7 +20,7 @@ from charrnn.training.callbacks.stopping import OnValidation
 from charrnn.training.config_checks import check_keys
 from charrnn.training.distributed.ranks import find_ranks
 from charrnn.training.follower import find_own_rank, train_as_follower
-from charrnn.training.logger import open_logger
+from charrnn.training.loggers import Loggers
 from charrnn.training.preparation import Preparation, prepare
 from charrnn.training.preview import report_text
 from charrnn.training.report import display_path, report_end, report_start, report_stop
@@ -67,8 +67,8 @@ def _run(cfg: DictConfig, folder: Path, named: bool, record: RunRecord, on_valid
         log.info("the run in %s has finished its %s steps; nothing to do", display_path(folder), steps)
         record.update(**ready.finished)
         return
-    with closing(open_logger(folder, ready.start)) as logger:
-        training = assemble(cfg, ready, folder, ranks, logger, on_validation)
+    with closing(Loggers(cfg, folder, ready.start)) as loggers:
+        training = assemble(cfg, ready, folder, ranks, loggers, on_validation)
         record.update(kernel=training.kernel)
         baselines = report_text(ready.data)
         report_start(cfg, ready, training, ranks)
@@ -82,7 +82,7 @@ def _run(cfg: DictConfig, folder: Path, named: bool, record: RunRecord, on_valid
             step = ready.start.step
             log.info("resuming  %s", f"after step {step:,}" if step else "nothing there: a new run")
         record.begin()
-        logger.draw_baselines(baselines, ready.steps, ready.start)
+        loggers.begin(baselines, ready.steps)
         if ranks.size > 1 and ranks.launcher == "Lightning" and not ready.start.trained:
             log.info("starting  %d more of %d processes", ranks.size - 1, ranks.size)
         try:
@@ -94,7 +94,7 @@ def _run(cfg: DictConfig, folder: Path, named: bool, record: RunRecord, on_valid
         record.update(**restore_best(ready, training))
         record.update(**score(ready.network, ready.data))
         require_finite(record.summary)
-        logger.log_outcome(cfg, record.summary)
+        loggers.end(record.summary)
         sample = training.samples.write(training.trainer, training.module, record.summary["best_step"])
         report_end(folder, record.summary, sample)
         training.raise_failures()

@@ -139,7 +139,7 @@ class CharRNNModule(lightning.LightningModule):
     def write_metrics(self, metrics: dict[str, float]) -> None:
         """Log `metrics` at the current optimizer step; callbacks of Lightning find each by its name."""
         self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
-        self.metric_log.write(metrics, self.global_step, self.logger)
+        self.metric_log.write(metrics, self.global_step, self.loggers)
 
     def shared_metrics(self) -> TrainingMetrics:
         """Return the training metrics since the last logging, averaged over all ranks, which must call it together."""

@@ -118,7 +118,7 @@ class ValidationMetrics:
 
 
 class MetricLog:
-    """Passes metrics on to a logger, and keeps the latest value of each.
+    """Passes metrics on to the loggers, and keeps the latest value of each.
 
     A checkpoint remembers what was logged for its own step, because a resumed run drops the points from that step on.
     """
@@ -127,18 +127,18 @@ class MetricLog:
         self.latest: dict[str, float] = {}
         self._step, self._logged = -1, dict[str, float]()
 
-    def write(self, metrics: dict[str, float], step: int, logger: "Logger | None") -> None:
+    def write(self, metrics: dict[str, float], step: int, loggers: "Sequence[Logger]") -> None:
         """Log `metrics` at this optimizer step."""
         self.latest.update(metrics)
         if self._step != step:
             self._step, self._logged = step, {}
         self._logged.update(metrics)
-        if logger is not None:
+        for logger in loggers:
             logger.log_metrics(metrics, step=step)
 
-    def rewrite(self, step: int, logger: "Logger | None") -> None:
+    def rewrite(self, step: int, loggers: "Sequence[Logger]") -> None:
         """Log again what was logged for the step at which a run resumes."""
-        if self._step == step and logger is not None:
+        for logger in loggers if self._step == step else ():
             logger.log_metrics(self._logged, step=step)
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Run folders: their names, their lock, their summaries, the newest one.
 
 outputs/<date>_<time>/          .hydra/ train.log events* checkpoints/{best,last}.ckpt samples.txt summary.json
+                                metrics.csv
 outputs/sweep_<date>_<time>/    one such folder per job, leaderboard.csv, leaderboard.md
 """
 
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 CHECKPOINTS, BEST, LAST, PREVIOUS = "checkpoints", "best.ckpt", "last.ckpt", "previous.ckpt"
 SUMMARY, LOG, SAMPLES = "summary.json", "train.log", "samples.txt"
+METRICS = "metrics.csv"
 LEADERBOARD = "leaderboard"  # .csv and .md
 HYDRA_FOLDER, CONFIG, OVERRIDES = ".hydra", "config.yaml", "overrides.yaml"
 LONGEST_NAME = 120  # most file systems allow 255 bytes

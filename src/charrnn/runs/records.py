@@ -1,5 +1,6 @@
 """Read the settings, summary and validation curve of runs from their folders; a broken run does not raise an error."""
 
+import csv
 import glob
 import logging
 import math
@@ -13,12 +14,22 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]  # comes with OmegaConf
 
-from charrnn.runs.folder import CHECKPOINTS, CONFIG, HYDRA_FOLDER, OVERRIDES, SUMMARY, named_folder, read_summary
+from charrnn.runs.folder import (
+    CHECKPOINTS,
+    CONFIG,
+    HYDRA_FOLDER,
+    METRICS,
+    OVERRIDES,
+    SUMMARY,
+    named_folder,
+    read_summary,
+)
 from charrnn.utils.config import flattened
 from charrnn.utils.errors import RequestError
 from charrnn.utils.files import user_path
 
 CURVE = "bits_per_char/val"
+STEP = "step"  # the column of metrics.csv
 
 
 @dataclass(frozen=True)
@@ -98,11 +109,31 @@ def _load(file: Path) -> Any:
         return None
 
 
+def read_metrics(file: Path) -> list[dict[str, str]]:
+    """Return the rows of a `metrics.csv`, each with the metrics that it has; a row that was cut off is left out."""
+    if not file.exists():
+        return []
+    with file.open(encoding="utf-8", newline="") as lines:
+        whole = [row for row in csv.DictReader(lines) if None not in row.values() and row[STEP].isdigit()]
+    return [{name: cell for name, cell in row.items() if cell} for row in whole]
+
+
 def validation_curve(record: Record) -> Sequence[Point]:
-    """Return the validations during training from the TensorBoard events; empty if there are none.
+    """Return the validations during training, from `metrics.csv` or the TensorBoard events; empty if there are none.
 
     The training time in the summary is spread evenly over the steps; without a summary, wall-clock time is used.
     """
+    steps, seconds = record.number("steps"), record.number("train_seconds")
+    if steps and seconds:
+        rows = read_metrics(record.folder / METRICS)
+        curve = {int(row[STEP]): float(row[CURVE]) for row in rows if CURVE in row}
+        if curve:
+            return [Point(step, step * seconds / steps, bits) for step, bits in curve.items() if math.isfinite(bits)]
+    return _curve_of_events(record, seconds / steps if steps and seconds else None)
+
+
+def _curve_of_events(record: Record, seconds_per_step: float | None) -> Sequence[Point]:
+    """Return the validations in the TensorBoard events: of a run without a summary, or an old one."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     logging.getLogger("tensorboard").setLevel(logging.ERROR)  # else it reports each point repeated by a resume
@@ -110,9 +141,13 @@ def validation_curve(record: Record) -> Sequence[Point]:
     events = EventAccumulator(str(record.folder), size_guidance=sizes).Reload()
     if CURVE not in events.Tags()["scalars"]:
         return []
-    start, steps, seconds = events.FirstEventTimestamp(), record.number("steps"), record.number("train_seconds")
+    start = events.FirstEventTimestamp()
     return [
-        Point(point.step, point.step * seconds / steps if steps and seconds else point.wall_time - start, point.value)
+        Point(
+            point.step,
+            point.wall_time - start if seconds_per_step is None else point.step * seconds_per_step,
+            point.value,
+        )
         for point in events.Scalars(CURVE)
         if math.isfinite(point.value)
     ]

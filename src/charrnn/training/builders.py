@@ -131,7 +131,7 @@ def build_scheduler(cfg: DictConfig, steps: int) -> Any:
 
 
 def build_trainer(
-    cfg: DictConfig, data: CharDataModule, logger: Logger, callbacks: list[Any], ranks: Ranks
+    cfg: DictConfig, data: CharDataModule, loggers: list[Logger], callbacks: list[Any], ranks: Ranks
 ) -> lightning.Trainer:
     """Build the Lightning Trainer; raise `RequestError` for what it or this machine does not support."""
     settings = trainer_settings(cfg)
@@ -141,7 +141,7 @@ def build_trainer(
         "limit_val_batches": 1.0 if len(data.validation_ids) else 0,
         "check_val_every_n_epoch": None,  # val_check_interval counts over epochs
         "num_sanity_val_steps": 0,
-        "logger": logger,
+        "logger": loggers,
         "callbacks": callbacks,
         "plugins": [SafeCheckpointIO(), ranks.environment()],
         "strategy": "auto" if ranks.size == 1 else MeanGradients(),

@@ -10,7 +10,7 @@ from charrnn.utils.config import plain
 from charrnn.utils.errors import RequestError
 from charrnn.utils.validation import require_choice, require_flag, require_integer, require_number
 
-GROUPS = ("model", "data", "optimizer", "scheduler", "trainer", "callbacks")
+GROUPS = ("model", "data", "optimizer", "scheduler", "trainer", "callbacks", "logger")
 GROUP_KEYS = {
     "recovery": ("retries", "factor", "explosion", "patience"),
     "sweep": ("resume",),

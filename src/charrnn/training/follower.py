@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from charrnn.runs.sweep import SweepRefused, in_submitit_job, in_sweep
 from charrnn.training.config_checks import check_keys
 from charrnn.training.distributed.ranks import Ranks, find_ranks
-from charrnn.training.logger import open_logger
+from charrnn.training.loggers import Loggers
 from charrnn.training.preparation import prepare
 from charrnn.training.resume import refuse_used_folder
 from charrnn.training.setup import assemble
@@ -47,5 +47,5 @@ def train_as_follower(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks) 
         if not cfg.dry_run:
             ready = prepare(cfg, folder, named, ranks)
             if ready.finished is None and not ready.start.trained:
-                assemble(cfg, ready, folder, ranks, open_logger(folder, ready.start)).fit(ready)
+                assemble(cfg, ready, folder, ranks, Loggers(cfg, folder, ready.start)).fit(ready)
     return math.nan

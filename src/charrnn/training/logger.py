@@ -6,12 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import lightning
 from lightning.pytorch.loggers import TensorBoardLogger
-from omegaconf import DictConfig, OmegaConf
 from torch.utils.tensorboard.summary import hparams
 
 from charrnn.training.resume import Start
-from charrnn.utils.config import flattened, plain
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +22,11 @@ class RunLogger(TensorBoardLogger):
     """Writes TensorBoard events into the run folder, and no hparams.yaml: Hydra already saves the config there."""
 
     _warned = False
+
+    def __init__(self, save_dir: str | Path, flush_secs: int = 10, purge_step: int | None = None) -> None:
+        """Log into `save_dir`; TensorBoard drops the points of an earlier process from `purge_step` on."""
+        options: dict[str, Any] = {"flush_secs": flush_secs, "purge_step": purge_step}
+        super().__init__(save_dir, name="", version="", default_hp_metric=False, **options)
 
     @contextmanager
     def _tolerant(self) -> Iterator[None]:
@@ -77,28 +81,21 @@ class RunLogger(TensorBoardLogger):
                 curves = ["bits_per_char/train", "bits_per_char/val", *tags.values()]
                 self.experiment.add_custom_scalars_multilinechart(curves, title="bits per character, with baselines")
 
-    def log_outcome(self, cfg: DictConfig, summary: dict[str, Any]) -> None:
-        """Add the run to the HParams tab: its config and its final metrics."""
-        names = ("val_bits_per_char", "test_bits_per_char")
-        metrics = {f"result/{name}": summary[name] for name in names if summary[name] is not None}
-        settings = {key: cfg[key] for key in ("model", "data", "optimizer", "scheduler", "trainer", "seed")}
-        flat = flattened(plain(OmegaConf.create(settings)))
+    def log_outcome(self, settings: dict[str, Any], scores: dict[str, float], step: int) -> None:
+        """Add the run to the HParams tab: its settings by dotted key, and its final scores."""
         table = {
             # The table takes these types only. A file name may hold surrogates, which UTF-8 can't encode.
             key: value if isinstance(value, int | float | bool) else str(value).encode("utf-8", "replace").decode()
-            for key, value in flat.items()
+            for key, value in settings.items()
             if key not in NOT_IN_TABLE
         }
         with self._tolerant():
-            for tag, metric in metrics.items():
-                self.experiment.add_scalar(tag, metric, summary["steps"])
-            for table_summary in hparams(table, metrics):
+            for tag, score in scores.items():
+                self.experiment.add_scalar(tag, score, step)
+            for table_summary in hparams(table, scores):
                 self.experiment.file_writer.add_summary(table_summary)
 
 
-def open_logger(folder: Path, start: Start) -> RunLogger:
-    """Return the logger of a run; TensorBoard drops the points after the step from which a run is resumed."""
-    resumed = any(folder.glob("events.out.*")) and not start.trained
-    return RunLogger(
-        folder, name="", version="", default_hp_metric=False, flush_secs=10, purge_step=start.step if resumed else None
-    )
+def run_loggers(trainer: lightning.Trainer) -> list[RunLogger]:
+    """Return those loggers of the trainer that take texts and plots."""
+    return [logger for logger in trainer.loggers if isinstance(logger, RunLogger)]

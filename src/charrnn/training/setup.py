@@ -10,7 +10,6 @@ from typing import Any
 import lightning
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ProgressBar
-from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 from torch import distributed, nn
 from torch.optim import Optimizer
@@ -36,6 +35,7 @@ from charrnn.training.configured_callbacks import (
 )
 from charrnn.training.distributed.consensus import Consensus
 from charrnn.training.distributed.ranks import Ranks
+from charrnn.training.loggers import Loggers
 from charrnn.training.preparation import Preparation
 from charrnn.training.run_state import RunState
 from charrnn.utils.config import plain
@@ -117,7 +117,7 @@ def assemble(
     ready: Preparation,
     folder: Path,
     ranks: Ranks,
-    logger: Logger,
+    loggers: Loggers,
     on_validation: OnValidation | None = None,
 ) -> Training:
     """Build the parts that train the network. Only rank 0 samples, shows progress, and calls `on_validation`."""
@@ -135,7 +135,7 @@ def assemble(
     # In this order: Recovery reads the metrics that Curves logs and clears, Checkpoints saves, then the run may stop.
     saving = [checkpoints, *build_keeping(cfg, checkpoints.folder, state)]
     callbacks = [*configured, Consensus(state), recovery, Curves(), *first_only, *saving, stop, *pruning]
-    trainer = build_trainer(cfg, ready.data, logger, callbacks, ranks)
+    trainer = build_trainer(cfg, ready.data, loggers.all, callbacks, ranks)
     kernel, reason = _set_kernel(ready.network, trainer, ready.earlier.get("kernel"))
     make_optimizer = build_optimizer(cfg)
     run = {"kernel": kernel, "threads": ready.facts["threads"]}

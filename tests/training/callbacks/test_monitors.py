@@ -172,7 +172,7 @@ def test_wrong_requests(text: Path, tmp_path: Path) -> None:
         ("callbacks.gradient.largest_lag=1", "callbacks.gradient.largest_lag must be an integer of at least 2"),
         ("+callbacks.memory.foo=1", "callbacks.memory.foo is not a setting of callbacks.memory"),
         ("+callbacks.mine=3", "callbacks.mine must name a Lightning callback with _target_, or be null; got 3"),
-        ("+callbacks.mine={_target_: builtins.dict}", "callbacks.mine must name a Lightning callback"),
+        ("+callbacks.mine={_target_: builtins.dict}", "callbacks.mine must name a class of Callback"),
         ("callbacks.samples.prompts=[\\u2603]", "is not in the vocabulary of"),
     ):
         with pytest.raises(RequestError, match=message):

@@ -16,7 +16,7 @@ def test_the_novelty_of_each_sample_is_written(tmp_path: Path, monkeypatch: pyte
     written: dict[str, float] = {}
     vocabulary = Vocabulary(TRAIN)
     module: Any = SimpleNamespace(vocabulary=vocabulary, network=None, write_metrics=written.update)
-    trainer: Any = SimpleNamespace(global_step=5, logger=None)
+    trainer: Any = SimpleNamespace(global_step=5, loggers=[])
     before = process_state.rng_state()
     for sample, compared, longest, share in (
         ("a quick brown box.", 100, 13, 4 / 9),

@@ -148,8 +148,8 @@ class Checkpoints(Callback):
         self._state.save_due_at, self._state.save_requested = time.monotonic() + self._seconds, False
 
     def _write(self, trainer: lightning.Trainer, path: Path, keep: Path | None = None) -> bool:
-        if trainer.logger is not None:
-            trainer.logger.save()  # the curves on disk must not be older than the checkpoint
+        for logger in trainer.loggers:
+            logger.save()  # the curves on disk must not be older than the checkpoint
         trainer.save_checkpoint(path, storage_options=keep)
         writer: Any = trainer.strategy.checkpoint_io
         trouble = trainer.strategy.broadcast(writer.problem)

@@ -19,6 +19,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from charrnn.data.batches import Batch, read_sequences
 from charrnn.data.vocabulary import AnyVocabulary, Ids
 from charrnn.network import CharRNN
+from charrnn.training.logger import run_loggers
 from charrnn.utils.validation import require_choice
 from charrnn.visualization import figure
 
@@ -107,17 +108,16 @@ class Monitor(Callback):
         texts = {tag: value for tag, value in values.items() if isinstance(value, str)}
         scalars = {tag: value for tag, value in values.items() if isinstance(value, float) and isfinite(value)}
         module.write_metrics(scalars)
-        logger: Any = trainer.logger
-        for tag, text in texts.items() if hasattr(logger, "add_text") else ():
-            logger.add_text(tag, text, snapshot.step)
+        for logger in run_loggers(trainer):
+            for tag, text in texts.items():
+                logger.add_text(tag, text, snapshot.step)
         self._measured_step = snapshot.step
 
     def _draw(self, trainer: lightning.Trainer) -> None:
         step = trainer.global_step
         if self._drawn_step == step or self._measured_step != step or not figure.available():
             return
-        logger: Any = trainer.logger
-        if hasattr(logger, "add_plot"):
+        for logger in run_loggers(trainer):
             for tag, draw in self._plots.items():
                 logger.add_plot(tag, draw(), step)
         self._drawn_step = step

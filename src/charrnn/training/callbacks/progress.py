@@ -21,7 +21,7 @@ class Curves(Callback):
     """Logs the training metrics. It runs before `Checkpoints`, whose file records which metrics were logged."""
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        pl_module.metric_log.rewrite(trainer.global_step, pl_module.logger)
+        pl_module.metric_log.rewrite(trainer.global_step, pl_module.loggers)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
         if not pl_module.should_log() or not len(pl_module.training_metrics):  # a recovery has just cleared them

@@ -16,6 +16,7 @@ from charrnn.generation.generate import generate_text
 from charrnn.module import CharRNNModule
 from charrnn.runs.folder import SAMPLES
 from charrnn.training.callbacks.monitor import Monitor, Plots, Snapshot, Values
+from charrnn.training.logger import run_loggers
 from charrnn.utils.files import write_text
 from charrnn.utils.validation import require_integer, require_number
 
@@ -77,9 +78,8 @@ class Samples(Callback):
                 file.write(entry)
         except OSError as error:  # training continues, even on a full disk
             log.warning("cannot write %s: %s", self._file, error.strerror)
-        add_text = getattr(trainer.logger, "add_text", None)  # only the project's own logger has it
-        if add_text is not None:
-            add_text("sample", text, step)
+        for logger in run_loggers(trainer):
+            logger.add_text("sample", text, step)
         return text
 
 
