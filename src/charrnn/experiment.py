@@ -81,6 +81,8 @@ def _run(cfg: DictConfig, folder: Path, named: bool, record: RunRecord, on_valid
         if cfg.resume_from is not None:
             step = ready.start.step
             log.info("resuming  %s", f"after step {step:,}" if step else "nothing there: a new run")
+            for change in ready.facts.get("changes", []):
+                log.info("changed   %s", change)
         record.begin()
         loggers.begin(baselines, ready.steps)
         if ranks.size > 1 and ranks.launcher == "Lightning" and not ready.start.trained:

@@ -48,9 +48,15 @@ def test_a_run_that_fits_resumes(tmp_path: Path) -> None:
     [
         (changed("model", hidden=9), "resume with model.hidden=8"),
         (changed("optimizer", lr=0.1), "resume with optimizer.lr=0.003"),
-        (changed("optimizer", _target_="torch.optim.SGD", lr=0.1), "resume with optimizer=adamw$"),
+        (
+            changed("optimizer", _target_="torch.optim.SGD", lr=0.1),
+            "resume with optimizer=adamw, or add resume_with_changes=true$",
+        ),
         (changed("data", seed=2), "resume with seed=null"),
-        (changed("scheduler", _target_="charrnn.training.schedules.warmup_cosine"), "resume with scheduler=step$"),
+        (
+            changed("scheduler", _target_="charrnn.training.schedules.warmup_cosine"),
+            "resume with scheduler=step, or add",
+        ),
         (changed("data", order="shuffle", batch_size=5), "resume with data.batch_size=4 data.order=stream"),
         (changed("scheduler", gamma=0.1), "resume with scheduler.gamma=0.5"),
         (changed("trainer", precision="bf16-true"), "resume with trainer.precision=32-true"),
@@ -88,7 +94,7 @@ def test_which_checkpoint(tmp_path: Path) -> None:
     assert path == tmp_path / "previous.ckpt"
     for name in ("last", "previous"):
         (tmp_path / f"{name}.ckpt").write_bytes(b"torn")
-    with pytest.raises(RequestError, match="no checkpoint in .* can be read; choose another"):
+    with pytest.raises(RequestError, match="no last.ckpt in .* can be read; choose another"):
         checkpoints_to_resume("last", tmp_path, True)
     with pytest.raises(RequestError, match="is a folder; choose a .ckpt file"):
         checkpoints_to_resume(str(tmp_path), tmp_path, True)

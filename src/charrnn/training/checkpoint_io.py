@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
     """
 
     problem: str | None = None
+    adapt: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # to other settings of the run that resumes
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +69,8 @@ class SafeCheckpointIO(TorchCheckpointIO):
         return plain
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        return checkpoint_file.read(Path(path))
+        checkpoint = checkpoint_file.read(Path(path))
+        return checkpoint if self.adapt is None else self.adapt(checkpoint)
 
 
 def plain_value(value: Any, where: str = "") -> Any:

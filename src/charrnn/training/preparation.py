@@ -1,6 +1,6 @@
 """Prepare a run: read the text, build the network, and find the checkpoint to start from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from charrnn.training.distributed.ranks import Ranks
 from charrnn.training.resume import Start, checkpoints_to_resume, choose, load_weights, require_same_settings
 from charrnn.utils.config import plain
 from charrnn.utils.process import prepare_process
+from charrnn.utils.validation import require_flag
 
 
 @dataclass
@@ -23,7 +24,8 @@ class Preparation:
 
     `facts`: what `summary.json` says of it. `steps`: the optimizer steps of the whole run. `found`: the checkpoints
     from which it may resume, newest first. `earlier`: the kernel and the threads of the run that is resumed.
-    `finished`: the summary of a run that has completed all its steps already.
+    `finished`: the summary of a run that has completed all its steps already. `changed`: the settings in which this run
+    differs from the one that it resumes.
     """
 
     data: CharDataModule
@@ -34,6 +36,7 @@ class Preparation:
     earlier: dict[str, Any]
     start: Start
     finished: dict[str, Any] | None
+    changed: list[str] = field(default_factory=list)
 
     @property
     def newest_checkpoint(self) -> dict[str, Any]:
@@ -51,8 +54,8 @@ def prepare(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks) -> Prepara
     data.share(ranks.size)
     network: CharRNN = build(cfg, "model", CharRNN, vocabulary_size=len(data.vocabulary))
     steps = run_length(cfg.trainer.max_steps, cfg.trainer.max_epochs, data.batches_per_epoch, cfg.trainer)
-    if found:
-        require_same_settings(*found[0], plain(cfg), data)
+    with_changes = require_flag("resume_with_changes", cfg.resume_with_changes)
+    changes = require_same_settings(*found[0], plain(cfg), data, with_changes=with_changes) if found else {}
     before = read_summary(folder)
     completed = found and cfg.resume_from == "last" and before["status"] == "finished" and before["steps"] >= steps
     start = Start(None, 0) if completed else choose(found, steps, own=cfg.resume_from == "last")
@@ -65,4 +68,10 @@ def prepare(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks) -> Prepara
         "vocabulary_size": len(data.vocabulary),
         "parameters": network.parameter_count(),
     }
-    return Preparation(data, network, facts, steps, found, earlier, start, before if completed else None)
+    history = [
+        *earlier.get("changes", []),
+        *(f"{key}: {old_new}, after step {start.step}" for key, old_new in changes.items()),
+    ]
+    if history:
+        facts["changes"] = history
+    return Preparation(data, network, facts, steps, found, earlier, start, before if completed else None, [*changes])

@@ -14,8 +14,9 @@ from charrnn.data.datamodule import CharDataModule
 from charrnn.network import CharRNN
 from charrnn.runs import checkpoint_file
 from charrnn.runs.checkpoint_file import network_weights
-from charrnn.runs.folder import CHECKPOINTS, latest_run, resume_command
+from charrnn.runs.folder import BEST, CHECKPOINTS, LAST, latest_run, resume_command
 from charrnn.training.callbacks.checkpoint import readable_checkpoints
+from charrnn.training.changes import can_change
 from charrnn.utils.config import flattened
 from charrnn.utils.errors import RequestError
 from charrnn.utils.files import user_path
@@ -46,11 +47,16 @@ def checkpoints_to_resume(
             raise RequestError(f"resume_from=last needs the run's folder{advice}")
         found = readable_checkpoints(folder)
         if not found and any(folder.glob("*.ckpt")):
-            raise RequestError(f"no checkpoint in {folder} can be read; choose another hydra.run.dir")
+            best = folder / BEST
+            whole = checkpoint_file.is_whole(best)
+            advice = f"resume from the best one: resume_from={best}" if whole else "choose another hydra.run.dir"
+            raise RequestError(f"no {LAST} in {folder} can be read; {advice}")
         return found
     if resume_from is None:
         return []
     path = user_path(resume_from)
+    if (path / CHECKPOINTS).is_dir():  # a run: where it ended
+        path = path / CHECKPOINTS / LAST
     checkpoint = checkpoint_file.read(path)
     if not {"run", "train_state", "random"} <= checkpoint["charrnn"].keys():
         raise RequestError(
@@ -98,8 +104,14 @@ def choose(found: list[tuple[Path, dict[str, Any]]], steps: int, *, own: bool) -
     return Start(path if step else None, step)  # before its first step a run starts as a new one
 
 
-def require_same_settings(path: Path, checkpoint: dict[str, Any], config: dict[str, Any], data: CharDataModule) -> None:
-    """Raise `RequestError`, with the overrides to use, if the checkpoint belongs to other settings."""
+def require_same_settings(
+    path: Path, checkpoint: dict[str, Any], config: dict[str, Any], data: CharDataModule, *, with_changes: bool = False
+) -> dict[str, str]:
+    """Return the settings that differ from those of the checkpoint, each with its old and its new value.
+
+    Raises `RequestError`, with the overrides to use, if there are any and the run was not asked to resume
+    `with_changes`, or if it can't: the network and the text must be the same.
+    """
     about = checkpoint["charrnn"]
     was, now = _comparable(about.get("config", {})), _comparable(config)
     different = [
@@ -107,17 +119,20 @@ def require_same_settings(path: Path, checkpoint: dict[str, Any], config: dict[s
         for key in sorted({*was, *now})
         if was.get(key) != now.get(key) and key not in FREE and f"{key}.".startswith(FIXED)
     ]
-    if different:
-        classes = [key for key in different if key.endswith("._target_")]  # other keys differ only as a consequence
-        advice = shlex.join(_override(key, was.get(key)) for key in classes or different)
-        raise RequestError(f"resume_from: {path} was trained with other settings; resume with {advice}")
+    refused = [key for key in different if not (with_changes and can_change(key))]
+    problems = []
+    if refused:
+        advice = shlex.join(_overrides(refused, was, now))
+        hint = "" if with_changes or not all(map(can_change, refused)) else ", or add resume_with_changes=true"
+        problems.append(f"was trained with other settings; resume with {advice}{hint}")
     if about.get("data", {}).get("corpus_sha256") != data.corpus.sha256:
-        raise RequestError(f"resume_from: {path} was trained on another text; set data.path to that text")
-    if about["vocabulary"] != data.vocabulary.settings:
-        raise RequestError(
-            f"resume_from: {path} has another vocabulary; resume with its data.level, data.min_count and "
-            "data.vocabulary_from"
-        )
+        problems.append("was trained on another text; set data.path to that text, or start with init_from")
+    elif about["vocabulary"] != data.vocabulary.settings:
+        keys = "data.level, data.min_count and data.vocabulary_from"
+        problems.append(f"has another vocabulary; resume with its {keys}")
+    if problems:
+        raise RequestError(f"resume_from: {path} {'; it '.join(problems)}")
+    return {key: f"{was.get(key)} -> {now.get(key)}" for key in different}
 
 
 def _comparable(config: dict[str, Any]) -> dict[str, Any]:
@@ -147,10 +162,39 @@ def load_weights(init_from: object, network: CharRNN, data: CharDataModule) -> N
         network.load_state_dict(weights)
 
 
+def _overrides(keys: list[str], was: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return the overrides that restore the old values of these settings.
+
+    If a group has another class or cell, they name its old option, and then only what differs from that option.
+    """
+    overrides: dict[str, None] = {}
+    for key in keys:
+        group = key.partition(".")[0]
+        option = next((f for f in sorted((CONF / group).glob("*.yaml")) if _is_option(f, group, was)), None)
+        if option is None or not _has_other_class(group, was, now):
+            overrides[_override(key, was.get(key))] = None
+            continue
+        overrides[f"{group}={option.stem}"] = None
+        usual = _comparable({group: OmegaConf.to_container(OmegaConf.load(option), resolve=False)})
+        for name, value in usual.items():
+            if f"{name}.".startswith(FIXED) and name in was and name not in FREE and not _is_same(value, was[name]):
+                overrides[_override(name, was[name])] = None
+    return list(overrides)
+
+
+def _has_other_class(group: str, was: dict[str, Any], now: dict[str, Any]) -> bool:
+    return any(was.get(key) != now.get(key) for key in (f"{group}._target_", f"{group}.cell"))
+
+
+def _is_option(file: Path, group: str, settings: dict[str, Any]) -> bool:
+    option = OmegaConf.load(file)
+    names = {"_target_": _bare(OmegaConf.select(option, "_target_")), "cell": OmegaConf.select(option, "cell")}
+    return all(settings.get(f"{group}.{name}") == value for name, value in names.items() if value != "None")
+
+
+def _is_same(usual: object, value: object) -> bool:
+    return usual == value or (usual is None and isinstance(value, int))  # null: set to the length of the run
+
+
 def _override(key: str, value: object) -> str:
-    group, _, name = key.partition(".")
-    if name == "_target_":
-        for option in sorted((CONF / group).glob("*.yaml")):
-            if _bare(OmegaConf.select(OmegaConf.load(option), "_target_")) == value:
-                return f"{group}={option.stem}"
     return f"{'seed' if key == 'data.seed' else key}={json.dumps(value) if not isinstance(value, str) else value}"

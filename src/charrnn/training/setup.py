@@ -26,6 +26,7 @@ from charrnn.training.callbacks.recovery import Recovery
 from charrnn.training.callbacks.samples import Samples
 from charrnn.training.callbacks.stopping import OnValidation, PruningCallback, StopOnSignal
 from charrnn.training.callbacks.throughput import Throughput
+from charrnn.training.changes import adapted
 from charrnn.training.config_checks import PRECISIONS
 from charrnn.training.configured_callbacks import (
     build_callbacks,
@@ -137,8 +138,11 @@ def assemble(
     callbacks = [*configured, Consensus(state), recovery, Curves(), *first_only, *saving, stop, *pruning]
     trainer = build_trainer(cfg, ready.data, loggers.all, callbacks, ranks)
     kernel, reason = _set_kernel(ready.network, trainer, ready.earlier.get("kernel"))
+    if ready.changed:
+        writer: Any = trainer.strategy.checkpoint_io
+        writer.adapt = lambda checkpoint: adapted(checkpoint, ready.changed, cfg, ready.steps)
     make_optimizer = build_optimizer(cfg)
-    run = {"kernel": kernel, "threads": ready.facts["threads"]}
+    run = {"kernel": kernel, "threads": ready.facts["threads"], "changes": ready.facts.get("changes", [])}
     module = CharRNNModule(
         ready.network,
         ready.data.vocabulary,
