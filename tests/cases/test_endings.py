@@ -1,7 +1,9 @@
 """Whatever ends a fit, the weights of the last whole step are saved, validated and scored, and the summary says why."""
 
 import datetime
+import errno
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +172,59 @@ def test_x3_a_score_that_is_nan_fails_the_run(text: Path, tmp_path: Path, monkey
     with pytest.raises(RunFailed, match="the test loss of the weights of step 60 is nan"):
         train_here(tmp_path, *SMALL, path=text)
     assert read_summary(tmp_path)["status"] == "failed"
+
+
+class FullDisk:
+    """A disk with room for so many bytes: what is written beyond them fails, as in `OSError` of a full disk."""
+
+    def __init__(self, room: int, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self.room, self.folder = room, folder
+        original = os.fdopen
+
+        def opened(descriptor: int, *arguments: Any, **named: Any) -> Any:
+            file = original(descriptor, *arguments, **named)
+            return Limited(file, self) if "w" in (arguments or ("r",))[0] else file
+
+        patch.setattr("charrnn.utils.files.os.fdopen", opened)
+
+    def used(self) -> int:
+        return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
+
+
+class Limited:
+    def __init__(self, file: Any, disk: FullDisk) -> None:
+        self.file, self.disk = file, disk
+
+    def __enter__(self) -> "Limited":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.file.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+    def write(self, content: Any) -> int:
+        if len(content) + self.disk.used() > self.disk.room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return int(self.file.write(content))
+
+
+@pytest.mark.parametrize("kilobytes", [1, 8, 20, 40, 70, 100, 200, 400])
+def test_x2_a_full_disk_keeps_what_was_saved(
+    kilobytes: int, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    FullDisk(1000 * kilobytes, tmp_path, monkeypatch)
+    full = "No space left on device"
+    try:
+        summary = train_here(tmp_path, *SMALL, path=text)
+    except RunFailed as failed:
+        assert full in str(failed) and "\n" not in str(failed)
+    else:
+        assert summary["status"] == "finished"
+        whole = summary["reason"] is None
+        assert whole or full in summary["reason"]
+        assert whole == (f"ckpt ({full}" not in caplog.text)
+    for file in tmp_path.rglob("*.ckpt"):
+        assert checkpoint_file.read(file)["global_step"] <= 60
+    assert not list(tmp_path.rglob("*.tmp"))

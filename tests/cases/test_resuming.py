@@ -118,9 +118,7 @@ def test_x21_one_line_names_every_group(run: Path, text: Path) -> None:
     with pytest.raises(RequestError) as refused:
         train_here(run, *SMALL, *changes, "data.batch_size=2", path=text)
     advice = str(refused.value).partition("resume with ")[2]
-    expected = (
-        "data.batch_size=3 model=elman model.hidden=6 optimizer=adamw scheduler=cosine"
-    )
+    expected = "data.batch_size=3 model=elman model.hidden=6 optimizer=adamw scheduler=cosine"
     assert advice == expected
 
 

@@ -58,12 +58,13 @@ class CharRNN(nn.Module):
         **cell_options: Any,
     ) -> None:
         super().__init__()
+        hidden, layers = require_integer("hidden", hidden), require_integer("layers", layers)
         cell_options = {**CELL_DEFAULTS[require_choice("cell", cell, tuple(CELLS))], **cell_options}
         self.settings: dict[str, Any] = {
             "vocabulary_size": require_integer("vocabulary_size", vocabulary_size),
             "cell": cell,
-            "hidden": require_integer("hidden", hidden),
-            "layers": require_integer("layers", layers),
+            "hidden": hidden,
+            "layers": layers,
             "dropout": require_number("dropout", dropout, 0.0, below=1.0),
             "residual": require_flag("residual", residual),
             **cell_options,

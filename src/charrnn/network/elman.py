@@ -40,7 +40,7 @@ class ElmanCell(nn.Module):
     ) -> None:
         super().__init__()
         self.inputs = require_integer("inputs", inputs)
-        self.state_size = self.hidden = require_integer("hidden", hidden)
+        self.state_size = self.hidden = hidden = require_integer("hidden", hidden)
         self.reads_ids = reads_ids
         self.activation = require_choice("activation", activation, ACTIVATIONS)
         self.kernel = require_choice("kernel", kernel, ("auto", *KERNELS))

@@ -25,7 +25,7 @@ class GatedCell(nn.Module):
     def __init__(self, kind: str, inputs: int, hidden: int, *, reads_ids: bool) -> None:
         super().__init__()
         self.inputs = require_integer("inputs", inputs)
-        self.hidden = require_integer("hidden", hidden)
+        self.hidden = hidden = require_integer("hidden", hidden)
         self.reads_ids = reads_ids
         self.layer: Any = LAYERS[kind](inputs, hidden)
         self.state_size = 2 * hidden if isinstance(self.layer, nn.LSTM) else hidden

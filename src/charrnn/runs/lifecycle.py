@@ -57,13 +57,17 @@ class RunRecord:
         write_summary(self._folder, {**self.summary, "status": "interrupted", "reason": "still running, or killed"})
 
 
-def _write_summary(folder: Path, summary: dict[str, Any]) -> None:
+@contextmanager
+def _disk_problems(folder: Path) -> Iterator[None]:
+    """Turn an error of the disk into `RunFailed`."""
     try:
-        write_summary(folder, summary)
+        yield
     except OSError as error:
         if error.errno not in DISK_PROBLEMS:
             raise
-        log.error("can't write %s (%s); it would say: %s", folder / SUMMARY, error.strerror, json_text(summary))
+        raise RunFailed(
+            f"{error.filename or folder} can't be written: {error.strerror}; make room, or choose another hydra.run.dir"
+        ) from error
 
 
 @contextmanager
@@ -73,27 +77,34 @@ def recorded(folder: Path, cfg: DictConfig) -> Iterator[RunRecord]:
     `Stopped` makes it interrupted, `Pruned` pruned, any other exception failed; each is raised again. A request that
     is refused changes nothing in a folder that already has a run.
     """
-    record = RunRecord(folder, cfg)
+    with _disk_problems(folder):
+        record = RunRecord(folder, cfg)
     try:
-        yield record
+        with _disk_problems(folder):
+            yield record
         if record.summary is not record.before:
             record.summary["status"] = "finished"
-    except OSError as error:
-        if error.errno not in DISK_PROBLEMS:
-            record.update(status="failed", reason=one_line(error))
-            raise
-        reason = f"{error.filename or folder} can't be written: {error.strerror}"
-        record.update(status="failed", reason=reason)
-        raise RunFailed(f"{reason}; make room, or choose another hydra.run.dir") from error
     except BaseException as error:
         if isinstance(error, RequestError) and record.before is not None:
             record.keep_earlier_summary()
         else:
             status = {Stopped: "interrupted", Pruned: "pruned"}.get(type(error), "failed")
             record.update(status=status, reason=one_line(error) or type(error).__name__)
+        _write(folder, record.summary)
         raise
-    finally:
-        if read_summary(folder) != record.summary:
-            _write_summary(folder, record.summary)
-        if record.summary["status"] == "finished" and record.summary.get("steps"):
-            (folder / CHECKPOINTS / PREVIOUS).unlink(missing_ok=True)  # a finished run never returns to it
+    with _disk_problems(folder):
+        _write(folder, record.summary)
+    if record.summary["status"] == "finished" and record.summary.get("steps"):
+        (folder / CHECKPOINTS / PREVIOUS).unlink(missing_ok=True)  # a finished run never returns to it
+
+
+def _write(folder: Path, summary: dict[str, Any]) -> None:
+    """Write the summary if it is new; if the disk is full, log what it would say, and raise the error."""
+    if read_summary(folder) == summary:
+        return
+    try:
+        write_summary(folder, summary)
+    except OSError as error:
+        log.error("can't write %s (%s); it would say: %s", folder / SUMMARY, error.strerror, json_text(summary))
+        if summary["status"] == "finished":
+            raise

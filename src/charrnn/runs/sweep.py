@@ -26,6 +26,7 @@ from charrnn.utils.errors import RequestError, Stopped, one_line
 from charrnn.utils.hydra_errors import request_line
 from charrnn.utils.paths import CONF, OUTPUTS
 from charrnn.utils.process import cpu_cores, default_threads, when_parent_ends
+from charrnn.utils.validation import count_devices
 
 
 class SweepRefused(BaseException):
@@ -84,7 +85,11 @@ class SweepCallback(Callback):
         excluded = ",".join(f"'{key}'" for key in {override.key_or_group for override in overrides} - swept)
         more = [f"hydra.job.config.override_dirname.exclude_keys=[{excluded}]"]
         launcher = config.hydra.launcher._target_
-        if "Slurm" not in launcher and config.trainer.devices not in (1, None):
+        if (
+            "Slurm" not in launcher
+            and config.trainer.devices is not None
+            and count_devices(config.trainer.devices) != 1
+        ):
             raise SweepRefused
         if "joblib" in launcher:  # parallel jobs would mix their lines on the screen; each has its train.log
             more.append("hydra.job_logging.root.handlers=[file]")

@@ -25,6 +25,7 @@ from charrnn.runs.sweep import composed
 from charrnn.utils.errors import RequestError, one_line
 from charrnn.utils.files import user_path
 from charrnn.utils.paths import CONF
+from charrnn.utils.validation import count_devices
 
 SET_BY_SEARCH = ("resume_from", "dry_run", "sweep.resume")
 # Trials are compared at the same step, so they need the same length and the same text.
@@ -72,7 +73,7 @@ def make_request(folder: Path, overrides: Sequence[str], name: str, trials: int,
                 composed([*overrides, f"{key}={setting_text(value)}"])
     except RequestError as error:
         raise RequestError(f"{name}: {error}") from error
-    if cfg.trainer.devices != 1:
+    if count_devices(cfg.trainer.devices) != 1:
         raise RequestError(f"a trial of a search needs one device, got trainer.devices={cfg.trainer.devices}; use 1")
     if not cfg.data.get("validation_fraction"):
         raise RequestError("a search compares runs on the validation split; set data.validation_fraction above 0")

@@ -137,6 +137,13 @@ def build_trainer(
     settings = trainer_settings(cfg)
     if ranks.size > 1 and settings["accelerator"] in ("auto", "mps") and torch.backends.mps.is_available():
         raise RequestError(f"trainer.devices={ranks.local_size}: a Mac has one GPU; add trainer.accelerator=cpu")
+    listed = not isinstance(settings["devices"], int)
+    if listed and (
+        settings["accelerator"] == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    ):
+        raise RequestError(
+            f"trainer.devices={settings['devices']} lists GPUs, and this run has none; use trainer.devices=1"
+        )
     own = {
         "limit_val_batches": 1.0 if len(data.validation_ids) else 0,
         "check_val_every_n_epoch": None,  # val_check_interval counts over epochs

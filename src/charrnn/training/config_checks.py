@@ -26,6 +26,10 @@ OWN_TRAINER_KEYS = (
     "use_distributed_sampler", "barebones", "max_time", "min_steps", "min_epochs", "limit_train_batches",
     "limit_val_batches", "overfit_batches",
 )  # fmt: skip
+INTEGERS = (
+    "seed", "keep_every", "keep_best", "trainer.max_steps", "trainer.max_epochs", "trainer.val_check_interval",
+    "trainer.log_every_n_steps", "trainer.accumulate_grad_batches", "trainer.devices", "trainer.num_nodes",
+)  # fmt: skip
 # The values of trainer.precision, each with the dtype in which the network computes.
 PRECISIONS = {
     "32-true": torch.float32,
@@ -51,8 +55,17 @@ def check_keys(cfg: DictConfig) -> None:
     require_flag("sweep.resume", cfg.sweep.get("resume"))
     for key in sorted(OmegaConf.missing_keys(cfg)):
         raise RequestError(f"{key} has no value; add {key}=VALUE to the command")
+    _make_integers(cfg)
     for key in set(cfg.trainer) & set(OWN_TRAINER_KEYS):
         raise RequestError(f"trainer.{key} is set by the run itself; remove it (see python train.py --help)")
+
+
+def _make_integers(cfg: DictConfig) -> None:
+    """Turn whole numbers that are written as floats, such as 1e4, into integers where Lightning needs them."""
+    for key in INTEGERS:
+        value = OmegaConf.select(cfg, key)
+        if isinstance(value, float) and value.is_integer():
+            OmegaConf.update(cfg, key, int(value))
 
 
 def run_length(max_steps: object, max_epochs: object, batches_per_epoch: int, trainer: DictConfig) -> int:

@@ -1,6 +1,7 @@
 """TensorBoard logging for a run: curves, texts, plots, baseline lines and the hyperparameter table."""
 
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,12 @@ log = logging.getLogger(__name__)
 NOT_IN_TABLE = ("data._target_", "model._target_", "trainer._target_", "data.seed")
 
 
+def _report_thread(arguments: threading.ExceptHookArgs) -> None:
+    """Report an error of a thread as Python does, but not one of TensorBoard's writer, which the logger reports."""
+    if not (isinstance(arguments.exc_value, OSError) and type(arguments.thread).__module__.startswith("tensorboard.")):
+        threading.__excepthook__(arguments)
+
+
 class RunLogger(TensorBoardLogger):
     """Writes TensorBoard events into the run folder, and no hparams.yaml: Hydra already saves the config there."""
 
@@ -25,6 +32,7 @@ class RunLogger(TensorBoardLogger):
 
     def __init__(self, save_dir: str | Path, flush_secs: int = 10, purge_step: int | None = None) -> None:
         """Log into `save_dir`; TensorBoard drops the points of an earlier process from `purge_step` on."""
+        threading.excepthook = _report_thread
         options: dict[str, Any] = {"flush_secs": flush_secs, "purge_step": purge_step}
         super().__init__(save_dir, name="", version="", default_hp_metric=False, **options)
 

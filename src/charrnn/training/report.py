@@ -66,9 +66,10 @@ def report_end(folder: Path, summary: dict[str, Any], sample: str) -> None:
         lines.append(f"checkpoint  {display_path(Path(summary['checkpoint']))}")
     curves = display_path(OUTPUTS if OUTPUTS in folder.parents else folder)
     lines.append(f"curves      {_command('tensorboard')} --logdir {curves}")
-    lines.append(
-        f"more text   {_command('python')} {display_path(SCRIPTS / 'generate.py')} --run {display_path(folder)}"
-    )
+    if summary["checkpoint"] is not None:
+        lines.append(
+            f"more text   {_command('python')} {display_path(SCRIPTS / 'generate.py')} --run {display_path(folder)}"
+        )
     for line in lines:
         log.info("%s", line)
 

@@ -144,6 +144,10 @@ def _bare(target: object) -> str:
     return str(target).rpartition(".")[2]
 
 
+# Settings of a network that do not change what its weights compute.
+NOT_COMPARED = ("vocabulary_size", "dropout", "kernel", "recurrent_init", "recurrent_gain", "input_std")
+
+
 def load_weights(init_from: object, network: CharRNN, data: CharDataModule) -> None:
     """Load only the weights of a checkpoint into `network`; raise `RequestError` if they do not fit."""
     path = user_path(init_from)

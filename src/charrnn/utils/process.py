@@ -44,6 +44,14 @@ class ScreenHandler(logging.StreamHandler):
             super().handleError(record)
 
 
+class LogFile(logging.FileHandler):
+    """Writes log lines to train.log; if a full disk loses them, the run continues, and the screen has them."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 def prepare_process(seed: object, threads: object, processes: int = 1) -> tuple[int, int]:
     """Set random seeds, threads, precision and log levels; return the checked seed and number of threads.
 

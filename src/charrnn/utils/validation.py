@@ -9,7 +9,9 @@ SPLITS = ("train", "validation", "test")
 
 
 def require_integer(name: str, value: object, minimum: int = 1) -> int:
-    """Return `value` if it is an integer >= `minimum`."""
+    """Return `value` as an integer if it is one >= `minimum`; 1e4 is one too."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         kind = "a positive integer" if minimum == 1 else f"an integer of at least {minimum}"
         raise RequestError(f"{name} must be {kind}, got {value!r}")
@@ -24,6 +26,16 @@ def require_number(
         return float(value)
     upper = f" and below {below:g}" * (below < math.inf) + f" and at most {at_most:g}" * (at_most < math.inf)
     raise RequestError(f"{name} must be a number of at least {minimum:g}{upper}, got {value!r}")
+
+
+def count_devices(devices: object) -> int:
+    """Return how many devices `trainer.devices` means: a number, or a list of GPU indices."""
+    if isinstance(devices, Sequence) and not isinstance(devices, str):
+        indices = [require_integer("trainer.devices", index, minimum=0) for index in devices]
+        if not indices or len(set(indices)) < len(indices):
+            raise RequestError(f"trainer.devices must list different GPUs, such as [0,1]; got {list(devices)}")
+        return len(indices)
+    return require_integer("trainer.devices", devices)
 
 
 def require_choice(name: str, value: object, choices: Sequence[str]) -> str:

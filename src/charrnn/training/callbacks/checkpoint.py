@@ -153,9 +153,10 @@ class Checkpoints(Callback):
         trainer.save_checkpoint(path, storage_options=keep)
         writer: Any = trainer.strategy.checkpoint_io
         trouble = trainer.strategy.broadcast(writer.problem)
-        self._state.unsaved.pop(path.name, None)
+        known = self._state.unsaved.pop(path.name, None)
         if trouble is not None:
             self._state.unsaved[path.name] = trouble
+        if trouble is not None and known is None:
             log.warning("can't write %s (%s); the older file is kept and training continues", path, trouble)
         return trouble is None
 

@@ -12,7 +12,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
 from charrnn.utils.errors import RequestError
-from charrnn.utils.validation import require_integer
+from charrnn.utils.validation import count_devices, require_integer
 
 # Launcher, the environment variable that identifies it, and its variables for world size, rank and local rank.
 LAUNCHERS = (
@@ -48,7 +48,7 @@ def find_ranks(devices: object, nodes: object) -> Ranks:
 
     Raises `RequestError` if torchrun or Slurm started a different number of processes than the config asks for.
     """
-    local_size = require_integer("trainer.devices", devices)
+    local_size = count_devices(devices)
     size = local_size * require_integer("trainer.num_nodes", nodes)
     for launcher, marker, names in LAUNCHERS:
         if marker not in os.environ:
