@@ -25,7 +25,9 @@ VALIDATION = "nats_per_char/val"  # the metric that selects the best checkpoint
 def main() -> None:
     parser = CommandParser(description="Show what is in a checkpoint.")
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("checkpoint", nargs="?", metavar="CHECKPOINT", help="checkpoint file")
+    source.add_argument(
+        "checkpoint", nargs="?", metavar="CHECKPOINT", help="checkpoint file, or the folder of a run or sweep"
+    )
     source.add_argument("--run", metavar="DIR", help="run folder; shows its best checkpoint (default: latest)")
     parser.add_argument("--json", action="store_true", help="print everything as one JSON object")
     arguments = parser.parse_args()
@@ -157,7 +159,8 @@ def training_lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "text", printable(", ".join(data["text"]["path"]))
     yield "", f"SHA-256 {printable(data['corpus_sha256'])}"
     splits = {"train": data["train_share"], "validation": data["validation_fraction"], "test": data["test_fraction"]}
-    yield "", pairs({name: f"{share:.4g}" for name, share in splits.items()})
+    own = {name: ", ".join(data.get(f"{name}_path") or []) for name in splits}
+    yield "", pairs({name: own[name] or f"{share:.4g}" for name, share in splits.items()})
     yield "batches", pairs({key: config["data"][key] for key in ("batch_size", "sequence_length", "order")})
     yield (
         "computed",

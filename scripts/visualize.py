@@ -59,7 +59,8 @@ def main() -> None:
         new_figure(1, 1)  # raises now if matplotlib is missing, and not only after the text was read
     checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)
     network, vocabulary, data, _ = load_network(checkpoint)
-    name, ids = named_text(data, vocabulary, arguments.text, arguments.split, arguments.encoding)
+    text = named_text(data, vocabulary, arguments.text, arguments.split, arguments.encoding, arguments.unknown)
+    ids = text.ids
     read = ids[: max_symbols(network)]
     states_UN = read_states(network, read)
     features_FN = features_of(read, vocabulary)
@@ -69,7 +70,7 @@ def main() -> None:
             print(plot)
     if arguments.out is not None:
         facts: dict[str, Any] = {
-            "text": name,
+            "text": text.name,
             "measured": len(read),
             "about": [
                 ["network", network.description],

@@ -2,6 +2,8 @@
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 from charrnn.utils.errors import RequestError, one_line
@@ -29,6 +31,29 @@ class CommandParser(argparse.ArgumentParser):
         text.add_argument("--text", metavar="FILE", help="text to read: file, folder, pattern, URL, or - for stdin")
         text.add_argument("--split", choices=SPLITS, help="split of the run's own text to read (default: validation)")
         self.add_argument("--encoding", help="encoding of --text (default: that of the training text)")
+        self.add_unknown("characters of --text")
+
+    def add_unknown(self, characters: str) -> None:
+        """Add the option that says what happens to `characters` outside the vocabulary."""
+        self.add_argument(
+            "--unknown",
+            choices=("error", "skip", "replace"),
+            default="error",
+            help=f"what to do with {characters} that are not in the network's vocabulary: skip drops them, "
+            "replace uses its unknown symbol, or a space if it has none (default: error)",
+        )
+
+
+@contextmanager
+def option_names(arguments: argparse.Namespace) -> Iterator[None]:
+    """Within the block, errors that begin with the name of an argument, such as `top_k`, name the option: `--top-k`."""
+    try:
+        yield
+    except RequestError as error:
+        name, _, problem = str(error).partition(" ")
+        if name not in vars(arguments):
+            raise
+        raise RequestError(f"--{name.replace('_', '-')} {problem}") from error
 
 
 def print_error(program: str, error: object) -> None:
