@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import entry
 from charrnn.utils.cli import CommandParser
 from charrnn.utils.files import user_path
+from charrnn.utils.streams import reconfigure, require_stdout
 
 if TYPE_CHECKING:  # these import torch, which takes a second: too slow for --help
     from charrnn.data.vocabulary import AnyVocabulary, Ids
@@ -68,6 +69,8 @@ def check(parser: CommandParser, arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     arguments = read_arguments()
+    if arguments.surprisal in (None, "-"):
+        require_stdout()
 
     from charrnn.data.splits import named_text
     from charrnn.evaluation.scoring import carried_lanes, per_character, score_carried, score_dynamic, score_windows
@@ -138,7 +141,7 @@ def show_surprisal(
         note = f"Only {start} are shown; they cost {score.bits_per_char:.4f} bits per character."
         sys.stderr.write(f"evaluate.py: --surprisal shows {start}\n")
     if arguments.surprisal == "-":
-        sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]
+        reconfigure(sys.stdout, encoding="utf-8", newline="")
         print(terminal_text(surprisal, shown, vocabulary))
     else:
         write_text(user_path(arguments.surprisal), page(surprisal, shown, vocabulary, {**facts, "note": note}))

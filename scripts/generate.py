@@ -13,6 +13,7 @@ from typing import Any
 import entry
 from charrnn.utils.cli import CommandParser
 from charrnn.utils.errors import RequestError
+from charrnn.utils.streams import is_terminal, reconfigure, require_stdout, stdin_bytes
 
 STDIN = "-"
 
@@ -67,7 +68,7 @@ def read_prompt(arguments: argparse.Namespace) -> str:
     from charrnn.utils.files import user_path
 
     name = arguments.prompt_file or STDIN
-    data = sys.stdin.buffer.read() if name == STDIN else user_path(name).read_bytes()
+    data = stdin_bytes().read() if name == STDIN else user_path(name).read_bytes()
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -77,7 +78,7 @@ def read_prompt(arguments: argparse.Namespace) -> str:
 
 def print_stream(pieces: Iterable[list[str]]) -> str:
     """Print a text as it is generated; return all of it."""
-    terminal, text = sys.stdout.isatty(), []
+    terminal, text = is_terminal(sys.stdout), []
     for (piece,) in pieces:
         sys.stdout.write(piece)
         text.append(piece)
@@ -97,6 +98,7 @@ def print_texts(texts: list[str]) -> None:
 
 def main() -> None:
     arguments = parse()
+    require_stdout()
     prompt = read_prompt(arguments)
 
     from charrnn.data.splits import read_split
@@ -121,7 +123,7 @@ def main() -> None:
         "samples": arguments.samples,
         "stop": [stop.replace("\\n", "\n").replace("\\t", "\t") for stop in arguments.stop],
     }
-    sys.stdout.reconfigure(encoding="utf-8", errors="replace", newline="")  # type: ignore[union-attr]
+    reconfigure(sys.stdout, encoding="utf-8", errors="replace", newline="")
     pieces = stream_texts(network, vocabulary, sampling=sampling, **options)
     if arguments.samples == 1 and not arguments.json:
         texts = [print_stream(pieces)]

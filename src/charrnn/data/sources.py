@@ -8,7 +8,6 @@ import glob
 import gzip
 import lzma
 import os
-import sys
 import urllib.parse
 import urllib.request
 import zlib
@@ -23,6 +22,7 @@ from charrnn.data.download import CHUNK_BYTES, download, sha256_of, unreadable
 from charrnn.data.python_docs import python_docs
 from charrnn.utils.errors import RequestError
 from charrnn.utils.files import user_path
+from charrnn.utils.streams import stdin_bytes
 
 PYTHON_DOCS = "python:docs"
 STDIN = "-"
@@ -81,9 +81,8 @@ def _sources_at(location: str, pattern: str, sha256: str | None) -> list[Source]
         name, docs = "python_docs", python_docs()
         return [_of_file(docs, name) if isinstance(docs, Path) else Source(name, lambda: BytesIO(docs))]
     if location == STDIN:
-        if sys.stdin is None or sys.stdin.closed:
-            raise RequestError("standard input is closed or was already read; use a file")
-        return [Source("stdin", lambda: cast(BinaryIO, sys.stdin.buffer))]
+        data = stdin_bytes()
+        return [Source("stdin", lambda: data)]
     if location.startswith(URL_SCHEMES[:2]):
         return [_of_file(download(location, sha256), location.rsplit("/", 1)[-1])]
     if location.startswith("file:"):
