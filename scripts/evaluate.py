@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import entry
 from charrnn.utils.cli import CommandParser, option_names
 from charrnn.utils.files import user_path
+from charrnn.utils.streams import reconfigure, require_stdout
 from charrnn.utils.validation import require_number
 
 if TYPE_CHECKING:  # these import torch, which takes a second: too slow for --help
@@ -71,6 +72,8 @@ def check(parser: CommandParser, arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     arguments = read_arguments()
+    if arguments.surprisal in (None, "-"):
+        require_stdout()
     with option_names(arguments):
         evaluate(arguments)
 
@@ -148,7 +151,7 @@ def show_surprisal(
         note = f"Only {start} are shown; they cost {score.bits_per_char:.4f} bits per character."
         sys.stderr.write(f"evaluate.py: --surprisal shows {start}\n")
     if arguments.surprisal == "-":
-        sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]
+        reconfigure(sys.stdout, encoding="utf-8", newline="")
         print(terminal_text(surprisal, shown, vocabulary))
     else:
         write_text(user_path(arguments.surprisal), page(surprisal, shown, vocabulary, {**facts, "note": note}))

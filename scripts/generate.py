@@ -13,6 +13,7 @@ from typing import Any
 import entry
 from charrnn.utils.cli import CommandParser, option_names
 from charrnn.utils.errors import RequestError
+from charrnn.utils.streams import is_terminal, reconfigure, require_stdout, stdin_bytes
 
 STDIN = "-"
 
@@ -76,7 +77,7 @@ def read_prompt(arguments: argparse.Namespace) -> str:
         return unescaped(arguments.prompt)
 
     name = arguments.prompt_file or STDIN
-    data = sys.stdin.buffer.read() if name == STDIN else user_path(name).read_bytes()
+    data = stdin_bytes().read() if name == STDIN else user_path(name).read_bytes()
     try:
         return data.decode("utf-8-sig")  # without the byte-order mark that some editors write
     except UnicodeDecodeError as error:
@@ -86,7 +87,8 @@ def read_prompt(arguments: argparse.Namespace) -> str:
 
 def print_stream(pieces: Iterable[list[str]], shown_from: int) -> str:
     """Print a text as it is generated, from this character on; return all of it."""
-    terminal, text = sys.stdout.isatty(), []
+    text: list[str] = []
+    terminal = is_terminal(sys.stdout)
     for (piece,) in pieces:
         sys.stdout.write(piece if text else piece[shown_from:])  # the first piece is the prompt
         text.append(piece)
@@ -107,6 +109,7 @@ def print_texts(texts: list[str]) -> None:
 
 def main() -> None:
     arguments = parse()
+    require_stdout()
     with option_names(arguments):
         generate(arguments)
 
@@ -140,7 +143,7 @@ def generate(arguments: argparse.Namespace) -> None:
         "samples": arguments.samples,
         "stop": [as_training_text(unescaped(stop), data) for stop in arguments.stop],
     }
-    sys.stdout.reconfigure(encoding="utf-8", errors="replace", newline="")  # type: ignore[union-attr]
+    reconfigure(sys.stdout, encoding="utf-8", errors="replace", newline="")
     pieces = stream_texts(network, vocabulary, sampling=sampling, **options)
     shown_from = len(prompt) if arguments.no_prompt else 0
     if arguments.samples == 1 and not arguments.json:

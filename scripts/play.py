@@ -5,8 +5,9 @@ python play.py model.npz --prompt "The " --length 500 --temperature 0.8 --seed 1
 
 import argparse
 import codecs
+import os
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -84,9 +85,24 @@ def main() -> None:
             raise ValueError("length and temperature must be at least 0")
         text = generate(model, **options)
     except (OSError, ValueError) as error:
-        sys.stderr.write(f"play.py: {error}\n")
-        sys.exit(2)
-    sys.stdout.buffer.write(text.encode("utf-8", "replace"))
+        fail(f"{error}", 2)
+    if sys.stdout is None:
+        fail("stdout is closed, but the text is printed there", 2)
+    try:
+        if hasattr(sys.stdout, "buffer"):
+            sys.stdout.buffer.write(text.encode("utf-8", "replace"))
+        else:  # as in a notebook
+            sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # otherwise the interpreter tries to write the text again at exit
+        fail("" if isinstance(error, BrokenPipeError) else f"stdout can't be written: {error.strerror}", 1)
+
+
+def fail(line: str, code: int) -> NoReturn:
+    if line and sys.stderr is not None:
+        sys.stderr.write(f"play.py: {line}\n")
+    sys.exit(code)
 
 
 if __name__ == "__main__":

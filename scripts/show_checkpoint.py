@@ -14,6 +14,7 @@ from typing import Any
 import entry
 from charrnn.utils.cli import CommandParser
 from charrnn.utils.errors import RequestError
+from charrnn.utils.streams import reconfigure, require_stdout
 
 # The settings that the first lines about the network show already.
 DESCRIBED_SETTINGS = ("vocabulary_size", "cell", "hidden", "layers", "activation")
@@ -31,6 +32,7 @@ def main() -> None:
     source.add_argument("--run", metavar="DIR", help="run folder; shows its best checkpoint (default: latest)")
     parser.add_argument("--json", action="store_true", help="print everything as one JSON object")
     arguments = parser.parse_args()
+    require_stdout()
 
     from charrnn.runs.folder import find_checkpoint
 
@@ -42,7 +44,7 @@ def main() -> None:
         raise
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise RequestError(f"what {path} holds does not fit together ({error!r}); use another checkpoint") from error
-    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+    reconfigure(sys.stdout, encoding="utf-8")
     print(shown)
 
 

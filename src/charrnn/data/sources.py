@@ -6,7 +6,6 @@
 import glob
 import lzma
 import os
-import sys
 import urllib.parse
 import urllib.request
 import zipfile
@@ -25,6 +24,7 @@ from charrnn.data.formats import COMPRESSIONS, decompressed
 from charrnn.data.python_docs import python_docs
 from charrnn.utils.errors import RequestError
 from charrnn.utils.files import user_path
+from charrnn.utils.streams import stdin_bytes
 
 PYTHON_DOCS = "python:docs"
 STDIN = "-"
@@ -88,9 +88,8 @@ def _sources_at(location: str, pattern: Pattern, sha256: str | None) -> list[Sou
         name, docs = "python_docs", python_docs()
         return [_of_file(docs, name) if isinstance(docs, Path) else Source(name, lambda: BytesIO(docs))]
     if location == STDIN:
-        if sys.stdin is None or sys.stdin.closed:
-            raise RequestError("standard input is closed or was already read; use a file")
-        return [Source("stdin", lambda: cast(BinaryIO, sys.stdin.buffer))]
+        data = stdin_bytes()
+        return [Source("stdin", lambda: data)]
     if location.startswith(URL_SCHEMES[:2]):
         return [_of_file(download(location, sha256), location.rsplit("/", 1)[-1])]
     if location.startswith("file:"):

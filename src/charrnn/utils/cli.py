@@ -1,16 +1,20 @@
 """Shared by all commands: the argument parser, the error line, and the exit codes."""
 
 import argparse
+import errno
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import NoReturn
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn
 
 from charrnn.utils.errors import RequestError, one_line
+from charrnn.utils.streams import flush_streams
 from charrnn.utils.validation import SPLITS
 
 EXIT_FAILED = 1
 EXIT_REQUEST = 2
+EXIT_BROKEN_PIPE = 141  # what a shell reports for a process that SIGPIPE ended
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -18,6 +22,9 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise RequestError(f"{message}; {self.prog} --help lists the options")
+
+    def print_help(self, file: Any = None) -> None:  # argparse hides that it could not be printed
+        (file or sys.stdout).write(self.format_help())
 
     def add_network(self) -> None:
         """Add the options that select a trained network (see `runs.folder.find_checkpoint`)."""
@@ -58,4 +65,19 @@ def option_names(arguments: argparse.Namespace) -> Iterator[None]:
 
 def print_error(program: str, error: object) -> None:
     """Report an error as one line on stderr, prefixed with the program's name."""
-    sys.stderr.write(f"{program}: {one_line(error)}\n")
+    with suppress(OSError):  # a full disk
+        sys.stderr.write(f"{program}: {one_line(error)}\n")
+
+
+def unwritten(program: str, error: OSError) -> int:
+    """Report that stdout can't be written, silently for a closed pipe; return the exit code."""
+    if isinstance(error, BrokenPipeError):
+        return EXIT_BROKEN_PIPE
+    print_error(program, f"stdout can't be written: {error.strerror or error}")
+    return EXIT_FAILED
+
+
+def flushed(program: str, code: int) -> int:
+    """Flush the standard streams at the end of a command; return its exit code, which is not 0 if that fails."""
+    error = flush_streams()
+    return code if error is None or code else unwritten(program, error)
