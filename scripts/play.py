@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 FORMAT = 1
+LEAST = {"format", "cell", "layers", "level", "characters", "unknown", "starts", "hidden_to_output", "output_bias"}
 
 
 def sigmoid(x: Any) -> Any:
@@ -67,6 +68,22 @@ def generate(model: dict[str, Any], prompt: str, length: int, temperature: float
     return prompt + (decode(generated.encode("latin-1")) if bytewise else generated)
 
 
+def load(file: str) -> dict[str, Any]:
+    """Return the model in a file; raise `ValueError` for a file that is missing, damaged, or something else."""
+    try:
+        with np.load(file) as archive:
+            model = dict(archive)
+    except OSError as error:
+        raise ValueError(f"{file} can't be read: {error.strerror or error}") from error
+    except Exception as error:  # NumPy raises many types for files of other kinds
+        raise ValueError(f"{file} is not a model, or is damaged; scripts/export.py --format numpy makes one") from error
+    if not model.keys() >= LEAST:
+        raise ValueError(f"{file} is not a model; scripts/export.py --format numpy makes one")
+    if model["format"] != FORMAT:
+        raise ValueError(f"{file} has format {model['format']}, this program reads {FORMAT}; export it again")
+    return model
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Generate text with an exported network.")
     parser.add_argument("model", help="file written by scripts/export.py --format numpy")
@@ -78,14 +95,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same text (default: 1)")
     options = vars(parser.parse_args())
     try:
-        model = dict(np.load(options.pop("model")))
-        if model.get("format") != FORMAT:
-            raise ValueError(f"expected a model of format {FORMAT}, got {model.get('format')}; export it again")
+        model = load(options.pop("model"))
         if not (options["length"] >= 0 and options["temperature"] >= 0):
             raise ValueError("length and temperature must be at least 0")
         text = generate(model, **options)
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         fail(f"{error}", 2)
+    except (LookupError, TypeError) as error:
+        fail(f"the arrays of the model do not fit together ({error!r}); export it again", 2)
     if sys.stdout is None:
         fail("stdout is closed, but the text is printed there", 2)
     try:

@@ -59,7 +59,7 @@ def _members(source: Source, options: TextOptions, stack: ExitStack) -> Members 
     except (OSError, *DAMAGED) as error:
         if isinstance(error, OSError) and error.errno is not None:  # of the disk; that of a decompressor has no number
             raise unreadable(source.name, error) from error
-        problem = refusal(source.name, Kind(f"a damaged archive ({error})", "copy or download it again"))
+        problem = refusal(source.file, Kind(f"a damaged archive ({error})", "copy or download it again"))
     except TextError as error:
         problem = error
     if options.level == "char":
@@ -71,7 +71,7 @@ def _zip_members(source: Source, stream: BinaryIO, stack: ExitStack) -> Members:
     archive = stack.enter_context(zipfile.ZipFile(stream))
     kind = _kind_of_zip(archive)
     if kind is not None:
-        raise refusal(source.name, kind)
+        raise refusal(source.file, kind)
     infos = [info for info in archive.infolist() if not info.is_dir()]
     return {PurePosixPath(info.filename): partial(_open_zipped, archive, info) for info in infos}
 

@@ -34,7 +34,7 @@ UNPACK = "unpack it first"
 PANDOC = "convert it to text first, for example with pandoc -t plain"
 OFFICE = "convert it to text first, for example with soffice --headless --convert-to txt:Text"
 OTHER = "use a text file"
-PAGE = Kind("a web page (HTML)", "use the address of the text itself, or convert the page, for example with html2text")
+PAGE = Kind("a web page (HTML)", "convert it to text first, for example with html2text, or use the URL of a plain text")
 KINDS = [
     (re.compile(start, re.DOTALL), Kind(name, advice))
     for start, name, advice in (

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from gzip import BadGzipFile
 from io import BytesIO
 from pathlib import Path, PurePath
-from typing import Any, BinaryIO, NoReturn, TypeVar, cast
+from typing import Any, BinaryIO, NoReturn, TypeVar
 
 from charrnn.data.download import CHUNK_BYTES, download, sha256_of, unreadable
 from charrnn.data.errors import TextError

@@ -102,7 +102,8 @@ def build_scheduler(cfg: DictConfig, steps: int) -> Any:
         scheduler.step(*([1.0] if isinstance(scheduler, ReduceLROnPlateau) else []))
     except (TypeError, ValueError, ArithmeticError) as error:
         raise RequestError(f"scheduler: {type(scheduler).__name__} can't step with these settings: {error}") from error
-    if isinstance(scheduler, ReduceLROnPlateau) and not cfg.data.validation_fraction:
+    has_validation = cfg.data.validation_fraction or cfg.data.get("validation_path") is not None
+    if isinstance(scheduler, ReduceLROnPlateau) and not has_validation:
         raise RequestError("scheduler=plateau needs a validation split; set data.validation_fraction above 0")
     return instantiate(cfg.scheduler, _partial_=True, _convert_="all", **length)
 

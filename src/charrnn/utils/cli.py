@@ -29,8 +29,10 @@ class CommandParser(argparse.ArgumentParser):
     def add_network(self) -> None:
         """Add the options that select a trained network (see `runs.folder.find_checkpoint`)."""
         source = self.add_mutually_exclusive_group()
-        source.add_argument("--run", metavar="DIR", help="run folder; uses its best checkpoint (default: latest)")
-        source.add_argument("--checkpoint", metavar="PATH", help="checkpoint file to use instead of --run")
+        source.add_argument(
+            "--run", metavar="DIR", help="run or sweep folder; uses its best checkpoint (default: latest)"
+        )
+        source.add_argument("--checkpoint", metavar="PATH", help="checkpoint, or a folder with one, instead of --run")
 
     def add_text(self) -> None:
         """Add the options that select the text to read (see `data.splits.named_text`)."""
@@ -53,14 +55,14 @@ class CommandParser(argparse.ArgumentParser):
 
 @contextmanager
 def option_names(arguments: argparse.Namespace) -> Iterator[None]:
-    """Within the block, errors that begin with the name of an argument, such as `top_k`, name the option: `--top-k`."""
+    """Within the block, errors such as "top_k must be ..." name the option of that argument: "--top-k must be ..."."""
     try:
         yield
     except RequestError as error:
-        name, _, problem = str(error).partition(" ")
-        if name not in vars(arguments):
+        name, _, problem = str(error).partition(" must be ")
+        if not problem or name not in vars(arguments):
             raise
-        raise RequestError(f"--{name.replace('_', '-')} {problem}") from error
+        raise RequestError(f"--{name.replace('_', '-')} must be {problem}") from error
 
 
 def print_error(program: str, error: object) -> None:
