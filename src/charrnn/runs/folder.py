@@ -127,8 +127,8 @@ def find_checkpoint(run: str | None, checkpoint: str | None) -> Path:
         raise RequestError(f"there is no run folder {user_path(run)}; choose one, or use --run latest")
     if found.is_file():
         raise RequestError(f"{found} is a file; use --checkpoint for it")
-    checkpoint = checkpoint_at(found)
-    return checkpoint_of(found) if checkpoint == found else checkpoint
+    best = checkpoint_at(found)
+    return checkpoint_of(found) if best == found else best
 
 
 def named_folder(typed: str) -> Path | None:
