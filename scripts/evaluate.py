@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import entry
-from charrnn.utils.cli import CommandParser, option_names
+from charrnn.utils.cli import CommandParser, option_names, print_error
 from charrnn.utils.files import user_path
 from charrnn.utils.streams import reconfigure, require_stdout
 from charrnn.utils.validation import require_number
@@ -88,6 +88,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
     network, vocabulary, data, _ = load_network(checkpoint)
     text = named_text(data, vocabulary, arguments.text, arguments.split, arguments.encoding, arguments.unknown)
     ids = text.ids
+    if text.note:
+        print_error("evaluate.py", text.note)
     if arguments.dynamic is not None:
         symbols, lanes = score_dynamic(network, ids, arguments.dynamic), 1
     elif arguments.window is not None:

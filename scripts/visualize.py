@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import entry
-from charrnn.utils.cli import CommandParser
+from charrnn.utils.cli import CommandParser, print_error
 from charrnn.utils.files import user_path
 from charrnn.utils.validation import require_integer
 
@@ -61,6 +61,8 @@ def main() -> None:
     network, vocabulary, data, _ = load_network(checkpoint)
     text = named_text(data, vocabulary, arguments.text, arguments.split, arguments.encoding, arguments.unknown)
     ids = text.ids
+    if text.note:
+        print_error("visualize.py", text.note)
     read = ids[: max_symbols(network)]
     states_UN = read_states(network, read)
     features_FN = features_of(read, vocabulary)

@@ -1,6 +1,5 @@
 """Split a text into train, validation and test, and recreate the splits of a run without Lightning."""
 
-import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,8 +13,6 @@ from charrnn.data.sources import STDIN
 from charrnn.data.vocabulary import AnyVocabulary, Ids
 from charrnn.utils.errors import RequestError
 from charrnn.utils.validation import SPLITS
-
-log = logging.getLogger(__name__)
 
 MAX_NAMED_FILES = 3
 OTHER_TEXT = "use another text or split"
@@ -36,12 +33,16 @@ def splits_of(corpus: Corpus, validation_fraction: float, test_fraction: float) 
 
 
 class NamedText(NamedTuple):
-    """A text to read with a network: its ids, and how many characters outside the vocabulary it had."""
+    """A text to read with a network: its ids, and how many characters outside the vocabulary it had.
+
+    `note` is a line for the user if they count as spaces, which the network was not trained for.
+    """
 
     name: str
     ids: Ids
     skipped: int = 0
     replaced: int = 0
+    note: str = ""
 
 
 def named_text(
@@ -55,7 +56,7 @@ def named_text(
     """Return `text`, or without it a split (by default validation) of the run's own text.
 
     The text is read with the options of the run (`settings`), except for `encoding` if given. `unknown` says what
-    happens to characters outside the vocabulary. A line on stderr says if they are counted as spaces.
+    happens to characters outside the vocabulary.
     """
     options = options_of(settings)
     if text is None:
@@ -69,11 +70,12 @@ def named_text(
     options = replace(options, path=text, sha256=None, encoding=encoding or options.encoding)
     with named_by_option():
         corpus = read_corpus(options, vocabulary=vocabulary, unknown=unknown)
-    outside = corpus.outside
-    if outside and unknown == "replace" and vocabulary.unknown is None:
-        text = f"{outside:,} characters of {corpus.name}"
-        log.warning("the vocabulary has no unknown symbol: %s that it lacks became spaces", text)
-    return NamedText(corpus.name, corpus.ids, **{"skipped" if unknown == "skip" else "replaced": outside})
+    outside, note = corpus.outside, ""
+    if unknown == "skip":
+        return NamedText(corpus.name, corpus.ids, skipped=outside)
+    if outside and vocabulary.unknown is None:
+        note = f"{outside:,} unknown characters of {corpus.name} became spaces: the vocabulary has no unknown symbol"
+    return NamedText(corpus.name, corpus.ids, replaced=outside, note=note)
 
 
 def read_split(settings: dict[str, Any], vocabulary: AnyVocabulary, split_name: str, advice: str = OTHER_TEXT) -> Ids:
