@@ -7,6 +7,7 @@ import argparse
 import codecs
 import os
 import sys
+import unicodedata
 from typing import Any, NoReturn
 
 import numpy as np
@@ -51,6 +52,11 @@ def sample(logits: Any, temperature: float, uniform: float) -> int:
 
 def generate(model: dict[str, Any], prompt: str, length: int, temperature: float, seed: int) -> str:
     """Return the prompt (by default a random character) and the text of `length` more symbols."""
+    if model.get("newlines", "keep") == "lf":  # as in the text that the network learned
+        prompt = prompt.replace("\r\n", "\n").replace("\r", "\n")
+    if model.get("normalize", ""):
+        form: Any = str(model["normalize"])
+        prompt = unicodedata.normalize(form, prompt)
     generator, characters = np.random.default_rng(seed), "".join(map(chr, model["characters"]))
     prompt = prompt or characters[generator.choice(model["starts"])]
     bytewise = model["level"] == "byte"  # then a symbol is a byte, held as the character with that code
@@ -77,10 +83,10 @@ def load(file: str) -> dict[str, Any]:
         raise ValueError(f"{file} can't be read: {error.strerror or error}") from error
     except Exception as error:  # NumPy raises many types for files of other kinds
         raise ValueError(f"{file} is not a model, or is damaged; scripts/export.py --format numpy makes one") from error
+    if model.get("format", FORMAT) != FORMAT:
+        raise ValueError(f"{file}: expected a model of format {FORMAT}, got {model['format']}; export it again")
     if not model.keys() >= LEAST:
         raise ValueError(f"{file} is not a model; scripts/export.py --format numpy makes one")
-    if model["format"] != FORMAT:
-        raise ValueError(f"{file} has format {model['format']}, this program reads {FORMAT}; export it again")
     return model
 
 

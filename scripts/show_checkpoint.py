@@ -29,6 +29,7 @@ def main() -> None:
     source.add_argument(
         "checkpoint", nargs="?", metavar="CHECKPOINT", help="checkpoint file, or the folder of a run or sweep"
     )
+    source.add_argument("--checkpoint", dest="file", metavar="PATH", help="the same as CHECKPOINT")
     source.add_argument("--run", metavar="DIR", help="run folder; shows its best checkpoint (default: latest)")
     parser.add_argument("--json", action="store_true", help="print everything as one JSON object")
     arguments = parser.parse_args()
@@ -36,7 +37,7 @@ def main() -> None:
 
     from charrnn.runs.folder import find_checkpoint
 
-    path = find_checkpoint(arguments.run, arguments.checkpoint)
+    path = find_checkpoint(arguments.run, arguments.checkpoint or arguments.file)
     try:
         found = contents(path)
         shown = json.dumps(found) if arguments.json else "\n".join(f"{label:<12}{text}" for label, text in lines(found))

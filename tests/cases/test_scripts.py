@@ -114,6 +114,13 @@ def test_x18_so_are_the_prompts_of_sampled_grids(run: Path, tmp_path: Path) -> N
     assert train_here(tmp_path / "run", *TINY, *overrides, path=run.parent / "text.txt")["status"] == "finished"
 
 
+def test_x18_so_are_those_of_exported_networks(run: Path, model: Path) -> None:
+    typed = unicodedata.normalize("NFD", f"{CAFE}\r\n")
+    assert call("scripts/play.py", model, "--prompt", typed, "--length", 0).stdout == f"{CAFE}\n"
+    done = call("scripts/export.py", "--format", "html", "--run", run, "--out", run / "page.html")
+    assert (done.returncode, '"normalize":"NFC"' in (run / "page.html").read_text("utf-8")) == (0, True)
+
+
 def test_x18_a_text_that_was_kept_keeps_the_prompt(make_network: Callable[..., Any], tmp_path: Path) -> None:
     typed = unicodedata.normalize("NFD", CAFE) + "\r\n"
     save_network(make_network(7), Vocabulary(typed), tmp_path / "net.ckpt")
@@ -309,10 +316,7 @@ NOT_MODELS: dict[str, bytes | None] = {
     "a.zip": zipped("a.txt", b"text"),
     "other.npz": npz(weights=np.zeros(3)),
     "pickle.npz": npz(format=1, weights=np.array([Malicious()], dtype=object)),
-    "array.npy": b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (), }"
-    + b" " * 60
-    + b"\n"
-    + bytes(8),
+    "array.npy": npy(np.zeros(3)),
     "newer.npz": npz(format=9),
     "folder": None,
     "gone.npz": None,
@@ -335,7 +339,7 @@ def test_x23_play_refuses_other_files_in_one_line(name: str, tmp_path: Path, mon
     elif name == "folder":
         Path(name).mkdir()
     called = call("scripts/play.py", name)
-    refused(*called, f"play.py: {name} (is not a model|can't be read)", "play.py")
+    refused(*called, f"play.py: {name}( is not a model| can't be read|: expected a model of format 1)", "play.py")
     assert "allow_pickle" not in called.stderr
     assert not Path("executed").exists()
 
@@ -351,7 +355,11 @@ def test_x23_play_refuses_damaged_models(model: Path, tmp_path: Path) -> None:
         refused(*call("scripts/play.py", tmp_path / "model.npz"), "is not a model, or is damaged", "play.py")
     arrays = dict(np.load(model))
     (tmp_path / "model.npz").write_bytes(npz(**{**arrays, "format": 9}))
-    refused(*call("scripts/play.py", tmp_path / "model.npz"), "has format 9, this program reads 1", "play.py")
+    refused(
+        *call("scripts/play.py", tmp_path / "model.npz"),
+        "expected a model of format 1, got 9; export it again",
+        "play.py",
+    )
     del arrays["hidden_bias_0"]
     (tmp_path / "model.npz").write_bytes(npz(**arrays))
     refused(*call("scripts/play.py", tmp_path / "model.npz"), "do not fit together", "play.py")
@@ -362,6 +370,15 @@ def test_x23_play_needs_only_numpy(model: Path, tmp_path: Path) -> None:
     source = (tmp_path / "play.py").read_text("utf-8")
     imported = set(re.findall(r"^(?:import|from) (\w+)", source, re.MULTILINE))
     assert imported <= {"argparse", "codecs", "os", "sys", "typing", "numpy", "zipfile", "unicodedata"}
+
+
+@pytest.mark.parametrize("script", ["export", "show_checkpoint", "generate"])
+def test_x15_errors_about_a_run_name_the_options_of_the_script(script: str, run: Path) -> None:
+    required = ("--format", "html") if script == "export" else ()
+    for request in (("--run", run / "summary.json"), ("--run", "nowhere"), ("--checkpoint", "gone"), ("--run", "/")):
+        called = call(f"scripts/{script}.py", *required, *request)
+        refused(*called, "", f"{script}.py")
+        assert set(re.findall(r"--[a-z]+", called.stderr)) <= options_of(script), called.stderr
 
 
 def test_a_prompt_may_have_any_bytes(run: Path, make_network: Callable[..., Any], tmp_path: Path) -> None:
