@@ -57,7 +57,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--novelty",
         action="store_true",
-        help="also report how much is copied verbatim from the training text, compared with held-out text",
+        help="also report the longest verbatim copy from the training text and the share of copied n-grams "
+        "(not of lines), compared with held-out text",
     )
     parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same text (default: 1)")
     parser.add_argument(

@@ -99,7 +99,9 @@ def test_10_members_of_an_archive_can_do_no_harm(name: str, tmp_path: Path) -> N
     assert sorted(read(folder / name).split("\n")) == ["root", "up"]
     assert sorted(path.name for path in tmp_path.rglob("*")) == sorted(["below", name])
     (folder / name).write_bytes(make({"inner.txt": zipped({"a.txt": b"deep"})}))
-    with pytest.raises(RequestError, match="inner.txt is a zip archive inside another file or stream; unpack it first"):
+    with pytest.raises(
+        RequestError, match="inner.txt is a zip archive; name the archive itself as the text, or unpack it first"
+    ):
         read(folder / name)
     whole = make({f"{i}.txt": b"%d" % i * 900 for i in range(9)})
     for end in (len(whole) // 2, len(whole) * 5 // 9):
@@ -117,6 +119,35 @@ def test_10_a_link_or_device_in_a_tar_is_not_followed(tmp_path: Path) -> None:
             info.size = 4 if kind == tarfile.REGTYPE else 0
             archive.addfile(info, io.BytesIO(b"read"))
     assert read(tmp_path / "a.tar") == "read"
+
+
+def test_10_a_hard_link_in_a_tar_is_a_file_of_its_own(tmp_path: Path) -> None:
+    for target, expected in (("a.txt", "text\ntext"), ("gone.txt", None)):
+        with tarfile.open(tmp_path / "a.tar", "w") as archive:
+            for kind, name in ((tarfile.REGTYPE, "a.txt"), (tarfile.LNKTYPE, "b.txt")):
+                info = tarfile.TarInfo(name)
+                info.type, info.linkname, info.size = kind, target, 4 * (kind == tarfile.REGTYPE)
+                archive.addfile(info, io.BytesIO(b"text"))
+        if expected is None:
+            with pytest.raises(RequestError, match="a.tar/b.txt is corrupt or incomplete .it lacks gone.txt"):
+                read(tmp_path / "a.tar")
+        else:
+            assert read(tmp_path / "a.tar") == expected
+
+
+def test_10_a_zip_compressed_in_another_way_is_refused(tmp_path: Path) -> None:
+    raw = bytearray(zipped({"a.txt": b"abc"}))
+    raw[8] = raw[raw.index(b"PK\x01\x02") + 10] = 9  # deflate64, as Windows uses for large files
+    (tmp_path / "a.zip").write_bytes(raw)
+    with pytest.raises(RequestError, match="a.zip/a.txt is corrupt or incomplete .That compression method"):
+        read(tmp_path / "a.zip")
+
+
+def test_10_a_web_page_from_a_url_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: io.BytesIO(b"\n<!doctype HTML><title>404"))
+    for url in ("https://example.org/blob/main/book.txt", "https://example.org/page.html", "https://example.org/book"):
+        with pytest.raises(RequestError, match="is a web page .HTML.; convert it .* or use the URL of a plain text"):
+            read(url)
 
 
 def test_10_an_encrypted_zip_is_refused(tmp_path: Path) -> None:

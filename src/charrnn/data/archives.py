@@ -1,11 +1,9 @@
 """Read the texts inside tar and zip archives. No member is written to disk under its own name."""
 
-import lzma
 import shutil
 import tarfile
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -14,12 +12,11 @@ from typing import BinaryIO, cast
 
 from charrnn.data.download import CHUNK_BYTES, unreadable
 from charrnn.data.errors import TextError
-from charrnn.data.formats import BEGINNING_BYTES, ZIP, Kind, decompressed, is_tar, peek, zip_kind
+from charrnn.data.formats import BEGINNING_BYTES, DAMAGED, ZIP, Kind, decompressed, is_tar, peek, zip_kind
 from charrnn.data.options import TextOptions
 from charrnn.data.sources import Source, is_hidden, printable_name, select
 
 Members = dict[PurePath, Callable[[], BinaryIO]]
-DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, NotImplementedError)
 ENCRYPTED_FLAG = 1
 
 
@@ -99,7 +96,7 @@ def _seekable(stream: BinaryIO, raw: BinaryIO, stack: ExitStack) -> BinaryIO:
 
 def _tar_members(stream: BinaryIO, stack: ExitStack) -> Members:
     archive = stack.enter_context(tarfile.open(fileobj=stream, mode="r:"))  # noqa: SIM115  # closed by the stack
-    infos = {PurePosixPath(info.name): info for info in archive.getmembers() if info.isreg()}
+    infos = {PurePosixPath(info.name): info for info in archive.getmembers() if info.isreg() or info.islnk()}
     stream.seek(archive.offset)
     if stream.read(tarfile.BLOCKSIZE).strip(b"\0"):  # tarfile ends silently at a broken header
         raise tarfile.ReadError("it ends in the middle")
@@ -107,4 +104,7 @@ def _tar_members(stream: BinaryIO, stack: ExitStack) -> Members:
 
 
 def _open_tarred(archive: tarfile.TarFile, info: tarfile.TarInfo) -> BinaryIO:
-    return cast(BinaryIO, archive.extractfile(info))
+    try:
+        return cast(BinaryIO, archive.extractfile(info))
+    except KeyError as error:  # of a hard link, which is a file of its own, but whose content is another member's
+        raise tarfile.ReadError(f"it lacks {info.linkname}") from error

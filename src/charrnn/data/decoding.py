@@ -68,7 +68,7 @@ def _refuse_other_kinds(source: Source, beginning: bytes, options: TextOptions) 
     name = source.file or source.name
     if (kind := kind_of(beginning)) is not None:
         raise refusal(name, kind)
-    if is_web_page(beginning) and (source.name.endswith(".txt") or not matches(source.name, options.pattern)):
+    if is_web_page(beginning) and (source.name.lower().endswith(".txt") or not matches(source.name, options.pattern)):
         advice = f"{PAGE.advice}; data.pattern=*.html reads the source of pages"
         raise TextError(f"{name} is {PAGE.name}", advice, PAGE.advice)
 

@@ -10,6 +10,8 @@ import lzma
 import os
 import re
 import tarfile
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO, NamedTuple, cast
 
@@ -19,6 +21,7 @@ COMPRESSIONS: dict[str, tuple[bytes, Callable[..., Any]]] = {
     ".bz2": (rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)", bz2.open),
     ".xz": (rb"\xfd7zXZ\0", lzma.open),
 }
+DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, NotImplementedError)
 ZIP = re.compile(rb"PK(?:\x03\x04|\x05\x06)")
 WEB_PAGE = re.compile(rb"\s*(?:<\?xml[^>]*>\s*|<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL)
 
@@ -31,6 +34,7 @@ class Kind(NamedTuple):
 
 
 UNPACK = "unpack it first"
+NAME = "name the archive itself as the text, or unpack it first"  # it came through a pipe or inside another archive
 PANDOC = "convert it to text first, for example with pandoc -t plain"
 OFFICE = "convert it to text first, for example with soffice --headless --convert-to txt:Text"
 OTHER = "use a text file"
@@ -54,11 +58,11 @@ KINDS = [
         (rb"\x28\xb5\x2f\xfd", "compressed with zstd", "decompress it first with zstd -d"),
         (rb"\x04\x22\x4d\x18", "compressed with lz4", "decompress it first with lz4 -d"),
         (rb"version https://git-lfs\.github\.com/", "a Git LFS pointer, not the text", "fetch it with git lfs pull"),
-        (ZIP.pattern, "a zip archive inside another file or stream", UNPACK),
+        (ZIP.pattern, "a zip archive", NAME),
         *((start, "a compressed file inside another", "decompress it first") for start, _ in COMPRESSIONS.values()),
     )
 ]
-TAR = Kind("a tar archive inside another file or stream", UNPACK)
+TAR = Kind("a tar archive", NAME)
 
 
 def kind_of(beginning: bytes) -> Kind | None:

@@ -4,12 +4,9 @@
 """
 
 import glob
-import lzma
 import os
 import urllib.parse
 import urllib.request
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +17,7 @@ from typing import Any, BinaryIO, NoReturn, TypeVar
 
 from charrnn.data.download import CHUNK_BYTES, download, sha256_of, unreadable
 from charrnn.data.errors import TextError
-from charrnn.data.formats import COMPRESSIONS, decompressed
+from charrnn.data.formats import COMPRESSIONS, DAMAGED, decompressed
 from charrnn.data.python_docs import python_docs
 from charrnn.utils.errors import RequestError
 from charrnn.utils.files import user_path
@@ -49,7 +46,7 @@ class Source:
             with self.open() as raw, decompressed(raw) as stream:
                 while chunk := stream.read(CHUNK_BYTES):
                     yield chunk
-        except (EOFError, zlib.error, lzma.LZMAError, BadGzipFile, zipfile.BadZipFile) as error:
+        except (BadGzipFile, *DAMAGED) as error:
             raise RequestError(f"{self.name} is corrupt or incomplete ({error}); compress it again") from error
         except OSError as error:
             raise unreadable(self.name, error) from error
