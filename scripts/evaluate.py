@@ -106,8 +106,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
         "protocol": arguments.protocol if arguments.dynamic is None else f"carried, dynamic {arguments.dynamic:g}",
         "lanes": lanes,
         "window": arguments.window,
-        "skipped": text.skipped,
-        "replaced": text.replaced,
+        **dict(text.unknown()),
     }
     if arguments.surprisal is not None:
         scored = ids[: symbols.characters + 1]

@@ -79,6 +79,7 @@ def main() -> None:
                 ["checkpoint", str(Path(*checkpoint.absolute().parts[-3:]))],
                 ["shown", coverage(len(shown), len(read))],
                 ["correlations over", coverage(len(read), len(ids))],
+                *([name, f"{count:,} unknown characters"] for name, count in text.unknown() if count),
             ],
         }
         if (diagnostics := diagnose(network, ids)) is not None:

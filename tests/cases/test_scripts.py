@@ -147,6 +147,9 @@ def test_22_characters_that_the_network_does_not_know(script: str, run: Path, tm
         if script == "evaluate":
             found = json.loads(done.stdout)
             assert [found[key] for key in ("skipped", "replaced", "characters")] == [skipped, replaced, 20 - skipped]
+        else:
+            name = "skipped" if skipped else "replaced"
+            assert f'["{name}","3 unknown characters"]' in (tmp_path / "page.html").read_text("utf-8")
 
 
 def test_22_the_unknown_symbol_replaces_if_there_is_one(make_network: Callable[..., Any], tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def texts_in(source: Source, options: TextOptions) -> Iterator[Source]:
         if members is None:
             yield source
             return
-        visible = [path for path in sorted(members) if not is_hidden(path)]
+        visible = [path for path in sorted(members) if not any(map(is_hidden, path.parts))]
         for path in select(visible, options.pattern, source.name):
             yield Source(f"{source.name}/{printable_name(path)}", members[path])
 

@@ -124,7 +124,7 @@ def _find_parts(options: TextOptions, own_texts: Mapping[str, object]) -> dict[s
     own = {split: find_sources(path, options.pattern, None, f"{split}_path") for split, path in own_texts.items()}
     held_out = {source.file.resolve() for sources in own.values() for source in sources if source.file}
     found = find_sources(options.path, options.pattern, options.sha256)
-    text = [source for source in found if not source.file or source.file.resolve() not in held_out]
+    text = [source for source in found if not held_out or not source.file or source.file.resolve() not in held_out]
     settings = " and ".join(f"data.{split}_path" for split in own)
     if not text:
         raise RequestError(f"data.path has no text besides {settings}; use other files for them")

@@ -135,14 +135,14 @@ def _files_in(folder: Path, pattern: Pattern) -> list[Path]:
 
     files = []
     for root, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not is_hidden(Path(name))]
-        files += [Path(root, name) for name in names if not is_hidden(Path(name))]
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        files += [Path(root, name) for name in names if not is_hidden(name)]
     return select([file for file in sorted(files) if file.is_file()], pattern, folder)
 
 
-def is_hidden(path: PurePath) -> bool:
-    """Return whether a path below a folder has a name that begins with a dot, such as `.git`, or is macOS's own."""
-    return any(part == MAC_FOLDER or (part.startswith(".") and part != "..") for part in path.parts)
+def is_hidden(name: str) -> bool:
+    """Return whether the name of a file or folder begins with a dot, such as `.git`, or is macOS's own."""
+    return name == MAC_FOLDER or (name.startswith(".") and name != "..")
 
 
 def matches(file: PurePath | str, pattern: Pattern) -> bool:

@@ -44,6 +44,10 @@ class NamedText(NamedTuple):
     replaced: int = 0
     note: str = ""
 
+    def unknown(self) -> list[tuple[str, int]]:
+        """Return what happened to characters outside the vocabulary, and to how many."""
+        return [("skipped", self.skipped), ("replaced", self.replaced)]
+
 
 def named_text(
     settings: dict[str, Any],
