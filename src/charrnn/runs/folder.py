@@ -30,9 +30,9 @@ log = logging.getLogger(__name__)
 CHECKPOINTS, BEST, LAST, PREVIOUS = "checkpoints", "best.ckpt", "last.ckpt", "previous.ckpt"
 SUMMARY, LOG, SAMPLES = "summary.json", "train.log", "samples.txt"
 LEADERBOARD = "leaderboard"  # .csv and .md
-SWEEP_FILES = (f"{LEADERBOARD}.csv", "multirun.yaml", "study.db")  # a folder with one of them is a sweep or a search
 HYDRA_FOLDER, CONFIG, OVERRIDES = ".hydra", "config.yaml", "overrides.yaml"
 LONGEST_NAME = 120  # most file systems allow 255 bytes
+SWEEP_FILES = (f"{LEADERBOARD}.csv", "multirun.yaml", "study.db")  # a folder with one of them is a sweep or a search
 
 
 def job_folder_name(overrides: str, job: int) -> str:
