@@ -12,15 +12,21 @@ if not (3, 11) <= sys.version_info[:2] <= (3, 13):
     sys.stderr.write("train.py: this is Python %d.%d; use 3.11, 3.12 or 3.13\n" % sys.version_info[:2])  # noqa: UP031
     sys.exit(2)
 try:
+    import fcntl  # noqa: F401  # the locks of run folders
+except ImportError:
+    sys.stderr.write("train.py: Windows is not supported; use WSL, Linux or macOS\n")
+    sys.exit(2)
+try:
     import hydra
     from omegaconf import DictConfig
 
     from charrnn.runs import sweep
-    from charrnn.utils.cli import EXIT_FAILED, EXIT_REQUEST, print_error
+    from charrnn.utils.cli import EXIT_FAILED, EXIT_REQUEST, flushed, print_error, unwritten
     from charrnn.utils.errors import RunFailed, Stopped
     from charrnn.utils.hydra_errors import check_command_line, request_line
     from charrnn.utils.process import set_before_torch
     from charrnn.utils.signals import signals_raise_stopped
+    from charrnn.utils.streams import open_missing_streams, say
 except ModuleNotFoundError as error:
     sys.stderr.write(
         f"train.py: {error.name} is not installed; run scripts/train.sh, which installs everything, "
@@ -31,6 +37,7 @@ except KeyboardInterrupt:
     sys.exit(130)
 
 exit_code = 0
+trained = False
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -40,6 +47,8 @@ def job(cfg: DictConfig) -> float:
         run,  # torch and lightning take seconds to load: only when there is something to train
     )
 
+    global trained
+    trained = True
     in_sweep, bits_per_char, status = sweep.in_sweep(), float("nan"), "failed"
     if in_sweep:
         sweep.resume_requeued_job(cfg)
@@ -72,8 +81,9 @@ def main() -> int:
     """Run the command line and return the exit code: 0 done, 1 failed, 2 wrong request, 128 + n after a signal n."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises instead of printing several lines of its own
     set_before_torch()
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal may not encode every character
+    open_missing_streams()
     sweep.register_resolvers()
+    sweep.SweepCallback.folder = None  # set by an earlier sweep of this process, as in a notebook
     all_finished, ended = True, False
     try:
         sys.argv[1:] = check_command_line(sys.argv[1:])
@@ -84,12 +94,12 @@ def main() -> int:
         return stop.exit_code
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        return 141
     except sweep.SweepRefused as error:
         print_error("train.py", error)
         return EXIT_REQUEST
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is None and not trained:  # raised by print, as for --help
+            return unwritten("train.py", error)
         line, code = sweep.launcher_line(error) or (request_line(error), EXIT_REQUEST)
         if line is None:
             raise
@@ -99,14 +109,15 @@ def main() -> int:
         folder = sweep.SweepCallback.folder
         if folder is not None:
             table, all_finished = sweep.report_sweep(folder, ended)
-            print(table, end="\n" if table else "")
+            if table:
+                say(table)
     return exit_code if all_finished else EXIT_FAILED
 
 
 if __name__ == "__main__":
-    code = main()
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:  # otherwise the interpreter complains when it flushes at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)
+        code = main()
+    except SystemExit as stop:  # --help
+        code = int(stop.code or 0)
+    flushed_code = flushed("train.py", code)
+    sys.exit(code if trained else flushed_code)  # a run that nobody could watch has its log in a file

@@ -10,6 +10,7 @@ import sys
 
 import entry
 from charrnn.utils.cli import CommandParser
+from charrnn.utils.streams import require_stdout
 
 DEFAULT_WIDTH = 120  # characters, if stdout is not a terminal
 MAX_NAMED_RUNS = 5  # in the warning about runs without a curve
@@ -37,6 +38,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.x is not None and arguments.curves is None:
         parser.error("--x needs --curves")
+    if not (arguments.out or arguments.curves or arguments.effects):
+        require_stdout()
 
     from charrnn.runs.comparison import SEED, common_folder, differing, group_rows, run_rows, setting_text
     from charrnn.runs.leaderboard import GROUPED, as_csv, as_json, as_markdown, as_text

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import entry
-from charrnn.utils.cli import CommandParser
+from charrnn.utils.cli import CommandParser, option_names, print_error
 from charrnn.utils.files import user_path
+from charrnn.utils.streams import reconfigure, require_stdout
+from charrnn.utils.validation import require_number
 
 if TYPE_CHECKING:  # these import torch, which takes a second: too slow for --help
     from charrnn.data.vocabulary import AnyVocabulary, Ids
@@ -58,6 +60,8 @@ def check(parser: CommandParser, arguments: argparse.Namespace) -> None:
         parser.error("--window needs --protocol windows")
     if not carried and arguments.dynamic is not None:
         parser.error("--dynamic needs --protocol carried")
+    if arguments.dynamic is not None:
+        require_number("--dynamic", arguments.dynamic, 0.0)
     if arguments.surprisal is None:
         return
     if arguments.dynamic is not None:
@@ -68,7 +72,13 @@ def check(parser: CommandParser, arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     arguments = read_arguments()
+    if arguments.surprisal in (None, "-"):
+        require_stdout()
+    with option_names(arguments):
+        evaluate(arguments)
 
+
+def evaluate(arguments: argparse.Namespace) -> None:
     from charrnn.data.splits import named_text
     from charrnn.evaluation.scoring import carried_lanes, per_character, score_carried, score_dynamic, score_windows
     from charrnn.runs.folder import find_checkpoint, json_text
@@ -76,7 +86,10 @@ def main() -> None:
 
     checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)
     network, vocabulary, data, _ = load_network(checkpoint)
-    name, ids = named_text(data, vocabulary, arguments.text, arguments.split, arguments.encoding)
+    text = named_text(data, vocabulary, arguments.text, arguments.split, arguments.encoding, arguments.unknown)
+    ids = text.ids
+    if text.note:
+        print_error("evaluate.py", text.note)
     if arguments.dynamic is not None:
         symbols, lanes = score_dynamic(network, ids, arguments.dynamic), 1
     elif arguments.window is not None:
@@ -93,10 +106,11 @@ def main() -> None:
         "protocol": arguments.protocol if arguments.dynamic is None else f"carried, dynamic {arguments.dynamic:g}",
         "lanes": lanes,
         "window": arguments.window,
+        **dict(text.unknown()),
     }
     if arguments.surprisal is not None:
         scored = ids[: symbols.characters + 1]
-        show_surprisal(arguments, network, vocabulary, scored, facts(name, checkpoint, network, score, result))
+        show_surprisal(arguments, network, vocabulary, scored, facts(text.name, checkpoint, network, score, result))
     print(json_text(result))
 
 
@@ -138,7 +152,7 @@ def show_surprisal(
         note = f"Only {start} are shown; they cost {score.bits_per_char:.4f} bits per character."
         sys.stderr.write(f"evaluate.py: --surprisal shows {start}\n")
     if arguments.surprisal == "-":
-        sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]
+        reconfigure(sys.stdout, encoding="utf-8", newline="")
         print(terminal_text(surprisal, shown, vocabulary))
     else:
         write_text(user_path(arguments.surprisal), page(surprisal, shown, vocabulary, {**facts, "note": note}))

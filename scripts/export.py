@@ -5,6 +5,7 @@ python scripts/export.py --format numpy --run latest --out model.npz    # script
 """
 
 from pathlib import Path
+from typing import Any
 
 import entry
 from charrnn.utils.cli import CommandParser
@@ -38,7 +39,7 @@ def main() -> None:
         raise RequestError(f"{out} already exists; choose another file with --out, or overwrite it with --force")
     loaded = load_network(checkpoint)
     convert = {"numpy": to_numpy, "onnx": to_onnx, "html": to_html}[arguments.format]
-    content = convert(loaded.network, loaded.vocabulary, facts(checkpoint))
+    content = convert(loaded.network, loaded.vocabulary, {**facts(checkpoint), **reading(loaded.data)})
     with atomic_write(out) as file:
         file.write(content)
     print(f"{out}: {len(content):,} bytes")
@@ -53,6 +54,13 @@ def facts(checkpoint: Path) -> dict[str, str | float]:
     if checkpoint.name != "best.ckpt" or bits is None:  # the summary holds the scores of best.ckpt only
         return {"checkpoint": checkpoint.name}
     return {"checkpoint": f"{run.name}/{checkpoint.name}", "val_bits_per_char": bits}
+
+
+def reading(data: dict[str, Any]) -> dict[str, str]:
+    """Return how the text was read that a network learned; players treat a prompt in the same way."""
+    text = data.get("text", {})
+    normalize = text.get("normalize", "none")
+    return {"newlines": text.get("newlines", "keep"), "normalize": "" if normalize == "none" else normalize.upper()}
 
 
 if __name__ == "__main__":

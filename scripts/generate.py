@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import entry
-from charrnn.utils.cli import CommandParser
+from charrnn.utils.cli import CommandParser, option_names
 from charrnn.utils.errors import RequestError
+from charrnn.utils.streams import is_terminal, reconfigure, require_stdout, stdin_bytes
 
 STDIN = "-"
 
@@ -21,21 +22,26 @@ def parse() -> argparse.Namespace:
     parser = CommandParser(description="Generate text with a trained network.")
     parser.add_network()
     prompt = parser.add_mutually_exclusive_group()
-    prompt.add_argument("--prompt", metavar="TEXT", default="", help="start of the text, - for stdin (default: random)")
+    prompt.add_argument(
+        "--prompt",
+        metavar="TEXT",
+        default="",
+        help="start of the text (\\n: newline, \\t: tab, \\\\: backslash), - for stdin (default: random)",
+    )
     prompt.add_argument("--prompt-file", metavar="FILE", help="file with the start of the text, - for stdin")
     parser.add_argument(
-        "--unknown",
-        choices=("error", "skip", "replace"),
-        default="error",
-        help="what to do with prompt characters that are not in the network's vocabulary (default: error)",
+        "--no-prompt",
+        action="store_true",
+        help="print only what follows the prompt (--json has prompt and continuation apart)",
     )
+    parser.add_unknown("characters of the prompt")
     parser.add_argument("--length", type=int, default=500, help="number of characters to generate (default: 500)")
     parser.add_argument(
         "--stop",
         action="append",
         default=[],
         metavar="TEXT",
-        help="end the text before this string (\\n: newline, \\t: tab); may be given several times",
+        help="end the text before this string, written like --prompt; may be given several times",
     )
     parser.add_argument(
         "--temperature", type=float, default=0.8, help="softmax temperature, 0 for greedy (default: 0.8)"
@@ -51,35 +57,41 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--novelty",
         action="store_true",
-        help="also report how much is copied verbatim from the training text, compared with held-out text",
+        help="also report the longest verbatim copy from the training text and the share of copied n-grams "
+        "(not of lines), compared with held-out text",
     )
     parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same text (default: 1)")
     parser.add_argument(
-        "--json", action="store_true", help="print one JSON object per line: text, log-probabilities in nats, settings"
+        "--json",
+        action="store_true",
+        help="print one JSON object per line: text, prompt, continuation, log-probabilities in nats, settings",
     )
     return parser.parse_args()
 
 
 def read_prompt(arguments: argparse.Namespace) -> str:
-    """Return the prompt from the command line, the file or stdin, unchanged."""
-    if arguments.prompt_file is None and arguments.prompt != STDIN:
-        return str(arguments.prompt)
+    """Return the prompt from the command line, or the one in a file or stdin, which has no escapes."""
+    from charrnn.data.options import unescaped
     from charrnn.utils.files import user_path
 
+    if arguments.prompt_file is None and arguments.prompt != STDIN:
+        return unescaped(arguments.prompt)
+
     name = arguments.prompt_file or STDIN
-    data = sys.stdin.buffer.read() if name == STDIN else user_path(name).read_bytes()
+    data = stdin_bytes().read() if name == STDIN else user_path(name).read_bytes()
     try:
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig")  # without the byte-order mark that some editors write
     except UnicodeDecodeError as error:
         source = "stdin" if name == STDIN else name
         raise RequestError(f"the prompt in {source} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
 
 
-def print_stream(pieces: Iterable[list[str]]) -> str:
-    """Print a text as it is generated; return all of it."""
-    terminal, text = sys.stdout.isatty(), []
+def print_stream(pieces: Iterable[list[str]], shown_from: int) -> str:
+    """Print a text as it is generated, from this character on; return all of it."""
+    text: list[str] = []
+    terminal = is_terminal(sys.stdout)
     for (piece,) in pieces:
-        sys.stdout.write(piece)
+        sys.stdout.write(piece if text else piece[shown_from:])  # the first piece is the prompt
         text.append(piece)
         if terminal:
             sys.stdout.flush()
@@ -89,6 +101,7 @@ def print_stream(pieces: Iterable[list[str]]) -> str:
 
 
 def print_texts(texts: list[str]) -> None:
+    """Print several texts, with a line between them on stderr."""
     for i, text in enumerate(texts):
         sys.stderr.write(f"--- {i + 1} of {len(texts)} ---\n")
         sys.stderr.flush()
@@ -97,8 +110,16 @@ def print_texts(texts: list[str]) -> None:
 
 def main() -> None:
     arguments = parse()
+    require_stdout()
+    with option_names(arguments):
+        generate(arguments)
+
+
+def generate(arguments: argparse.Namespace) -> None:
     prompt = read_prompt(arguments)
 
+    from charrnn.data.decoding import as_training_text
+    from charrnn.data.options import unescaped
     from charrnn.data.splits import read_split
     from charrnn.evaluation.novelty import describe_novelty
     from charrnn.evaluation.surprisal import log_probabilities
@@ -110,30 +131,34 @@ def main() -> None:
     sampling = Sampling(arguments.temperature, arguments.top_k, arguments.top_p, arguments.min_p)
     checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)
     network, vocabulary, data, _ = load_network(checkpoint)
-    prompt = fit_prompt(prompt, vocabulary, arguments.unknown)
+    prompt = fit_prompt(as_training_text(prompt, data), vocabulary, arguments.unknown)
     if arguments.novelty:  # the training text may be missing, so read it before printing anything
-        train = read_split(data, vocabulary, "train")
-        held_out = read_split(data, vocabulary, "validation") if data["validation_fraction"] else train[:0]
+        advice = "generate without --novelty"
+        train = read_split(data, vocabulary, "train", advice)
+        has_validation = data["validation_fraction"] or data.get("validation_path")
+        held_out = read_split(data, vocabulary, "validation", advice) if has_validation else train[:0]
     options: dict[str, Any] = {
         "prompt": prompt,
         "length": arguments.length,
         "seed": arguments.seed,
         "samples": arguments.samples,
-        "stop": [stop.replace("\\n", "\n").replace("\\t", "\t") for stop in arguments.stop],
+        "stop": [as_training_text(unescaped(stop), data) for stop in arguments.stop],
     }
-    sys.stdout.reconfigure(encoding="utf-8", errors="replace", newline="")  # type: ignore[union-attr]
+    reconfigure(sys.stdout, encoding="utf-8", errors="replace", newline="")
     pieces = stream_texts(network, vocabulary, sampling=sampling, **options)
+    shown_from = len(prompt) if arguments.no_prompt else 0
     if arguments.samples == 1 and not arguments.json:
-        texts = [print_stream(pieces)]
+        texts = [print_stream(pieces, shown_from)]
     else:
         texts = ["".join(text) for text in zip(*pieces, strict=True)]
         if arguments.json:
             settings = {"checkpoint": str(checkpoint), **vars(sampling), **options}
             for i, text in enumerate(texts):
                 logs = log_probabilities(network, vocabulary, prompt, text)
-                print(json.dumps({"text": text, "log_probabilities": logs, "settings": {**settings, "sample": i}}))
+                parts = {"text": text, "prompt": prompt, "continuation": text[len(prompt) :]}
+                print(json.dumps({**parts, "log_probabilities": logs, "settings": {**settings, "sample": i}}))
         else:
-            print_texts(texts)
+            print_texts([text[shown_from:] for text in texts])
     if arguments.novelty:
         prompt_length = len(vocabulary.encode(prompt))  # the prompt does not count as copied
         new = [vocabulary.encode(text)[prompt_length:] for text in texts]

@@ -5,12 +5,15 @@ python play.py model.npz --prompt "The " --length 500 --temperature 0.8 --seed 1
 
 import argparse
 import codecs
+import os
 import sys
-from typing import Any
+import unicodedata
+from typing import Any, NoReturn
 
 import numpy as np
 
 FORMAT = 1
+LEAST = {"format", "cell", "layers", "level", "characters", "unknown", "starts", "hidden_to_output", "output_bias"}
 
 
 def sigmoid(x: Any) -> Any:
@@ -49,6 +52,11 @@ def sample(logits: Any, temperature: float, uniform: float) -> int:
 
 def generate(model: dict[str, Any], prompt: str, length: int, temperature: float, seed: int) -> str:
     """Return the prompt (by default a random character) and the text of `length` more symbols."""
+    if model.get("newlines", "keep") == "lf":  # as in the text that the network learned
+        prompt = prompt.replace("\r\n", "\n").replace("\r", "\n")
+    if model.get("normalize", ""):
+        form: Any = str(model["normalize"])
+        prompt = unicodedata.normalize(form, prompt)
     generator, characters = np.random.default_rng(seed), "".join(map(chr, model["characters"]))
     prompt = prompt or characters[generator.choice(model["starts"])]
     bytewise = model["level"] == "byte"  # then a symbol is a byte, held as the character with that code
@@ -66,6 +74,22 @@ def generate(model: dict[str, Any], prompt: str, length: int, temperature: float
     return prompt + (decode(generated.encode("latin-1")) if bytewise else generated)
 
 
+def load(file: str) -> dict[str, Any]:
+    """Return the model in a file; raise `ValueError` for a file that is missing, damaged, or something else."""
+    try:
+        with np.load(file) as archive:
+            model = dict(archive)
+    except OSError as error:
+        raise ValueError(f"{file} can't be read: {error.strerror or error}") from error
+    except Exception as error:  # NumPy raises many types for files of other kinds
+        raise ValueError(f"{file} is not a model, or is damaged; scripts/export.py --format numpy makes one") from error
+    if model.get("format", FORMAT) != FORMAT:
+        raise ValueError(f"{file}: expected a model of format {FORMAT}, got {model['format']}; export it again")
+    if not model.keys() >= LEAST:
+        raise ValueError(f"{file} is not a model; scripts/export.py --format numpy makes one")
+    return model
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Generate text with an exported network.")
     parser.add_argument("model", help="file written by scripts/export.py --format numpy")
@@ -77,16 +101,31 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same text (default: 1)")
     options = vars(parser.parse_args())
     try:
-        model = dict(np.load(options.pop("model")))
-        if model.get("format") != FORMAT:
-            raise ValueError(f"expected a model of format {FORMAT}, got {model.get('format')}; export it again")
+        model = load(options.pop("model"))
         if not (options["length"] >= 0 and options["temperature"] >= 0):
             raise ValueError("length and temperature must be at least 0")
         text = generate(model, **options)
-    except (OSError, ValueError) as error:
-        sys.stderr.write(f"play.py: {error}\n")
-        sys.exit(2)
-    sys.stdout.buffer.write(text.encode("utf-8", "replace"))
+    except ValueError as error:
+        fail(f"{error}", 2)
+    except (LookupError, TypeError) as error:
+        fail(f"the arrays of the model do not fit together ({error!r}); export it again", 2)
+    if sys.stdout is None:
+        fail("stdout is closed, but the text is printed there", 2)
+    try:
+        if hasattr(sys.stdout, "buffer"):
+            sys.stdout.buffer.write(text.encode("utf-8", "replace"))
+        else:  # as in a notebook
+            sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # otherwise the interpreter tries to write the text again at exit
+        fail("" if isinstance(error, BrokenPipeError) else f"stdout can't be written: {error.strerror}", 1)
+
+
+def fail(line: str, code: int) -> NoReturn:
+    if line and sys.stderr is not None:
+        sys.stderr.write(f"play.py: {line}\n")
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import Any
 import entry
 from charrnn.utils.cli import CommandParser
 from charrnn.utils.errors import RequestError
+from charrnn.utils.streams import reconfigure, require_stdout
 
 # The settings that the first lines about the network show already.
 DESCRIBED_SETTINGS = ("vocabulary_size", "cell", "hidden", "layers", "activation")
@@ -25,14 +26,18 @@ VALIDATION = "nats_per_char/val"  # the metric that selects the best checkpoint
 def main() -> None:
     parser = CommandParser(description="Show what is in a checkpoint.")
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("checkpoint", nargs="?", metavar="CHECKPOINT", help="checkpoint file")
+    source.add_argument(
+        "checkpoint", nargs="?", metavar="CHECKPOINT", help="checkpoint file, or the folder of a run or sweep"
+    )
+    source.add_argument("--checkpoint", dest="file", metavar="PATH", help="the same as CHECKPOINT")
     source.add_argument("--run", metavar="DIR", help="run folder; shows its best checkpoint (default: latest)")
     parser.add_argument("--json", action="store_true", help="print everything as one JSON object")
     arguments = parser.parse_args()
+    require_stdout()
 
     from charrnn.runs.folder import find_checkpoint
 
-    path = find_checkpoint(arguments.run, arguments.checkpoint)
+    path = find_checkpoint(arguments.run, arguments.checkpoint or arguments.file)
     try:
         found = contents(path)
         shown = json.dumps(found) if arguments.json else "\n".join(f"{label:<12}{text}" for label, text in lines(found))
@@ -40,7 +45,7 @@ def main() -> None:
         raise
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise RequestError(f"what {path} holds does not fit together ({error!r}); use another checkpoint") from error
-    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+    reconfigure(sys.stdout, encoding="utf-8")
     print(shown)
 
 
@@ -157,7 +162,8 @@ def training_lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "text", printable(", ".join(data["text"]["path"]))
     yield "", f"SHA-256 {printable(data['corpus_sha256'])}"
     splits = {"train": data["train_share"], "validation": data["validation_fraction"], "test": data["test_fraction"]}
-    yield "", pairs({name: f"{share:.4g}" for name, share in splits.items()})
+    own = {name: ", ".join(data.get(f"{name}_path") or []) for name in splits}
+    yield "", pairs({name: own[name] or f"{share:.4g}" for name, share in splits.items()})
     yield "batches", pairs({key: config["data"][key] for key in ("batch_size", "sequence_length", "order")})
     yield (
         "computed",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import entry
-from charrnn.utils.cli import CommandParser
+from charrnn.utils.cli import CommandParser, print_error
 from charrnn.utils.files import user_path
 from charrnn.utils.validation import require_integer
 
@@ -59,7 +59,10 @@ def main() -> None:
         new_figure(1, 1)  # raises now if matplotlib is missing, and not only after the text was read
     checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)
     network, vocabulary, data, _ = load_network(checkpoint)
-    name, ids = named_text(data, vocabulary, arguments.text, arguments.split, arguments.encoding)
+    text = named_text(data, vocabulary, arguments.text, arguments.split, arguments.encoding, arguments.unknown)
+    ids = text.ids
+    if text.note:
+        print_error("visualize.py", text.note)
     read = ids[: max_symbols(network)]
     states_UN = read_states(network, read)
     features_FN = features_of(read, vocabulary)
@@ -69,13 +72,14 @@ def main() -> None:
             print(plot)
     if arguments.out is not None:
         facts: dict[str, Any] = {
-            "text": name,
+            "text": text.name,
             "measured": len(read),
             "about": [
                 ["network", network.description],
                 ["checkpoint", str(Path(*checkpoint.absolute().parts[-3:]))],
                 ["shown", coverage(len(shown), len(read))],
                 ["correlations over", coverage(len(read), len(ids))],
+                *([name, f"{count:,} unknown characters"] for name, count in text.unknown() if count),
             ],
         }
         if (diagnostics := diagnose(network, ids)) is not None:

@@ -10,7 +10,7 @@ from charrnn.data.batches import CharDataset, LaneBatches, ShuffledBatches, Stre
 from charrnn.data.corpus import read_corpus
 from charrnn.data.options import TextOptions
 from charrnn.data.sources import absolute_paths
-from charrnn.data.splits import split
+from charrnn.data.splits import own_texts, splits_of
 from charrnn.data.vocabulary import count_symbols
 from charrnn.utils.errors import RequestError
 from charrnn.utils.validation import require_choice, require_integer, require_number
@@ -20,7 +20,11 @@ MAX_CURVE_SYMBOLS = 1_000_000
 
 
 class CharDataModule(lightning.LightningDataModule):
-    """A text with its vocabulary, its three splits and their batches; `text` has the settings of `TextOptions`."""
+    """A text with its vocabulary, its three splits and their batches; `text` has the settings of `TextOptions`.
+
+    Validation and test are fractions at the end of the text, or texts of their own (`validation_path`, `test_path`),
+    which are read with the same settings. The fraction of a split with its own text does not count.
+    """
 
     def __init__(
         self,
@@ -30,6 +34,8 @@ class CharDataModule(lightning.LightningDataModule):
         order: str = "stream",
         validation_fraction: float = 0.05,
         test_fraction: float = 0.05,
+        validation_path: Any = None,
+        test_path: Any = None,
         seed: int = 1,
         **text: Any,
     ) -> None:
@@ -39,14 +45,15 @@ class CharDataModule(lightning.LightningDataModule):
         self.order = require_choice("order", order, ("stream", "shuffle"))
         v = require_number("validation_fraction", validation_fraction, 0.0, below=1.0)
         t = require_number("test_fraction", test_fraction, 0.0, below=1.0)
+        v, t = (0.0 if own is not None else part for own, part in ((validation_path, v), (test_path, t)))
         if v + t >= 1:
             raise RequestError(f"validation_fraction + test_fraction must stay below 1, got {v:g} + {t:g}")
         self._seed = require_integer("seed", seed, minimum=0)
         options = TextOptions(**text)
         train_share = 1 - v - t
-        self.corpus = read_corpus(options, train_share)
+        self.corpus = read_corpus(options, train_share, own_texts=own_texts(validation_path, test_path))
         self.vocabulary = self.corpus.vocabulary
-        self.train_ids, self.validation_ids, self.test_ids = split(self.corpus.ids, v, t).values()
+        self.train_ids, self.validation_ids, self.test_ids = splits_of(self.corpus, v, t).values()
         self._check_sizes(v, t)
         symbols = len(self.vocabulary)
         validation, test = (count_symbols(ids, symbols) for ids in (self.validation_ids, self.test_ids))
@@ -60,6 +67,8 @@ class CharDataModule(lightning.LightningDataModule):
             "train_share": train_share,
             "validation_fraction": v,
             "test_fraction": t,
+            "validation_path": None if validation_path is None else absolute_paths(validation_path),
+            "test_path": None if test_path is None else absolute_paths(test_path),
         }
         self._ranks = 1
         self.batches_per_epoch = len(self._batches_of(0))
@@ -98,8 +107,9 @@ class CharDataModule(lightning.LightningDataModule):
             )
         held_out = (("validation", self.validation_ids, validation_fraction), ("test", self.test_ids, test_fraction))
         for name, ids, fraction in held_out:
-            if fraction > 0 and len(ids) < 2:
-                advice = f"raise data.{name}_fraction or set it to 0"
+            own = name in self.corpus.parts
+            if (own or fraction > 0) and len(ids) < 2:
+                advice = f"use a longer data.{name}_path" if own else f"raise data.{name}_fraction or set it to 0"
                 raise RequestError(f"the {name} split has {len(ids)} characters but needs at least 2; {advice}")
 
     def symbols_per_character(self, split_name: str) -> float:

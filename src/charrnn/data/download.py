@@ -8,6 +8,7 @@ import shutil
 import urllib.request
 from pathlib import Path
 
+from charrnn.data.errors import TextError
 from charrnn.utils.errors import RequestError
 from charrnn.utils.files import atomic_write, cache_folder
 
@@ -27,7 +28,7 @@ def download(url: str, sha256: str | None) -> Path:
             return file
         log.warning("the cached text %s is damaged; downloading it again", file)
     log.info("downloading %s", url)
-    by_hand = f"download it yourself and save it as {file}, or use your copy with data=text data.path=FILE"
+    by_hand = f"download it yourself and save it as {file}, or use your copy with"
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response, atomic_write(file) as target:
             shutil.copyfileobj(response, target, CHUNK_BYTES)
@@ -40,7 +41,8 @@ def download(url: str, sha256: str | None) -> Path:
                 raise ValueError(f"the server sent a different text: expected sha256 {sha256}, got {got}")
     except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError also for an invalid URL
         reason = getattr(error, "reason", error)
-        raise RequestError(f"{url} cannot be downloaded ({reason}); {by_hand}") from error
+        problem = f"{url} cannot be downloaded ({reason})"
+        raise TextError(problem, f"{by_hand} data=text data.path=FILE", f"{by_hand} --text FILE") from error
     return file
 
 

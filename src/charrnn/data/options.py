@@ -1,5 +1,6 @@
 """Check the text settings: the keys of `conf/data/text.yaml` that select a text and define its symbols."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ class TextOptions:
     """The settings that select a text and define its symbols; `conf/data/text.yaml` explains them."""
 
     path: Any
-    pattern: str = "*.txt"
+    pattern: str | list[str] = "*.txt"
     separator: str = "\n"
     sha256: str | None = None
     level: str = "char"
@@ -35,14 +36,13 @@ class TextOptions:
         for name, choices in CHOICES.items():
             require_choice(name, getattr(self, name), choices)
         require_integer("min_count", self.min_count)
-        for name in ("pattern", "separator"):
-            if not isinstance(getattr(self, name), str) or (name == "pattern" and not self.pattern):
-                raise RequestError(f"{name} must be a string, got {getattr(self, name)!r}")
-        try:
-            "".encode(self.encoding)
-        except (LookupError, TypeError, ValueError):
-            expected = "a text encoding of Python, such as utf-8 or cp1252"
-            raise RequestError(f"encoding must be {expected}, got {self.encoding!r}") from None
+        patterns = self.pattern if isinstance(self.pattern, list | tuple) else [self.pattern]
+        if not patterns or not all(isinstance(pattern, str) and pattern for pattern in patterns):
+            expected = "a pattern such as *.txt, or a list such as [*.c,*.h]"
+            raise RequestError(f"pattern must be {expected}, got {self.pattern!r}")
+        if not isinstance(self.separator, str):
+            raise RequestError(f"separator must be a string, got {self.separator!r}")
+        require_encoding("encoding", self.encoding)
         if self.level == "byte":
             for name, default in (("newlines", "keep"), ("normalize", "none"), ("min_count", 1)):
                 if getattr(self, name) != default:
@@ -50,10 +50,20 @@ class TextOptions:
                         f"{name}={getattr(self, name)} needs level=char; level=byte keeps all bytes unchanged"
                     )
 
-    @property
-    def unescaped_separator(self) -> str:
-        """The separator with `\\n` and `\\t`, as typed in a command, replaced by line end and tab."""
-        return self.separator.replace("\\n", "\n").replace("\\t", "\t")
+
+def require_encoding(name: str, value: Any) -> None:
+    """Raise `RequestError` unless `value` is an encoding of text that Python knows."""
+    try:
+        "".encode(value)
+    except (LookupError, TypeError, ValueError):
+        expected = "a text encoding of Python, such as utf-8 or cp1252"
+        raise RequestError(f"{name} must be {expected}, got {value!r}") from None
+
+
+def unescaped(typed: str) -> str:
+    """Return a text typed in a command with `\\n` replaced by a line end, `\\t` by a tab, `\\\\` by one backslash."""
+    escapes = {"n": "\n", "t": "\t", "\\": "\\"}
+    return re.sub(r"\\([nt\\])", lambda match: escapes[match[1]], typed)
 
 
 def options_of(settings: dict[str, Any]) -> TextOptions:

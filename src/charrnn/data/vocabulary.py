@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.utils.errors import RequestError
+from charrnn.utils.validation import require_choice
 
 Ids = NDArray[np.unsignedinteger]
 UNKNOWN = "\ufffd"  # the replacement character of Unicode
+UNKNOWN_ACTIONS = ("error", "skip", "replace")
 COUNT_CHUNK_SYMBOLS = 1 << 22
 
 
@@ -137,6 +139,19 @@ def vocabulary_of(settings: dict[str, Any]) -> AnyVocabulary:
     if not isinstance(settings["characters"], str):
         raise TypeError(f"characters must be a string, got {type(settings['characters']).__name__}")
     return Vocabulary(settings["characters"], unknown=settings["unknown"])
+
+
+def replacement(vocabulary: AnyVocabulary, action: str) -> str | None:
+    """Return what stands for a character outside the vocabulary: "" for `skip`, or None if such a text is refused.
+
+    For `replace` it is the unknown symbol, or a space in a vocabulary without one. A vocabulary with an unknown symbol
+    replaces with `error` too: it was trained to.
+    """
+    if require_choice("unknown", action, UNKNOWN_ACTIONS) == "skip":
+        return ""
+    if vocabulary.unknown is not None:
+        return UNKNOWN
+    return " " if action == "replace" and " " in vocabulary.characters else None
 
 
 def count_symbols(ids: Ids, symbols: int) -> NDArray[np.int64]:

@@ -23,7 +23,8 @@ TORCH_NAMES = {
 }
 
 Weights = dict[str, NDArray[np.float32]]
-Facts = dict[str, str | float]  # metadata for people; players ignore it
+# Metadata for people, and how a player reads a prompt: `newlines` (lf or keep), `normalize` (a Unicode form or empty).
+Facts = dict[str, str | float]
 
 
 def settings_of(network: CharRNN, vocabulary: AnyVocabulary) -> dict[str, Any]:

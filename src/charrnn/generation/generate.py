@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.data.vocabulary import UNKNOWN, AnyVocabulary, ByteVocabulary
+from charrnn.data.vocabulary import UNKNOWN, AnyVocabulary, ByteVocabulary, replacement
 from charrnn.generation.sampling import Sampling
 from charrnn.generation.stepper import Step, as_floats, read_text, stepper
 from charrnn.network import CharRNN
 from charrnn.utils.errors import RequestError
-from charrnn.utils.validation import require_choice, require_integer
+from charrnn.utils.validation import require_integer
 
 DRAWS_PER_CALL = 1024  # a call for each random number would take as long as a step of a small network
-UNKNOWN_ACTIONS = ("error", "skip", "replace")
 MAX_LISTED_CHARACTERS = 12
 DEFAULT_SAMPLING = Sampling(temperature=0.8)
 
@@ -112,20 +111,18 @@ class _Text:
 
 
 def fit_prompt(prompt: str, vocabulary: AnyVocabulary, unknown: str) -> str:
-    """Return the prompt with characters outside the vocabulary removed (`skip`) or replaced (`replace`).
+    """Return the prompt with characters outside the vocabulary dropped or replaced (see `vocabulary.replacement`).
 
-    `replace` uses the vocabulary's unknown symbol, or else a space. With `error`, or if the vocabulary has neither,
-    it raises `RequestError`, which lists these characters.
+    Raises `RequestError`, which lists these characters, if they are refused. The vocabulary itself replaces them by its
+    unknown symbol, so such a prompt stays as it is.
     """
-    require_choice("unknown", unknown, UNKNOWN_ACTIONS)
-    if isinstance(vocabulary, ByteVocabulary) or (vocabulary.unknown is not None and unknown != "skip"):
+    new = replacement(vocabulary, unknown)
+    if isinstance(vocabulary, ByteVocabulary) or new == UNKNOWN:
         return prompt
     known = set(vocabulary.characters) - ({UNKNOWN} if vocabulary.unknown is not None else set())
     missing = sorted(set(prompt) - known)
-    if not missing or unknown == "skip":
-        return "".join(character for character in prompt if character in known)
-    if unknown == "replace" and " " in known:
-        return "".join(character if character in known else " " for character in prompt)
+    if not missing or new is not None:
+        return "".join(character if character in known else new or "" for character in prompt)
     shown = ", ".join(f"{character!r} (U+{ord(character):04X})" for character in missing[:MAX_LISTED_CHARACTERS])
     more = f" and {len(missing) - MAX_LISTED_CHARACTERS} more" if len(missing) > MAX_LISTED_CHARACTERS else ""
     raise RequestError(

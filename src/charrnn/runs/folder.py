@@ -14,7 +14,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ METRICS = "metrics.csv"
 LEADERBOARD = "leaderboard"  # .csv and .md
 HYDRA_FOLDER, CONFIG, OVERRIDES = ".hydra", "config.yaml", "overrides.yaml"
 LONGEST_NAME = 120  # most file systems allow 255 bytes
+SWEEP_FILES = (f"{LEADERBOARD}.csv", "multirun.yaml", "study.db")  # a folder with one of them is a sweep or a search
 
 
 def job_folder_name(overrides: str, job: int) -> str:
@@ -94,10 +95,33 @@ def latest_run(outputs: Path = OUTPUTS) -> Path:
     raise RequestError(f"no run in {outputs} has a checkpoint; train one with: python train.py")
 
 
+def checkpoint_at(path: Path) -> Path:
+    """Return the checkpoint that a path names: the file itself, or the best one of a run's or a sweep's folder."""
+    if path.name == CHECKPOINTS and path.is_dir():
+        path = path.parent
+    if (path / CHECKPOINTS).is_dir():
+        return checkpoint_of(path)
+    return checkpoint_of(best_run_of(path)) if any((path / name).exists() for name in SWEEP_FILES) else path
+
+
+def best_run_of(sweep: Path) -> Path:
+    """Return the run of a sweep with the best validation score; runs without a score or a checkpoint do not count."""
+    scores: list[tuple[float, Path]] = []
+    for file in sweep.rglob(SUMMARY):
+        bits = read_summary(file.parent).get("val_bits_per_char")
+        if isinstance(bits, int | float):
+            scores.append((bits, file.parent))
+    for _, run in sorted(scores):
+        with suppress(RequestError):
+            checkpoint_of(run)
+            return run
+    raise RequestError(f"no run of the sweep {sweep} has a score and a checkpoint; name one of its runs")
+
+
 def find_checkpoint(run: str | None, checkpoint: str | None) -> Path:
-    """Return the checkpoint that `--run latest|DIR` or `--checkpoint PATH` names."""
+    """Return the checkpoint that `--run latest|DIR` or `--checkpoint PATH` names; of a folder, its best one."""
     if checkpoint is not None:
-        return user_path(checkpoint)
+        return checkpoint_at(user_path(checkpoint))
     if run is None or run == "latest":
         return checkpoint_of(latest_run())
     found = named_folder(run)
@@ -105,7 +129,8 @@ def find_checkpoint(run: str | None, checkpoint: str | None) -> Path:
         raise RequestError(f"there is no run folder {user_path(run)}; choose one, or use --run latest")
     if found.is_file():
         raise RequestError(f"{found} is a file; use --checkpoint for it")
-    return checkpoint_of(found)
+    best = checkpoint_at(found)
+    return checkpoint_of(found) if best == found else best
 
 
 def named_folder(typed: str) -> Path | None:

@@ -8,7 +8,9 @@ from charrnn.network import CharRNN
 from charrnn.network.recurrence import REMOVED_KERNELS
 from charrnn.runs import checkpoint_file
 from charrnn.runs.checkpoint_file import network_weights
+from charrnn.runs.folder import checkpoint_at
 from charrnn.utils.errors import RequestError
+from charrnn.utils.files import user_path
 
 
 class LoadedNetwork(NamedTuple):
@@ -24,11 +26,12 @@ class LoadedNetwork(NamedTuple):
 
 
 def load_network(path: str | Path) -> LoadedNetwork:
-    """Load a trained network from a checkpoint, which needs no other file.
+    """Load a trained network from a checkpoint, which needs no other file, or from the best one of a run or a sweep.
 
     Raises `RequestError` if it is not a checkpoint of this project.
     """
-    checkpoint = checkpoint_file.read(Path(path))
+    path = checkpoint_at(user_path(path))
+    checkpoint = checkpoint_file.read(path)
     about = checkpoint["charrnn"]
     try:
         kernel = {"kernel": "auto"} if about["network"].get("kernel") in REMOVED_KERNELS else {}

@@ -26,6 +26,7 @@ from charrnn.utils.errors import RequestError, Stopped, one_line
 from charrnn.utils.hydra_errors import request_line
 from charrnn.utils.paths import CONF, OUTPUTS
 from charrnn.utils.process import cpu_cores, default_threads, when_parent_ends
+from charrnn.utils.streams import say
 from charrnn.utils.validation import count_devices
 
 
@@ -142,7 +143,7 @@ def end_job(status: str) -> None:
     folder = Path(HydraConfig.get().runtime.output_dir)
     if HydraConfig.get().job_logging["root"]["handlers"] == ["file"]:
         bits = read_summary(folder).get("val_bits_per_char")
-        print(f"{folder.name}: {status}" + (f", {bits:.4f} bits per character" if bits is not None else ""), flush=True)
+        say(f"{folder.name}: {status}" + (f", {bits:.4f} bits per character" if bits is not None else ""))
     if status == "failed" and in_submitit_job() and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
         sys.exit(EXIT_FAILED)
 

@@ -125,7 +125,8 @@ def build_scheduler(cfg: DictConfig, steps: int) -> Any:
     except (TypeError, ValueError, ArithmeticError, NotImplementedError) as error:
         name, problem = type(scheduler).__name__, one_line(error) or type(error).__name__
         raise RequestError(f"scheduler: {name} can't step with these settings: {problem}") from error
-    if isinstance(scheduler, ReduceLROnPlateau) and not cfg.data.validation_fraction:
+    has_validation = cfg.data.validation_fraction or cfg.data.get("validation_path") is not None
+    if isinstance(scheduler, ReduceLROnPlateau) and not has_validation:
         raise RequestError("scheduler=plateau needs a validation split; set data.validation_fraction above 0")
     return instantiate(cfg.scheduler, _partial_=True, _convert_="all", **length)
 

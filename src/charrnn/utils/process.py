@@ -37,10 +37,10 @@ def set_before_torch() -> None:
 
 
 class ScreenHandler(logging.StreamHandler):
-    """Writes log lines to the screen and ignores a closed pipe (`train.py | head`), so that the run continues."""
+    """Writes log lines to the screen; if a closed pipe or a full disk loses them, the run continues."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        if not isinstance(sys.exc_info()[1], BrokenPipeError):
+        if not isinstance(sys.exc_info()[1], OSError):
             super().handleError(record)
 
 

@@ -11,6 +11,8 @@ from lightning.pytorch import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 from tqdm import tqdm
 
+from charrnn.utils.streams import is_terminal
+
 log = logging.getLogger(__name__)
 
 BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"
@@ -49,7 +51,7 @@ class Progress(Callback):
         self._bar: tqdm[Any] | None = None
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        if sys.stderr.isatty():
+        if is_terminal(sys.stderr):
             self._bar = tqdm(
                 total=self._steps, initial=trainer.global_step, bar_format=BAR, ncols=BAR_WIDTH, leave=False
             )

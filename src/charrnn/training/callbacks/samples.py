@@ -10,6 +10,7 @@ from typing import Any
 import lightning
 from lightning.pytorch import Callback
 
+from charrnn.data.decoding import as_training_text
 from charrnn.data.vocabulary import Ids
 from charrnn.evaluation.novelty import NGRAM, measure_novelty
 from charrnn.generation.generate import generate_text
@@ -98,6 +99,9 @@ class SampleGrid(Monitor):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         super().on_train_start(trainer, pl_module)
+        if self._prompts:
+            settings = trainer.datamodule.settings  # type: ignore[attr-defined]  # Lightning does not declare it
+            self._prompts = [as_training_text(prompt, settings) for prompt in self._prompts]
         for prompt in self._prompts or ():
             pl_module.vocabulary.encode(prompt)  # raises now, and not only after the first validation
 
