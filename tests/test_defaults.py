@@ -42,6 +42,7 @@ def test_of_the_data() -> None:
     assert defaults(TextOptions) | defaults(CharDataModule) == {
         **{key: value for key, value in expected.items() if key != "path"},
         "seed": OmegaConf.load(CONF / "config.yaml").seed,
+        "make_vocabulary": None,  # set by the run
     }
     assert defaults(CharDataset) == {"sequence_length": expected["sequence_length"]}
 

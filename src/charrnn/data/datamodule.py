@@ -1,5 +1,6 @@
 """The LightningDataModule: a text, its splits, and the batches of each split."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +12,7 @@ from charrnn.data.corpus import read_corpus
 from charrnn.data.options import TextOptions
 from charrnn.data.sources import absolute_paths
 from charrnn.data.splits import own_texts, splits_of
-from charrnn.data.vocabulary import count_symbols
+from charrnn.data.vocabulary import AnyVocabulary, count_symbols
 from charrnn.utils.errors import RequestError
 from charrnn.utils.validation import require_choice, require_integer, require_number
 
@@ -24,6 +25,7 @@ class CharDataModule(lightning.LightningDataModule):
 
     Validation and test are fractions at the end of the text, or texts of their own (`validation_path`, `test_path`),
     which are read with the same settings. The fraction of a split with its own text does not count.
+    `make_vocabulary` makes another vocabulary from that of the text.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class CharDataModule(lightning.LightningDataModule):
         validation_path: Any = None,
         test_path: Any = None,
         seed: int = 1,
+        make_vocabulary: Callable[[AnyVocabulary], AnyVocabulary] | None = None,
         **text: Any,
     ) -> None:
         super().__init__()
@@ -51,7 +54,11 @@ class CharDataModule(lightning.LightningDataModule):
         self._seed = require_integer("seed", seed, minimum=0)
         options = TextOptions(**text)
         train_share = 1 - v - t
-        self.corpus = read_corpus(options, train_share, own_texts=own_texts(validation_path, test_path))
+        own = own_texts(validation_path, test_path)
+        self.corpus = read_corpus(options, train_share, own_texts=own)
+        if make_vocabulary is not None:
+            vocabulary = make_vocabulary(self.corpus.vocabulary)
+            self.corpus = read_corpus(options, train_share, vocabulary, own_texts=own)
         self.vocabulary = self.corpus.vocabulary
         self.train_ids, self.validation_ids, self.test_ids = splits_of(self.corpus, v, t).values()
         self._check_sizes(v, t)

@@ -12,7 +12,8 @@ from charrnn.runs.folder import CHECKPOINTS, read_summary
 from charrnn.training.builders import build
 from charrnn.training.config_checks import run_length
 from charrnn.training.distributed.ranks import Ranks
-from charrnn.training.resume import Start, checkpoints_to_resume, choose, load_weights, require_same_settings
+from charrnn.training.initial_weights import load_weights, vocabulary_from
+from charrnn.training.resume import Start, checkpoints_to_resume, choose, require_same_settings
 from charrnn.utils.config import plain
 from charrnn.utils.process import prepare_process
 from charrnn.utils.validation import require_flag
@@ -50,7 +51,8 @@ def prepare(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks) -> Prepara
     threads = earlier.get("threads", "auto") if cfg.threads == "auto" else cfg.threads
     sharing = 1 if ranks.launcher == "Slurm" else ranks.local_size  # Slurm gives each process its own CPU cores
     seed, threads = prepare_process(cfg.seed, threads, sharing)
-    data: CharDataModule = build(cfg, "data", CharDataModule)
+    make_vocabulary = vocabulary_from(cfg, found[0][1] if found else None)
+    data: CharDataModule = build(cfg, "data", CharDataModule, make_vocabulary=make_vocabulary)
     data.share(ranks.size)
     network: CharRNN = build(cfg, "model", CharRNN, vocabulary_size=len(data.vocabulary))
     steps = run_length(cfg.trainer.max_steps, cfg.trainer.max_epochs, data.batches_per_epoch, cfg.trainer)
@@ -60,7 +62,7 @@ def prepare(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks) -> Prepara
     completed = found and cfg.resume_from == "last" and before["status"] == "finished" and before["steps"] >= steps
     start = Start(None, 0) if completed else choose(found, steps, own=cfg.resume_from == "last")
     if not completed and start.step == 0 and cfg.init_from is not None:
-        load_weights(cfg.init_from, network, data)
+        load_weights(cfg.init_from, network, data.vocabulary)
     facts = {
         "seed": seed,
         "threads": threads,

@@ -7,13 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from omegaconf import OmegaConf
 
 from charrnn.data.datamodule import CharDataModule
-from charrnn.network import CharRNN
 from charrnn.runs import checkpoint_file
-from charrnn.runs.checkpoint_file import network_weights
 from charrnn.runs.folder import BEST, CHECKPOINTS, LAST, latest_run, resume_command
 from charrnn.training.callbacks.checkpoint import readable_checkpoints
 from charrnn.training.changes import can_change
@@ -142,28 +139,6 @@ def _comparable(config: dict[str, Any]) -> dict[str, Any]:
 
 def _bare(target: object) -> str:
     return str(target).rpartition(".")[2]
-
-
-# Settings of a network that do not change what its weights compute.
-NOT_COMPARED = ("vocabulary_size", "dropout", "kernel", "recurrent_init", "recurrent_gain", "input_std")
-
-
-def load_weights(init_from: object, network: CharRNN, data: CharDataModule) -> None:
-    """Load only the weights of a checkpoint into `network`; raise `RequestError` if they do not fit."""
-    path = user_path(init_from)
-    checkpoint = checkpoint_file.read(path)
-    about = checkpoint["charrnn"]
-    if about["vocabulary"] != data.vocabulary.settings:
-        raise RequestError(
-            f"init_from: {path} has another vocabulary than this text; use a checkpoint with the same symbols"
-        )
-    weights = network_weights(checkpoint)
-    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    if {name: tuple(tensor.shape) for name, tensor in weights.items()} != wanted:
-        shape = ", ".join(f"model.{key}={about['network'].get(key)}" for key in ("cell", "hidden", "layers"))
-        raise RequestError(f"init_from: {path} holds a network of another size; use {shape}")
-    with torch.no_grad():
-        network.load_state_dict(weights)
 
 
 def _overrides(keys: list[str], was: dict[str, Any], now: dict[str, Any]) -> list[str]:
