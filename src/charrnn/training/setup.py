@@ -98,12 +98,9 @@ class Training:
         return "; ".join(notes) or None
 
     def raise_failures(self) -> None:
-        """Raise `RunFailed` if a callback raised an error, which ended the run, or if no weights could be saved."""
+        """Raise `RunFailed` if a callback raised an error, which ended the run."""
         if self.state.failed:
             raise RunFailed(f"{'; '.join(self.state.failed.values())}; its traceback is in {LOG}")
-        if self.state.unsaved and not self.checkpoints.best.exists():
-            reasons = ", ".join(sorted(set(self.state.unsaved.values())))
-            raise RunFailed(f"no weights could be saved ({reasons}); make room, or choose another hydra.run.dir")
 
     def progress(self) -> dict[str, Any]:
         """Return what `summary.json` says of the training so far; `steps` are those of `last.ckpt`."""
