@@ -30,6 +30,8 @@ class Ending(Callback):
     def __init__(self, hook: str, step: int, error: str | None = None) -> None:
         def act(trainer: Any, *_: Any, **named: Any) -> None:
             if trainer.global_step >= step:
+                if error == "interrupt":
+                    raise KeyboardInterrupt
                 if error is not None:
                     raise ZeroDivisionError(error)
                 trainer.should_stop = True
@@ -87,7 +89,23 @@ def test_1_a_time_limit(accumulate: int, text: Path, tmp_path: Path) -> None:
     long = ("trainer.max_steps=1000000", "max_minutes=0.002", f"trainer.accumulate_grad_batches={accumulate}")
     summary = ends(tmp_path, text, *long)
     assert summary["status"] == "finished" and 0 < summary["steps"] < 1000000
-    assert summary["reason"] == f"stopped by max_minutes (Timer) after step {summary['steps']:,}"
+    assert summary["reason"] == f"stopped by max_minutes (TimeLimit) after step {summary['steps']:,}"
+
+
+def test_1_a_time_limit_counts_all_processes_of_a_run(text: Path, tmp_path: Path) -> None:
+    timer = "+callbacks.t={_target_: lightning.pytorch.callbacks.Timer, duration: {seconds: 100}}"
+    command = ("trainer.max_steps=1000000", "max_minutes=0.002", timer)
+    first = ends(tmp_path, text, *command)
+    second = ends(tmp_path, text, *command, "resume_from=last")
+    assert (second["steps"], second["val_bits_per_char"]) == (first["steps"], first["val_bits_per_char"])
+    third = ends(tmp_path, text, *command, "max_minutes=0.006", "resume_from=last")
+    assert third["steps"] > first["steps"]
+
+
+def test_1_a_callback_that_interrupts(text: Path, tmp_path: Path) -> None:
+    ending = "+callbacks.t={_target_: test_endings.Ending, hook: on_train_batch_end, step: 33, error: interrupt}"
+    summary = ends(tmp_path, text, ending)
+    assert (summary["status"], summary["steps"]) == ("finished", 33)
 
 
 @pytest.mark.parametrize("hook", [*HOOKS, "on_train_end", "on_save_checkpoint"])
@@ -142,12 +160,12 @@ def test_2_plain_values_can_be_read_back(tmp_path: Path) -> None:
 class Explodes(Callback):
     """Makes the weights of the recurrence so large that the validation loss is NaN, after one step only."""
 
-    def __init__(self, step: int) -> None:
-        self.step = step
+    def __init__(self, step: int, value: str = "inf") -> None:
+        self.step, self.value = step, float(value)
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         if trainer.global_step == self.step:
-            pl_module.network.output_bias.data.fill_(math.inf)
+            pl_module.network.output_bias.data.fill_(self.value)
 
 
 def test_x3_a_validation_that_is_nan_goes_back_to_the_last_good_weights(text: Path, tmp_path: Path) -> None:
@@ -158,8 +176,10 @@ def test_x3_a_validation_that_is_nan_goes_back_to_the_last_good_weights(text: Pa
     assert all(weight.isfinite().all() for weight in last["state_dict"].values())
 
 
-def test_x3_a_run_whose_last_validation_is_nan_keeps_the_best(text: Path, tmp_path: Path) -> None:
-    summary = train_here(tmp_path, *SMALL, "+callbacks.t={_target_: test_endings.Explodes, step: 60}", path=text)
+@pytest.mark.parametrize("value", ["inf", "nan"])
+def test_x3_a_run_whose_last_validation_is_nan_keeps_the_best(value: str, text: Path, tmp_path: Path) -> None:
+    explodes = f"+callbacks.t={{_target_: test_endings.Explodes, step: 60, value: {value}}}"
+    summary = train_here(tmp_path, *SMALL, explodes, path=text)
     assert (summary["status"], summary["best_step"]) == ("finished", 40)
     assert math.isfinite(summary["val_bits_per_char"])
 

@@ -57,7 +57,8 @@ def check_keys(cfg: DictConfig) -> None:
         raise RequestError(f"{key} has no value; add {key}=VALUE to the command")
     _make_integers(cfg)
     for key in set(cfg.trainer) & set(OWN_TRAINER_KEYS):
-        raise RequestError(f"trainer.{key} is set by the run itself; remove it (see python train.py --help)")
+        advice = "use max_minutes" if key == "max_time" else "remove it (see python train.py --help)"
+        raise RequestError(f"trainer.{key} is set by the run itself; {advice}")
 
 
 def _make_integers(cfg: DictConfig) -> None:

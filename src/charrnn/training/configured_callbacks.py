@@ -1,6 +1,5 @@
 """Build the callbacks that the config adds or sets."""
 
-from datetime import timedelta
 from pathlib import Path
 
 from lightning.pytorch import Callback
@@ -11,7 +10,6 @@ from lightning.pytorch.callbacks import (
     ModelPruning,
     OnExceptionCheckpoint,
     StochasticWeightAveraging,
-    Timer,
 )
 from omegaconf import DictConfig, OmegaConf
 
@@ -19,6 +17,7 @@ from charrnn.training.builders import build
 from charrnn.training.callbacks.checkpoint import Checkpoints
 from charrnn.training.callbacks.guard import guard
 from charrnn.training.callbacks.keep import Keep
+from charrnn.training.callbacks.stopping import TimeLimit
 from charrnn.training.run_state import RunState
 from charrnn.utils.config import plain
 from charrnn.utils.errors import RequestError
@@ -58,8 +57,7 @@ def build_time_limit(cfg: DictConfig, state: RunState) -> list[Callback]:
     """Build the callback that stops the run after `max_minutes` of training, over all its processes."""
     if cfg.max_minutes is None:
         return []
-    seconds = 60 * require_number("max_minutes", cfg.max_minutes, 0.0)
-    return [guard(Timer(timedelta(seconds=seconds), verbose=False), "max_minutes", state)]
+    return [guard(TimeLimit(require_number("max_minutes", cfg.max_minutes, 0.0)), "max_minutes", state)]
 
 
 def build_callbacks(cfg: DictConfig, state: RunState) -> list[Callback]:

@@ -44,6 +44,10 @@ def _guarded(hook: Callable[..., Any], hook_name: str, name: str, state: RunStat
             result = hook(*arguments, **named)
         except OWN_ERRORS:
             raise
+        except KeyboardInterrupt:  # raised by the callback itself: while a run trains, Ctrl-C only sets a flag
+            if trainer is None or hook_name in BEFORE_TRAINING:
+                raise
+            result, trainer.should_stop = None, True
         except Exception as error:
             problem = f"{type(error).__name__}: {one_line(error)}"
             if hook_name in BEFORE_TRAINING:

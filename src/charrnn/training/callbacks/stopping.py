@@ -3,11 +3,13 @@
 import signal
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from types import FrameType
 from typing import Any
 
 import lightning
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from charrnn.training.run_state import RunState
@@ -55,6 +57,15 @@ class StopOnSignal(Callback):
         """Raise `Stopped` if a signal asked for it; called after the fit too, for a signal after the last step."""
         if self._state.stop_requested:
             raise Stopped(self._state.stop_requested)
+
+
+class TimeLimit(Timer):
+    """Stops the run after `minutes` of training, over all its processes."""
+
+    state_key = "max_minutes"  # a Timer of the config may run beside it
+
+    def __init__(self, minutes: float) -> None:
+        super().__init__(timedelta(minutes=minutes), verbose=False)
 
 
 class PruningCallback(Callback):
