@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lightning.pytorch.loggers import CSVLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from charrnn.runs.records import read_run, validation_curve
@@ -110,3 +111,36 @@ def test_25_metrics_csv_outlives_a_full_disk(text: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr("charrnn.training.metrics_file.write_text", full)
     assert train_here(tmp_path, *SMALL, path=text)["status"] == "finished"
     assert caplog.text.count("metrics.csv (No space left on device); training continues") == 1
+
+
+class Failing(CSVLogger):
+    """Fails when it starts, or at a later call."""
+
+    def __init__(self, save_dir: str, when: str) -> None:
+        super().__init__(save_dir)
+        self.when = when
+
+    @property
+    def experiment(self) -> Any:
+        if self.when == "start":
+            raise ConnectionError("no server\nat this address")
+        return super().experiment
+
+    def log_metrics(self, *arguments: Any, **named: Any) -> None:
+        if self.when == "later":
+            raise ConnectionError("no server\nany more")
+        super().log_metrics(*arguments, **named)
+
+
+def test_25_a_logger_that_can_not_start_is_refused_in_one_line(text: Path, tmp_path: Path) -> None:
+    logger = "+logger.mine={_target_: test_loggers.Failing, when: start}"
+    with pytest.raises(RequestError, match=r"logger.mine \(Failing\) can't start: no server at this address$"):
+        train_here(tmp_path, *SMALL, logger, path=text)
+
+
+def test_25_a_logger_that_fails_later_does_not_end_the_run(text: Path, tmp_path: Path, caplog: Any) -> None:
+    whole = train_here(tmp_path / "whole", *SMALL, path=text)
+    logger = "+logger.mine={_target_: test_loggers.Failing, when: later}"
+    summary = train_here(tmp_path / "run", *SMALL, logger, path=text)
+    assert summary["status"] == "finished" and summary["val_nats_per_char"] == whole["val_nats_per_char"]
+    assert caplog.text.count("logger.mine (Failing) fails: no server any more; training continues without it") == 1

@@ -1,7 +1,10 @@
 """Where a run logs its metrics: `metrics.csv`, and the loggers that the config names."""
 
+import functools
 import hashlib
 import inspect
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,9 @@ from charrnn.training.logger import RunLogger
 from charrnn.training.metrics_file import MetricsFile
 from charrnn.training.resume import Start
 from charrnn.utils.config import flattened, plain
-from charrnn.utils.errors import RequestError
+from charrnn.utils.errors import RequestError, one_line
+
+log = logging.getLogger(__name__)
 
 SETTINGS = ("model", "data", "optimizer", "scheduler", "trainer", "seed")
 
@@ -72,5 +77,38 @@ def _build(cfg: DictConfig, name: str, folder: Path, start: Start) -> Logger:
     except Exception:  # an unknown class: `build` says so
         accepted = {}  # type: ignore[assignment]
     arguments = {key: value for key, value in own.items() if key in accepted and key not in settings}
-    built: Logger = build(OmegaConf.create({f"logger.{name}": settings}), f"logger.{name}", Logger, **arguments)
-    return built
+    key = f"logger.{name}"
+    built: Logger = build(OmegaConf.create({key: settings}), key, Logger, **arguments)
+    if isinstance(built, RunLogger):  # which handles its errors itself
+        return built
+    try:
+        getattr(built, "experiment", None)  # most create a file, or connect to their server, only now
+    except Exception as error:
+        raise RequestError(f"{key} ({type(built).__name__}) can't start: {one_line(error)}") from error
+    return _tolerant(built, key)
+
+
+def _tolerant(logger: Logger, key: str) -> Logger:
+    """Make a logger that raises an error log nothing from then on: its server may be down, but training continues."""
+    broken: list[Exception] = []
+    full_name = f"{key} ({type(logger).__name__})"
+
+    def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def call(*arguments: Any, **named: Any) -> Any:
+            if broken:
+                return None
+            try:
+                return method(*arguments, **named)
+            except Exception as error:
+                broken.append(error)
+                log.warning(
+                    "%s (%s) fails: %s; training continues without it", key, type(logger).__name__, one_line(error)
+                )
+            return None
+
+        return call
+
+    for name in ("log_metrics", "log_hyperparams", "save", "finalize", "after_save_checkpoint"):
+        setattr(logger, name, guarded(getattr(logger, name)))
+    return logger

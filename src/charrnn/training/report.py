@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from charrnn.runs.folder import resume_command
+from charrnn.runs.folder import METRICS, resume_command
 from charrnn.training.distributed.ranks import Ranks
 from charrnn.training.preparation import Preparation
 from charrnn.training.preview import seconds_per_step
@@ -65,7 +65,8 @@ def report_end(folder: Path, summary: dict[str, Any], sample: str) -> None:
     if summary["checkpoint"] is not None:
         lines.append(f"checkpoint  {display_path(Path(summary['checkpoint']))}")
     curves = display_path(OUTPUTS if OUTPUTS in folder.parents else folder)
-    lines.append(f"curves      {_command('tensorboard')} --logdir {curves}")
+    shown = f"{_command('tensorboard')} --logdir {curves}" if any(folder.glob("events.out.*")) else folder / METRICS
+    lines.append(f"curves      {shown}")
     if summary["checkpoint"] is not None:
         lines.append(
             f"more text   {_command('python')} {display_path(SCRIPTS / 'generate.py')} --run {display_path(folder)}"
