@@ -19,6 +19,7 @@ try:
     from charrnn.utils.cli import EXIT_FAILED, EXIT_REQUEST, print_error
     from charrnn.utils.errors import RunFailed, Stopped
     from charrnn.utils.hydra_errors import check_command_line, request_line
+    from charrnn.utils.paths import require_project
     from charrnn.utils.process import set_before_torch
     from charrnn.utils.signals import signals_raise_stopped
 except ModuleNotFoundError as error:
@@ -31,19 +32,22 @@ except KeyboardInterrupt:
     sys.exit(130)
 
 exit_code = 0
+dry_run = False
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def job(cfg: DictConfig) -> float:
     """Run an experiment, or a job of a sweep, in which an error must not end the jobs after it."""
-    from charrnn.experiment import (
-        run,  # torch and lightning take seconds to load: only when there is something to train
-    )
-
+    global dry_run
     in_sweep, bits_per_char, status = sweep.in_sweep(), float("nan"), "failed"
+    dry_run = cfg.get("dry_run") is True
     if in_sweep:
         sweep.resume_requeued_job(cfg)
         sweep.stop_with_launcher()
+    else:
+        sweep.refuse_resume_without_sweep(cfg)
+    from charrnn.experiment import run  # torch and lightning take seconds to load: only if there is something to train
+
     with sweep.requeued_by_submitit():
         try:
             bits_per_char, status = run(cfg), "finished"
@@ -59,7 +63,7 @@ def report_error(error: Exception, in_sweep: bool) -> None:
     from charrnn.experiment import log
 
     global exit_code
-    line = str(error) if isinstance(error, RunFailed) else request_line(error)
+    line = str(error) if isinstance(error, RunFailed) else request_line(error, sys.argv[1:])
     if line is None and not in_sweep:
         raise error
     if line is None:
@@ -74,33 +78,43 @@ def main() -> int:
     set_before_torch()
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal may not encode every character
     sweep.register_resolvers()
-    all_finished, ended = True, False
+    sweep.SweepCallback.reset()
+    code, all_finished, ended = EXIT_FAILED, True, False
     try:
+        code, ended = run_command_line()
+    finally:
+        callback = sweep.SweepCallback
+        if callback.folder is not None:
+            table, all_finished = sweep.report_sweep(callback.folder, ended)
+            print(table, end="\n" if table else "")
+        elif callback.before is not None and (dry_run or code == EXIT_REQUEST):
+            callback.before.restore_run()
+    return code if all_finished or code else EXIT_FAILED
+
+
+def run_command_line() -> tuple[int, bool]:
+    """Run what was typed; return the exit code, and whether a sweep ran to its end."""
+    try:
+        require_project()
         sys.argv[1:] = check_command_line(sys.argv[1:])
         with signals_raise_stopped():
             job()
-        ended = True
+        return exit_code, True
     except Stopped as stop:
-        return stop.exit_code
+        return stop.exit_code, False
     except KeyboardInterrupt:
-        return 130
+        return 130, False
     except BrokenPipeError:
-        return 141
+        return 141, False
     except sweep.SweepRefused as error:
         print_error("train.py", error)
-        return EXIT_REQUEST
+        return EXIT_REQUEST, False
     except Exception as error:
-        line, code = sweep.launcher_line(error) or (request_line(error), EXIT_REQUEST)
+        line, code = sweep.launcher_line(error) or (request_line(error, sys.argv[1:]), EXIT_REQUEST)
         if line is None:
             raise
         print_error("train.py", line)
-        return code
-    finally:
-        folder = sweep.SweepCallback.folder
-        if folder is not None:
-            table, all_finished = sweep.report_sweep(folder, ended)
-            print(table, end="\n" if table else "")
-    return exit_code if all_finished else EXIT_FAILED
+        return code, False
 
 
 if __name__ == "__main__":

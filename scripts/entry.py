@@ -7,6 +7,7 @@ from pathlib import Path
 try:
     from charrnn.utils.cli import EXIT_FAILED, EXIT_REQUEST, print_error
     from charrnn.utils.errors import RequestError, RunFailed, Stopped
+    from charrnn.utils.paths import require_project
     from charrnn.utils.process import set_before_torch
 except ModuleNotFoundError:
     name = Path(sys.argv[0]).name
@@ -23,6 +24,7 @@ def run_script(main: Callable[[], int | None]) -> None:
     program, code = Path(sys.argv[0]).name, EXIT_REQUEST
     set_before_torch()
     try:
+        require_project()
         if sys.stdout is not None:  # None if it was closed
             sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # the terminal's encoding may lack characters
         code = main() or 0

@@ -201,7 +201,8 @@ def call(script: str, *arguments: object) -> Called:
             root.setLevel(level)
             root.handlers[:] = handlers
             logging.disable(logging.NOTSET)  # a benchmark silences warnings for its process
-            HydraConfig.instance().cfg = SweepCallback.folder = None  # what a process of its own would not leave
+            HydraConfig.instance().cfg = None  # what a process of its own would not leave
+            SweepCallback.reset()
     return Called(int(code or 0), out.getvalue(), err.getvalue())
 
 

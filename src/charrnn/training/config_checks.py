@@ -1,13 +1,15 @@
 """Check which settings exist and which values no run can have, before anything is built."""
 
 import math
+import re
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from charrnn.utils.config import plain
+from charrnn.utils.config import flattened, plain
 from charrnn.utils.errors import RequestError
+from charrnn.utils.paths import CONF
 from charrnn.utils.validation import require_choice, require_flag, require_integer, require_number
 
 GROUPS = ("model", "data", "optimizer", "scheduler", "trainer", "callbacks")
@@ -35,9 +37,16 @@ PRECISIONS = {
     "64-true": torch.float64,
 }
 
+OLD_LIGHTNING = re.compile(r"(pytorch_lightning|pl)\.")  # the older package of the same library
+
 
 def check_keys(cfg: DictConfig) -> None:
     """Raise `RequestError` for an unknown setting and for one without a value."""
+    if "experiment" in cfg:
+        raise RequestError(
+            "the chosen experiment lacks its first line, '# @package _global_', without which its settings have no "
+            "effect; write it, exactly so, at the top of that file"
+        )
     for key in set(cfg) ^ set(TOP_LEVEL_KEYS):
         problem = "is not a setting" if key in cfg else "is missing"
         raise RequestError(f"{key} {problem}; the top-level settings are {', '.join(TOP_LEVEL_KEYS)}")
@@ -53,6 +62,22 @@ def check_keys(cfg: DictConfig) -> None:
         raise RequestError(f"{key} has no value; add {key}=VALUE to the command")
     for key in set(cfg.trainer) & set(OWN_TRAINER_KEYS):
         raise RequestError(f"trainer.{key} is set by the run itself; remove it (see python train.py --help)")
+    for key, value in flattened(OmegaConf.to_container(cfg, resolve=False)).items():
+        if key.endswith("_target_") and (old := OLD_LIGHTNING.match(str(value))):
+            new = f"lightning.pytorch.{str(value).removeprefix(old[0])}"
+            raise RequestError(f"{key}={value} is of another package than this project uses; write {key}={new}")
+    _check_cell(cfg.model)
+
+
+def _check_cell(model: DictConfig) -> None:
+    """Raise `RequestError` for a cell that was named without the settings of its option: they differ."""
+    option = CONF / "model" / f"{model.get('cell')}.yaml"
+    if not option.is_file():
+        return
+    known = set(OmegaConf.load(option))
+    for key in sorted(set(model) - known):
+        if any(key in OmegaConf.load(other) for other in option.parent.glob("*.yaml")):
+            raise RequestError(f"model.{key} is not a setting of {model.cell}; choose its settings: model={model.cell}")
 
 
 def run_length(max_steps: object, max_epochs: object, batches_per_epoch: int, trainer: DictConfig) -> int:

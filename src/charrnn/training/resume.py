@@ -14,7 +14,8 @@ from charrnn.data.datamodule import CharDataModule
 from charrnn.network import CharRNN
 from charrnn.runs import checkpoint_file
 from charrnn.runs.checkpoint_file import network_weights
-from charrnn.runs.folder import CHECKPOINTS, latest_run, resume_command
+from charrnn.runs.commands import override, resume_run
+from charrnn.runs.folder import CHECKPOINTS, latest_run
 from charrnn.training.callbacks.checkpoint import readable_checkpoints
 from charrnn.utils.config import flattened
 from charrnn.utils.errors import RequestError
@@ -42,7 +43,7 @@ def checkpoints_to_resume(
         if not folder_is_named:
             advice = ": add hydra.run.dir=DIR"
             with suppress(RequestError):
-                advice = f"; for the newest run: {resume_command(latest_run())}"
+                advice = f"; for the newest run: {resume_run(latest_run())}"
             raise RequestError(f"resume_from=last needs the run's folder{advice}")
         found = readable_checkpoints(folder)
         if not found and any(folder.glob("*.ckpt")):
@@ -54,7 +55,8 @@ def checkpoints_to_resume(
     checkpoint = checkpoint_file.read(path)
     if not {"run", "train_state", "random"} <= checkpoint["charrnn"].keys():
         raise RequestError(
-            f"resume_from: {path} holds a network without the state of its run; start a new run with init_from={path}"
+            f"resume_from: {path} holds a network without the state of its run; start a new run with "
+            + shlex.quote(override("init_from", path))
         )
     return [(path, checkpoint)]
 
