@@ -5,6 +5,7 @@ python train.py -m model.hidden=64,128 optimizer.lr=1e-3,3e-3
 python train.py --help
 """
 
+import logging
 import os
 import sys
 
@@ -44,12 +45,11 @@ def job(cfg: DictConfig) -> float:
     if in_sweep:
         sweep.resume_requeued_job(cfg)
         sweep.stop_with_launcher()
-    else:
-        sweep.refuse_resume_without_sweep(cfg)
-    from charrnn.experiment import run  # torch and lightning take seconds to load: only if there is something to train
-
     with sweep.requeued_by_submitit():
         try:
+            sweep.refuse_resume_without_sweep(cfg)
+            from charrnn.experiment import run  # torch and lightning take seconds to load: only if there is work
+
             bits_per_char, status = run(cfg), "finished"
         except Exception as error:
             report_error(error, in_sweep)
@@ -60,14 +60,12 @@ def job(cfg: DictConfig) -> float:
 
 def report_error(error: Exception, in_sweep: bool) -> None:
     """Print one line for a failed run; a bug keeps its traceback, in a sweep in the job's log."""
-    from charrnn.experiment import log
-
     global exit_code
     line = str(error) if isinstance(error, RunFailed) else request_line(error, sys.argv[1:])
     if line is None and not in_sweep:
         raise error
     if line is None:
-        log.exception("the job failed")
+        logging.getLogger("charrnn").exception("the job failed")
     print_error("train.py", line or f"{type(error).__name__}: {error}")
     exit_code = EXIT_FAILED if in_sweep or isinstance(error, RunFailed) else EXIT_REQUEST
 

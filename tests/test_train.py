@@ -247,7 +247,7 @@ def test_a_signal_saves_the_run_and_ends_it(text_file: Path, tmp_path: Path, sig
     load_network(last)
     assert Path(summary["checkpoint"]) == last
     name = "Ctrl-C" if signum == signal.SIGINT else "SIGTERM"
-    assert f"stopped by {name}; saved after step {summary['steps']:,}. To resume:\n  python train.py " in stdout
+    assert f"stopped by {name}; saved after step {summary['steps']:,}. To resume:\n  " in stdout
     assert f"hydra.run.dir={tmp_path} resume_from=last" in stdout
 
 

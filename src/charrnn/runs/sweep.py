@@ -126,7 +126,7 @@ class SweepCallback(Callback):
 
 def refuse_resume_without_sweep(cfg: DictConfig) -> None:
     """Raise `RequestError` for `sweep.resume=true` in a run that is no job of a sweep."""
-    if OmegaConf.select(cfg, "sweep.resume") is True:
+    if OmegaConf.select(cfg, "sweep.resume") is True and not in_sweep():
         raise RequestError("sweep.resume works only in a sweep (-m); to resume a single run, use resume_from=last")
 
 
