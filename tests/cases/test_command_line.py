@@ -383,39 +383,34 @@ KEYS: dict[str, list[str]] = {
     "callbacks.weights": ["null", "5"],
     "nonsense": ["1"],
 }
-SWEEPS = ["seed=1,2", "model.hidden=3,x", "optimizer=glob(*)", "seed=range(1,3)", "seed=1,1", "experiment=overfit,mine"]
-FLAGS = [
-    [],
-    [],
-    [],
-    ["-m"],
-    ["--config-dir", "own"],
-    ["--config-dir", "nowhere"],
-    ["--config-name", "mine"],
-    ["--oops"],
-]
+SWEEPS = [
+    "seed=1,2", "model.hidden=3,x", "optimizer=glob(*)", "seed=range(1,3)", "seed=1,1", "experiment=overfit,mine",
+]  # fmt: skip
+FLAGS = [["-m"], ["--config-dir", "own"], ["--config-dir", "nowhere"], ["--config-name", "mine"], ["--oops"]]
+DELETED = ["optimizer", "optimizer.lr", "model.hidden", "callbacks", "scheduler", "hydra.mode", "data.path"]
+NAMES = st.text(st.sampled_from("abc 1.,=(){}[];~\"'!#&é$\\:%@-+*?|<>^`"), min_size=1, max_size=12)
 
 
 @st.composite
 def command_lines(draw: st.DrawFn) -> list[str]:
     """A command as a user may type it, right or wrong."""
+
+    def rarely() -> bool:
+        return draw(st.integers(0, 9)) == 0
+
     chosen = draw(st.lists(st.sampled_from(sorted(GROUPS)), max_size=2, unique=True))
     words = [f"{group}={draw(st.sampled_from(GROUPS[group]))}" for group in chosen]
     for key in draw(st.lists(st.sampled_from(sorted(KEYS)), max_size=3, unique=True)):
-        sign = draw(st.sampled_from(["", "", "", "", "+", "++"]))
+        sign = draw(st.sampled_from(["+", "++"])) if rarely() or key == "callbacks.t" else ""
         words.append(f"{sign}{key}={draw(st.sampled_from(KEYS[key]))}")
-    if draw(st.integers(0, 9)) == 0:
-        words.append(
-            "~" + draw(st.sampled_from(["optimizer", "optimizer.lr", "model.hidden", "callbacks", "hydra.mode"]))
-        )
-    flags = draw(st.sampled_from(FLAGS))
-    if "-m" in flags or draw(st.integers(0, 9)) == 0:
+    if rarely():
+        words.append("~" + draw(st.sampled_from(DELETED)))
+    flags = draw(st.sampled_from(FLAGS)) if draw(st.booleans()) else []
+    if "-m" in flags or rarely():
         words.append(draw(st.sampled_from(SWEEPS)))
-    name = draw(st.text(st.characters(codec="utf-8", exclude_characters="/\0", exclude_categories=["Cs"]), max_size=12))
-    folder = str(Path.cwd() / "runs" / (name.strip(".") or "r"))
-    kind = draw(st.sampled_from(["run", "sweep"]))
-    typed = draw(st.sampled_from([override(f"hydra.{kind}.dir", folder), f"hydra.{kind}.dir={folder}"]))
-    return [*words, typed, *flags]
+    name, kind = draw(NAMES), draw(st.sampled_from(["run", "sweep"]))
+    folder = str(Path.cwd() / "runs" / (name if name.strip(".") else "r"))
+    return [*words, f"hydra.{kind}.dir={folder}" if rarely() else override(f"hydra.{kind}.dir", folder), *flags]
 
 
 def check(words: list[str]) -> None:

@@ -53,7 +53,7 @@ def command(program: str, words: Iterable[str | Path], folder: Path | None = Non
     """
     base = folder or command_folder()
     script = Path(program).suffix == ".py"
-    start = [_executable("python", base), PROJECT / program] if script else [_executable(program, base)]
+    start = [*_executable("python", base), PROJECT / program] if script else _executable(program, base)
     line = shlex.join(_path_word(part, base) if isinstance(part, Path) else part for part in [*start, *words])
     return line if base == command_folder() else f"cd {shlex.quote(str(base))} && {line}"
 
@@ -64,13 +64,14 @@ def _path_word(path: Path, base: Path) -> str:
     return f"./{text}" if text.startswith(("-", "~")) or text == "latest" else text
 
 
-def _executable(name: str, base: Path) -> str:
-    """Return how to call a program of this environment: its name if it is first on PATH, else its path."""
-    own = Path(sys.executable).with_name(name)
-    found = shutil.which(name)
+def _executable(name: str, base: Path) -> list[str]:
+    """Return the words that call a program of this environment: its name if it is first on PATH, else its path."""
+    own, found = Path(sys.executable).with_name(name), shutil.which(name)
     if found and Path(found).parent == own.parent:
-        return name
-    return display_path(own if own.exists() or name != "python" else Path(sys.executable), base)
+        return [name]
+    if name != "python" and not own.exists():  # a library of another environment, which this one sees
+        return [*_executable("python", base), "-m", f"{name}.main"]
+    return [display_path(own if own.exists() else Path(sys.executable), base)]
 
 
 def resume_run(run: Path) -> str:

@@ -53,6 +53,10 @@ def check_keys(cfg: DictConfig) -> None:
     for key in (*GROUPS, *GROUP_KEYS):
         if not OmegaConf.is_dict(cfg[key]):
             raise RequestError(f"{key} must be one of the options that python train.py --help lists, got {cfg[key]!r}")
+    for key in (key for key in GROUPS if key != "callbacks" and "_target_" not in cfg[key]):
+        raise RequestError(
+            f"{key} names no class; choose an option with {key}=NAME (python train.py --help lists them)"
+        )
     require_flag("dry_run", cfg.dry_run)
     for group, known in GROUP_KEYS.items():
         for key in set(cfg[group]) - set(known):

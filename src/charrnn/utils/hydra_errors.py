@@ -5,7 +5,6 @@ import re
 import shlex
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
@@ -14,6 +13,7 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf.errors import OmegaConfBaseException
 
 from charrnn.utils.errors import RequestError, one_line
+from charrnn.utils.files import user_path
 from charrnn.utils.paths import CONF, install_command
 from charrnn.utils.unknown_settings import HELP, unknown_key
 
@@ -45,7 +45,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _expand_folder(override: str) -> str:
     folder = re.fullmatch(r"(hydra\.(?:run|sweep)\.dir)=([\"'])(~.*)\2", override)
-    return f'{folder[1]}="{Path(folder[3]).expanduser()}"' if folder else override
+    return f'{folder[1]}="{user_path(folder[3])}"' if folder else override
 
 
 def request_line(error: Exception, arguments: Sequence[str] = ()) -> str | None:
