@@ -92,7 +92,7 @@ def latest_run(outputs: Path = OUTPUTS) -> Path:
         except RequestError:
             continue
         return run
-    raise RequestError(f"no run in {outputs} has a checkpoint; train one with: python train.py")
+    raise RequestError(f"no run in {outputs} has a checkpoint; train one with train.py")
 
 
 def find_checkpoint(run: str | None, checkpoint: str | None) -> Path:
