@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import charrnn
+from charrnn.runs import sweep
 from charrnn.runs.commands import override
 from charrnn.runs.folder import read_summary, refuse_foreign_files
 from charrnn.utils.errors import RequestError, one_line
-from charrnn.utils.paths import OUTPUTS
 from conftest import ROOT, Called, call, command
 
 TINY = (
@@ -30,6 +30,8 @@ DRY = (*TINY, "dry_run=true")
 def here(docs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of the user's own, where the commands are given."""
     (tmp_path / "book.txt").write_text(docs[:3000])
+    (tmp_path / "outputs").mkdir()
+    monkeypatch.setattr(sweep, "OUTPUTS", tmp_path / "outputs")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -57,9 +59,9 @@ def tree(folder: Path) -> set[Path]:
 
 def test_3_a_recipe_that_is_a_sweep_resumes_without_m(here: Path) -> None:
     mine = recipe(here, "two", "# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {model.hidden: '3,5'}}}")
-    sweep = (*mine, *TINY[:2], *TINY[3:], "hydra.sweep.dir=sweep")
-    assert call("train.py", *sweep).returncode == 0
-    again = call("train.py", *sweep, "sweep.resume=true")
+    typed = (*mine, *TINY[:2], *TINY[3:], "hydra.sweep.dir=sweep")
+    assert call("train.py", *typed).returncode == 0
+    again = call("train.py", *typed, "sweep.resume=true")
     assert (again.returncode, again.stdout.count("nothing to do")) == (0, 2), again
     refused(call("train.py", *mine, *TINY, "sweep.resume=true"), "needs the sweep's folder; add hydra.sweep.dir=DIR")
     refused(call("train.py", *mine, *TINY, "hydra.mode=RUN", "sweep.resume=true"), "works only in a sweep")
@@ -193,6 +195,11 @@ def test_x7_equal_jobs_are_still_refused(here: Path, values: str) -> None:
     refused(call("train.py", "-m", f"seed={values}", *DRY), "twice; list each value once")
 
 
+@pytest.mark.parametrize("values", ["range(3,3)", "glob(*)"])
+def test_x7_a_sweep_over_nothing_is_refused(here: Path, values: str) -> None:
+    refused(call("train.py", "-m", f"seed={values}", *DRY), f"seed={values} gives no values")
+
+
 # 19: an installation that is a copy
 
 
@@ -218,37 +225,38 @@ def test_19_a_copy_without_conf_is_refused(copied: Path, here: Path, script: str
 # X19: what refused commands and dry runs leave
 
 
+NO_RESULTS = [
+    (("dry_run=true",), 0),
+    (("model.hidden=-1",), 2),
+    (("data.path=gone.txt",), 2),
+    (("+foo=1",), 2),
+    (("resume_from=gone.ckpt",), 2),
+    (("sweep.resume=true",), 2),
+    (("model.hiden=1",), 2),
+    (("hydra.job_logging.root.level=LOUD",), 2),
+    (("dry_run=true", "hydra.job.chdir=true", "hydra.output_subdir=x"), 0),
+    (("-m", "seed=1,2", "dry_run=true"), 0),
+    (("-m", "seed=1,1"), 2),
+    (("-m", "seed=1,2", "model.hiden=1"), 2),
+    (("-m", "model.hidden=-1,3", "dry_run=true"), 1),
+]
+PLACES = ("", "new/er", "full")
+
+
 @pytest.mark.parametrize(
-    ("typed", "code"),
-    [
-        (("dry_run=true",), 0),
-        (("model.hidden=-1",), 2),
-        (("data.path=gone.txt",), 2),
-        (("+foo=1",), 2),
-        (("resume_from=gone.ckpt",), 2),
-        (("sweep.resume=true",), 2),
-        (("model.hiden=1",), 2),
-        (("hydra.job_logging.root.level=LOUD",), 2),
-        (("dry_run=true", "hydra.job.chdir=true"), 0),
-        (("-m", "seed=1,2", "dry_run=true"), 0),
-        (("-m", "seed=1,1"), 2),
-        (("-m", "seed=1,2", "model.hiden=1"), 2),
-        (("-m", "model.hidden=-1,3", "dry_run=true"), 1),
-    ],
+    ("typed", "code", "named"),
+    [(*each, place) for i, each in enumerate(NO_RESULTS) for place in (PLACES if i < 2 else PLACES[i % 3 : i % 3 + 1])],
 )
-@pytest.mark.parametrize("named", ["", "new/er", "full"])
 def test_x19_nothing_is_left(here: Path, typed: tuple[str, ...], code: int, named: str) -> None:
-    """Neither in outputs/, nor in a new folder that the command names, nor in one with files of the user."""
+    """Neither in outputs/ (which is here), nor in a new folder that the command names, nor in one with files of the user."""
     (here / "full").mkdir()
     (here / "full" / "notes.txt").write_text("mine")
     kind = "sweep" if "-m" in typed else "run"
-    before, outputs = tree(here), set(OUTPUTS.iterdir())
+    before = tree(here)
     done = call("train.py", *TINY, *typed, *([f"hydra.{kind}.dir={named}"] if named else []))
     assert done.returncode == code, done
     assert done.stderr.count("\n") == bool(code)
     assert tree(here) == before
-    if "PYTEST_XDIST_WORKER" not in os.environ:  # other workers run there
-        assert set(OUTPUTS.iterdir()) == outputs
 
 
 def test_x19_a_run_and_a_sweep_that_exist_stay_as_they_are(here: Path) -> None:
@@ -420,8 +428,8 @@ def check(words: list[str]) -> None:
     if "model" in typed or "experiment" in typed:
         always = [word for word in always if not word.startswith("model.")]
     done = call("train.py", *always, *words)
-    sweep = any(word in ("-m", "hydra.mode=MULTIRUN", "experiment=gru_vs_rnn") for word in words)
-    assert done.returncode in ((0, 1, 2) if sweep else (0, 2)), (words, done)
+    in_sweep = any(word in ("-m", "hydra.mode=MULTIRUN", "experiment=gru_vs_rnn") for word in words)
+    assert done.returncode in ((0, 1, 2) if in_sweep else (0, 2)), (words, done)
     assert "Traceback" not in done.stdout + done.stderr, (words, done)
     if done.returncode == 2:
         assert done.stderr.count("\n") == 1, (words, done)
@@ -444,6 +452,7 @@ def place(docs: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def anything(place: Path, examples: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
+    monkeypatch.setattr(sweep, "OUTPUTS", place / "outputs")
 
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(command_lines())

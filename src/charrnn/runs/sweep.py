@@ -94,7 +94,7 @@ class SweepCallback(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         with suppress(OSError, OmegaConfBaseException):  # Hydra refuses such a folder itself
-            SweepCallback.before = Before.of(Path(config.hydra.run.dir).absolute())
+            SweepCallback.before = Before.of(Path(config.hydra.run.dir).absolute(), config.hydra.output_subdir)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
@@ -111,7 +111,7 @@ class SweepCallback(Callback):
         launcher = config.hydra.launcher._target_
         if "Slurm" not in launcher and OmegaConf.select(config, "trainer.devices") not in (1, None):
             raise SweepRefused
-        SweepCallback.folder, SweepCallback.before = folder, Before.of(folder)
+        SweepCallback.folder, SweepCallback.before = folder, Before.of(folder, config.hydra.output_subdir)
         SweepCallback.command = resume_sweep(config, folder)
         SweepCallback.dry_run = OmegaConf.select(config, "dry_run") is True
         if "joblib" in launcher:  # parallel jobs would mix their lines on the screen; each has its train.log

@@ -19,7 +19,11 @@ def check_sweep(config: DictConfig, loader: ConfigLoader) -> list[Override]:
     recipe = [f"{key}={values}" for key, values in (hydra["sweeper"].get("params") or {}).items()]
     overrides = OverridesParser.create(loader).parse_overrides([*recipe, *hydra["overrides"]["task"]])
     for override in overrides:
-        values = list(override.sweep_string_iterator()) if override.is_discrete_sweep() else []
+        if not override.is_discrete_sweep():
+            continue
+        values = list(override.sweep_string_iterator())
+        if not values:
+            raise RequestError(f"{override.input_line} gives no values to sweep over; list at least one")
         for value in values:
             if values.count(value) > 1:
                 raise RequestError(f"the sweep over {override.key_or_group} has {value} twice; list each value once")
