@@ -248,7 +248,7 @@ PLACES = ("", "new/er", "full")
     [(*each, place) for i, each in enumerate(NO_RESULTS) for place in (PLACES if i < 2 else PLACES[i % 3 : i % 3 + 1])],
 )
 def test_x19_nothing_is_left(here: Path, typed: tuple[str, ...], code: int, named: str) -> None:
-    """Neither in outputs/ (which is here), nor in a new folder that the command names, nor in one with files of the user."""
+    """Neither in outputs/ (here), nor in a new folder that the command names, nor in one with the user's files."""
     (here / "full").mkdir()
     (here / "full" / "notes.txt").write_text("mine")
     kind = "sweep" if "-m" in typed else "run"
