@@ -85,8 +85,8 @@ def main() -> int:
         if callback.folder is not None:
             table, all_finished = sweep.report_sweep(callback.folder, ended)
             print(table, end="\n" if table else "")
-        elif callback.before is not None and (dry_run or code == EXIT_REQUEST):
-            callback.before.restore_run()
+        elif (before := callback.before) and (dry_run or code == EXIT_REQUEST or not before.has_run()):
+            before.restore_run()
     return code if all_finished or code else EXIT_FAILED
 
 

@@ -53,7 +53,8 @@ def test_what_a_person_sees(run: Path, text_file: Path) -> None:
         f"validation  {summary['val_bits_per_char']:.4f} bits per character",
         f"test        {summary['test_bits_per_char']:.4f} bits per character",
         "checkpoints/best.ckpt",
-        "tensorboard --logdir ",
+        "curves      ",
+        " --logdir ",
     ):
         assert expected in screen
     sample = re.search(r"sample of step \d+:\n(.*)\n\nvalidation", screen, re.DOTALL)

@@ -16,7 +16,7 @@ import charrnn
 from charrnn.runs import sweep
 from charrnn.runs.commands import override
 from charrnn.runs.folder import read_summary, refuse_foreign_files
-from charrnn.utils.errors import RequestError, one_line
+from charrnn.utils.errors import RequestError, Stopped, one_line
 from conftest import ROOT, Called, call, command
 
 TINY = (
@@ -157,7 +157,9 @@ def test_33_what_to_write_for_a_group_that_the_config_has(here: Path) -> None:
 
 @pytest.mark.parametrize("text", ["model: {hidden: 7}\n", "# my own\noptimizer: {lr: 1}\n", "{}\n"])
 def test_33_a_recipe_without_its_first_line_is_told_so(here: Path, text: str) -> None:
-    refused(call("train.py", *recipe(here, "mine", text), *TINY), "# @package _global_")
+    refused(call("train.py", *recipe(here, "mine", text), *TINY), "experiment=mine", "# @package _global_")
+    (here / "own" / "experiment").rename(here / "own" / "recipe")
+    refused(call("train.py", "--config-dir", "own", "+recipe=mine", *TINY), "recipe=mine", "# @package _global_")
 
 
 @pytest.mark.parametrize("package", ["pytorch_lightning", "pl"])
@@ -259,6 +261,19 @@ def test_x19_nothing_is_left(here: Path, typed: tuple[str, ...], code: int, name
     assert tree(here) == before
 
 
+@pytest.mark.parametrize(("raised", "code"), [(Stopped(2), 130), (Stopped(15), 143), (KeyboardInterrupt(), 130)])
+def test_x19_nor_by_a_signal_while_it_starts(
+    here: Path, raised: BaseException, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(cfg: object) -> float:
+        raise raised
+
+    before = tree(here)
+    monkeypatch.setattr("charrnn.experiment.run", stop)
+    assert call("train.py", *TINY).returncode == code
+    assert tree(here) == before
+
+
 def test_x19_a_run_and_a_sweep_that_exist_stay_as_they_are(here: Path) -> None:
     assert call("train.py", *TINY, "hydra.run.dir=run").returncode == 0
     assert call("train.py", *TINY, "-m", "seed=1,2", "hydra.sweep.dir=sweep").returncode == 0
@@ -322,6 +337,16 @@ def test_x22_nor_by_a_search(here: Path, name: str) -> None:
     (here / "their" / name).write_text('{"mine": 1}')
     refused(call("scripts/tune.py", *TINY, "--folder", "their", "--trials", "1"))
     assert {path.name: path.read_text() for path in (here / "their").iterdir()} == {name: '{"mine": 1}'}
+
+
+def test_x22_nor_is_the_study_of_another_program_continued(here: Path) -> None:
+    optuna = pytest.importorskip("optuna", reason="needs pip install -e '.[tune]'")
+    url = f"sqlite:///{here}/their.db"
+    study = optuna.create_study(storage=url, study_name="mine")
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+    done = call("scripts/tune.py", *TINY, "--folder", "mine", "--storage", url, "--trials", "2")
+    refused(done, "mine was started with other settings", "choose another --folder")
+    assert len(study.trials) == 1
 
 
 def test_x22_runs_of_all_ages_are_ours(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def _train(hydra: dict[str, Any], without: tuple[str, ...], more: Iterable[str] 
         kept.append("hydra.mode=RUN")
     words = [*_flags(hydra), *_without(own, (*without, "sweep.")), *kept, *more]
     folder = hydra.get("runtime", {}).get("cwd")
-    return command("train.py", words, Path(folder) if folder else None)
+    return command("train.py", words, Path(folder) if folder and Path(folder).is_dir() else None)
 
 
 def _without(overrides: Iterable[str], keys: tuple[str, ...]) -> list[str]:

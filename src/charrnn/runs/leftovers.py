@@ -29,6 +29,10 @@ class Before:
         missing = tuple(path for path in (folder, *folder.parents) if not path.exists())
         return cls(folder, names, missing, (*OF_A_RUN, *([Path(settings_folder).name] if settings_folder else [])))
 
+    def has_run(self) -> bool:
+        """Return whether a run has begun in the folder: it writes its settings first."""
+        return (self.folder / HYDRA_FOLDER).exists()
+
     def restore_run(self) -> None:
         """Remove the new files of a run without results, and the new folders that are empty then."""
         if self.folder.is_dir() and not any((self.folder / CHECKPOINTS).glob("*.ckpt")):

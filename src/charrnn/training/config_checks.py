@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from charrnn.utils.config import flattened, plain
@@ -42,10 +43,10 @@ OLD_LIGHTNING = re.compile(r"(pytorch_lightning|pl)\.")  # the older package of 
 
 def check_keys(cfg: DictConfig) -> None:
     """Raise `RequestError` for an unknown setting and for one without a value."""
-    if "experiment" in cfg:
+    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    for key in (set(cfg) - set(TOP_LEVEL_KEYS)) & set(choices):
         raise RequestError(
-            "the chosen experiment lacks its first line, '# @package _global_', without which its settings have no "
-            "effect; write it, exactly so, at the top of that file"
+            f"{key}={choices[key]}: its settings have no effect; write '# @package _global_' as its file's first line"
         )
     for key in set(cfg) ^ set(TOP_LEVEL_KEYS):
         problem = "is not a setting" if key in cfg else "is missing"
