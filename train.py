@@ -5,6 +5,7 @@ python train.py -m model.hidden=64,128 optimizer.lr=1e-3,3e-3
 python train.py --help
 """
 
+import logging
 import os
 import sys
 
@@ -21,9 +22,10 @@ try:
     from omegaconf import DictConfig
 
     from charrnn.runs import sweep
-    from charrnn.utils.cli import EXIT_FAILED, EXIT_REQUEST, flushed, print_error, unwritten
+    from charrnn.utils.cli import EXIT_FAILED, EXIT_REQUEST, LOST_OUTPUT, flushed, print_error, unwritten
     from charrnn.utils.errors import RunFailed, Stopped
     from charrnn.utils.hydra_errors import check_command_line, request_line
+    from charrnn.utils.paths import require_project
     from charrnn.utils.process import set_before_torch
     from charrnn.utils.signals import signals_raise_stopped
     from charrnn.utils.streams import open_missing_streams, say
@@ -37,24 +39,24 @@ except KeyboardInterrupt:
     sys.exit(130)
 
 exit_code = 0
-trained = False
+trained = dry_run = False
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def job(cfg: DictConfig) -> float:
     """Run an experiment, or a job of a sweep, in which an error must not end the jobs after it."""
-    from charrnn.experiment import (
-        run,  # torch and lightning take seconds to load: only when there is something to train
-    )
-
-    global trained
+    global trained, dry_run
     trained = True
     in_sweep, bits_per_char, status = sweep.in_sweep(), float("nan"), "failed"
+    dry_run = cfg.get("dry_run") is True
     if in_sweep:
         sweep.resume_requeued_job(cfg)
         sweep.stop_with_launcher()
     with sweep.requeued_by_submitit():
         try:
+            sweep.refuse_resume_without_sweep(cfg)
+            from charrnn.experiment import run  # torch and lightning take seconds to load: only if there is work
+
             bits_per_char, status = run(cfg), "finished"
         except Exception as error:
             report_error(error, in_sweep)
@@ -65,14 +67,12 @@ def job(cfg: DictConfig) -> float:
 
 def report_error(error: Exception, in_sweep: bool) -> None:
     """Print one line for a failed run; a bug keeps its traceback, in a sweep in the job's log."""
-    from charrnn.experiment import log
-
     global exit_code
-    line = str(error) if isinstance(error, RunFailed) else request_line(error)
+    line = str(error) if isinstance(error, RunFailed) else request_line(error, sys.argv[1:])
     if line is None and not in_sweep:
         raise error
     if line is None:
-        log.exception("the job failed")
+        logging.getLogger("charrnn").exception("the job failed")
     print_error("train.py", line or f"{type(error).__name__}: {error}")
     exit_code = EXIT_FAILED if in_sweep or isinstance(error, RunFailed) else EXIT_REQUEST
 
@@ -83,35 +83,44 @@ def main() -> int:
     set_before_torch()
     open_missing_streams()
     sweep.register_resolvers()
-    sweep.SweepCallback.folder = None  # set by an earlier sweep of this process, as in a notebook
-    all_finished, ended = True, False
+    sweep.SweepCallback.reset()  # of an earlier sweep of this process, as in a notebook
+    code, all_finished, ended = EXIT_FAILED, True, False
     try:
+        code, ended = run_command_line()
+    finally:
+        callback = sweep.SweepCallback
+        if callback.folder is not None:
+            table, all_finished = sweep.report_sweep(callback.folder, ended)
+            if table:
+                say(table)
+        elif (before := callback.before) and (dry_run or code == EXIT_REQUEST or not before.has_run()):
+            before.restore_run()
+    return code if all_finished or code else EXIT_FAILED
+
+
+def run_command_line() -> tuple[int, bool]:
+    """Run what was typed; return the exit code, and whether a sweep ran to its end."""
+    try:
+        require_project()
         sys.argv[1:] = check_command_line(sys.argv[1:])
         with signals_raise_stopped():
             job()
-        ended = True
+        return exit_code, True
     except Stopped as stop:
-        return stop.exit_code
+        return stop.exit_code, False
     except KeyboardInterrupt:
-        return 130
+        return 130, False
     except sweep.SweepRefused as error:
         print_error("train.py", error)
-        return EXIT_REQUEST
+        return EXIT_REQUEST, False
     except Exception as error:
-        if isinstance(error, OSError) and error.filename is None and not trained:  # raised by print, as for --help
-            return unwritten("train.py", error)
-        line, code = sweep.launcher_line(error) or (request_line(error), EXIT_REQUEST)
+        if isinstance(error, OSError) and error.errno in LOST_OUTPUT and not trained:  # raised by print, as for --help
+            return unwritten("train.py", error), False
+        line, code = sweep.launcher_line(error) or (request_line(error, sys.argv[1:]), EXIT_REQUEST)
         if line is None:
             raise
         print_error("train.py", line)
-        return code
-    finally:
-        folder = sweep.SweepCallback.folder
-        if folder is not None:
-            table, all_finished = sweep.report_sweep(folder, ended)
-            if table:
-                say(table)
-    return exit_code if all_finished else EXIT_FAILED
+        return code, False
 
 
 if __name__ == "__main__":

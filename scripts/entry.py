@@ -19,6 +19,7 @@ except ImportError:
 try:
     from charrnn.utils.cli import EXIT_BROKEN_PIPE, EXIT_FAILED, EXIT_REQUEST, FULL, flushed, print_error
     from charrnn.utils.errors import RequestError, RunFailed, Stopped
+    from charrnn.utils.paths import require_project
     from charrnn.utils.process import set_before_torch
     from charrnn.utils.streams import open_missing_streams
 except ModuleNotFoundError:
@@ -40,6 +41,7 @@ def run_script(main: Callable[[], int | None]) -> None:
 def exit_code(program: str, main: Callable[[], int | None]) -> int:
     """Run `main`, report its errors, and return the exit code."""
     try:
+        require_project()
         return main() or 0
     except SystemExit as stop:  # --help
         return int(stop.code or 0)

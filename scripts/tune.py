@@ -9,7 +9,6 @@ Settings use the syntax of train.py and apply to all trials; conf/search/ lists 
 
 import argparse
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -17,10 +16,12 @@ import sys
 import threading
 from datetime import datetime
 from importlib.util import find_spec
+from pathlib import Path
 
 import entry
 from charrnn.utils.cli import EXIT_FAILED, CommandParser
 from charrnn.utils.errors import RequestError
+from charrnn.utils.paths import OUTPUTS, install_command
 from charrnn.utils.validation import require_integer
 
 
@@ -42,13 +43,13 @@ def read_arguments() -> argparse.Namespace:
 def main() -> int:
     arguments = read_arguments()
     if find_spec("optuna") is None:
-        raise RequestError("this script needs optuna, which is not installed: pip install -e '.[tune]'")
+        raise RequestError(f"this script needs optuna, which is not installed: {install_command('tune')}")
 
+    from charrnn.runs.commands import command
     from charrnn.search.report import report
     from charrnn.search.study import make_request, open_study
     from charrnn.search.tune import ENDED, prepare, work
     from charrnn.utils.files import user_path
-    from charrnn.utils.paths import OUTPUTS
 
     folder = user_path(arguments.folder or OUTPUTS / f"tune_{datetime.now():%Y-%m-%d_%H-%M-%S-%f}")
     request = make_request(folder, arguments.overrides, arguments.search, arguments.trials, arguments.storage)
@@ -64,28 +65,31 @@ def main() -> int:
         print(f"trials    {request.trials}: the search space has no more settings")
     print(flush=True)
     options = {name: getattr(arguments, name) for name in ("search", "trials", "storage", "jobs")} | {"folder": folder}
-    option_words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
-    command, unfinished = ["scripts/tune.py", *arguments.overrides, *option_words], True
+    words: list[str | Path] = list(arguments.overrides)
+    for name, value in options.items():
+        if value is not None:
+            words += [f"--{name}", value if isinstance(value, Path) else str(value)]
+    unfinished = True
     try:
         if arguments.jobs == 1:
             work(request, study)
         else:
-            work_in_parallel([*command[1:], "--worker"], arguments.jobs)
+            work_in_parallel([*words, "--worker"], arguments.jobs)
         unfinished = len(study.get_trials(states=ENDED)) < request.trials
     finally:
         width = shutil.get_terminal_size((120, 0)).columns
         print(f"\n{report(folder, list(request.space), width)}")
         if unfinished:
-            print(f"continue  {shlex.join(['python', *command])}")
+            print(f"continue  {command('scripts/tune.py', words)}")
     return EXIT_FAILED if unfinished or all(trial.state.name != "COMPLETE" for trial in study.trials) else 0
 
 
-def work_in_parallel(arguments: list[str], jobs: int) -> None:
+def work_in_parallel(arguments: list[str | Path], jobs: int) -> None:
     """Run this script in `jobs` processes, which share the CPU cores. On a signal, stop them and raise `Stopped`."""
     from charrnn.utils.process import default_threads
     from charrnn.utils.signals import signals_raise_stopped
 
-    command = [sys.executable, __file__, *arguments]
+    command = [sys.executable, __file__, *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(default_threads(jobs))}
     workers: list[subprocess.Popen] = []
     try:

@@ -81,9 +81,10 @@ def _end_zygote() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the tests away from the user's cache; the workers of pytest-xdist share one."""
+    """Keep the tests away from the user's cache, which workers of pytest-xdist share; activate the environment."""
     base = tmp_path_factory.getbasetemp()
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)  # `python` is this one
         patch.setenv("XDG_CACHE_HOME", str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"))
         yield
 
@@ -201,7 +202,8 @@ def call(script: str, *arguments: object) -> Called:
             root.setLevel(level)
             root.handlers[:] = handlers
             logging.disable(logging.NOTSET)  # a benchmark silences warnings for its process
-            HydraConfig.instance().cfg = SweepCallback.folder = None  # what a process of its own would not leave
+            HydraConfig.instance().cfg = None  # what a process of its own would not leave
+            SweepCallback.reset()
     return Called(int(code or 0), out.getvalue(), err.getvalue())
 
 

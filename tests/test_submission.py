@@ -90,7 +90,7 @@ def test_on_this_machine(text_file: Path, tmp_path: Path) -> None:
         stdout, stderr = process.communicate(timeout=100)
     assert process.returncode == 1
     assert stderr.startswith("train.py: a job ended unexpectedly; jobs that finished keep their results (")
-    assert stdout.endswith(f"to resume: the same command with hydra.sweep.dir={tmp_path} sweep.resume=true\n")
+    assert stdout.endswith(f" hydra.sweep.dir={tmp_path} sweep.resume=true\n")
     assert read_summary(killed)["reason"] == "still running, or killed"
     log = (told / "train.log").read_text()
     assert "stopped by SIGUSR2; saved after step" in log

@@ -71,8 +71,9 @@ def test_an_interrupted_sweep_resumes(text_file: Path, tmp_path: Path, signum: i
     os.kill(process.pid if target == "sweep" else int(workers[0]), signum)
     stdout, stderr = process.communicate(timeout=100)
     killed = "train.py: a job was killed, which ended the sweep; jobs that finished keep their results\n"
+    last = f"hydra.sweep.dir={tmp_path} sweep.resume=true"
     assert (process.returncode, stderr) == (code, killed if target == "job" else "")
-    assert stdout.endswith(f"to resume: the same command with hydra.sweep.dir={tmp_path} sweep.resume=true\n")
+    assert stdout.endswith(f"seed=1,2,3 hydra/launcher=joblib hydra.launcher.n_jobs=2 {last}\n")
     assert {read_summary(job)["status"] for job in begun} == {"interrupted"}
     wait_for(lambda: not alive(children))
 

@@ -53,7 +53,8 @@ def test_what_a_person_sees(run: Path, text_file: Path) -> None:
         f"validation  {summary['val_bits_per_char']:.4f} bits per character",
         f"test        {summary['test_bits_per_char']:.4f} bits per character",
         "checkpoints/best.ckpt",
-        "tensorboard --logdir ",
+        "curves      ",
+        " --logdir ",
     ):
         assert expected in screen
     sample = re.search(r"sample of step \d+:\n(.*)\n\nvalidation", screen, re.DOTALL)
@@ -247,7 +248,7 @@ def test_a_signal_saves_the_run_and_ends_it(text_file: Path, tmp_path: Path, sig
     load_network(last)
     assert Path(summary["checkpoint"]) == last
     name = "Ctrl-C" if signum == signal.SIGINT else "SIGTERM"
-    assert f"stopped by {name}; saved after step {summary['steps']:,}. To resume:\n  python train.py " in stdout
+    assert f"stopped by {name}; saved after step {summary['steps']:,}. To resume:\n  " in stdout
     assert f"hydra.run.dir={tmp_path} resume_from=last" in stdout
 
 

@@ -13,7 +13,8 @@ from charrnn.data.datamodule import CharDataModule
 from charrnn.evaluation.scoring import per_character, score_carried
 from charrnn.network import CharRNN
 from charrnn.runs.checkpoint_file import network_weights, read
-from charrnn.runs.folder import locked
+from charrnn.runs.commands import display_path
+from charrnn.runs.folder import locked, refuse_foreign_files
 from charrnn.runs.lifecycle import RunRecord, recorded
 from charrnn.runs.sweep import in_sweep
 from charrnn.training.callbacks.stopping import OnValidation
@@ -23,7 +24,7 @@ from charrnn.training.follower import find_own_rank, train_as_follower
 from charrnn.training.loggers import Loggers
 from charrnn.training.preparation import Preparation, prepare
 from charrnn.training.preview import report_text
-from charrnn.training.report import display_path, report_end, report_start, report_stop
+from charrnn.training.report import report_end, report_start, report_stop
 from charrnn.training.resume import refuse_used_folder
 from charrnn.training.setup import Training, assemble
 from charrnn.utils.errors import RunFailed, Stopped
@@ -46,6 +47,7 @@ def run(cfg: DictConfig, folder: Path | None = None, on_validation: OnValidation
         return train_as_follower(cfg, folder, named, this_rank)
     with locked(folder):
         refuse_used_folder(cfg.get("resume_from"), folder)
+        refuse_foreign_files(folder)
         with recorded(folder, cfg) as record:
             try:
                 with signals_raise_stopped():

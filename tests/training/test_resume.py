@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -111,6 +112,7 @@ def test_a_network_without_a_run_is_refused(tmp_path: Path) -> None:
 
 def test_last_without_a_folder_tells_the_whole_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folder, "OUTPUTS", tmp_path)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
     monkeypatch.setattr(folder.latest_run, "__defaults__", (tmp_path,))
     with pytest.raises(RequestError, match="needs the run's folder: add hydra.run.dir=DIR"):
         checkpoints_to_resume("last", tmp_path, False)

@@ -12,7 +12,6 @@ import logging
 import math
 import os
 import re
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +19,8 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]  # comes with OmegaConf
 
 from charrnn.runs import checkpoint_file
 from charrnn.utils.errors import RequestError
@@ -31,8 +32,10 @@ log = logging.getLogger(__name__)
 CHECKPOINTS, BEST, LAST, PREVIOUS = "checkpoints", "best.ckpt", "last.ckpt", "previous.ckpt"
 SUMMARY, LOG, SAMPLES = "summary.json", "train.log", "samples.txt"
 METRICS = "metrics.csv"
-LEADERBOARD = "leaderboard"  # .csv and .md
+LEADERBOARD, MULTIRUN = "leaderboard", "multirun.yaml"  # of a sweep; the first as .csv and .md
 HYDRA_FOLDER, CONFIG, OVERRIDES = ".hydra", "config.yaml", "overrides.yaml"
+# By these keys a run of this project is known, however old: those of .hydra/config.yaml, those of summary.json.
+OWN_SETTINGS, OWN_SUMMARY = {"model", "data", "optimizer", "trainer"}, {"status", "val_bits_per_char", "corpus_sha256"}
 LONGEST_NAME = 120  # most file systems allow 255 bytes
 SWEEP_FILES = (f"{LEADERBOARD}.csv", "multirun.yaml", "study.db")  # a folder with one of them is a sweep or a search
 
@@ -92,7 +95,7 @@ def latest_run(outputs: Path = OUTPUTS) -> Path:
         except RequestError:
             continue
         return run
-    raise RequestError(f"no run in {outputs} has a checkpoint; train one with: python train.py")
+    raise RequestError(f"no run in {outputs} has a checkpoint; train one with train.py")
 
 
 def checkpoint_at(path: Path) -> Path:
@@ -139,12 +142,34 @@ def named_folder(typed: str) -> Path | None:
     return next((path for path in (named, OUTPUTS / named) if path.exists()), None)
 
 
-def resume_command(run: Path) -> str:
-    """Return the command that started the run, changed to resume it."""
-    file = run / HYDRA_FOLDER / OVERRIDES
-    overrides = [str(override) for override in OmegaConf.load(file)] if file.exists() else []
-    kept = [override for override in overrides if not override.startswith(("resume_from=", "sweep."))]
-    return shlex.join(["python", "train.py", *kept, f"hydra.run.dir={run.absolute()}", "resume_from=last"])
+def refuse_foreign_files(run: Path) -> None:
+    """Raise `RequestError` if a run in this folder would replace a file that no run of this project wrote."""
+    summary, settings = read_summary(run), _keys(run / HYDRA_FOLDER / CONFIG)
+    if settings >= OWN_SETTINGS or summary.keys() >= OWN_SUMMARY:
+        return
+    for name in (SUMMARY, SAMPLES, HYDRA_FOLDER, LOG):
+        if (run / name).exists() and not (name == LOG and _is_own_log(run / name)):
+            raise RequestError(f"{run / name} is not of a run of this project; choose another folder")
+
+
+def refuse_foreign_sweep(sweep: Path) -> None:
+    """Raise `RequestError` if a sweep in this folder would replace a file that no sweep of this project wrote."""
+    for name in (SUMMARY, MULTIRUN, f"{LEADERBOARD}.csv", f"{LEADERBOARD}.md"):
+        if (sweep / name).exists() and not _keys(sweep / MULTIRUN) >= OWN_SETTINGS:
+            raise RequestError(f"{sweep / name} is not of a sweep of this project; choose another folder")
+
+
+def _keys(file: Path) -> set[str]:
+    """Return the keys of a YAML file's settings; none if it has no such contents."""
+    with suppress(OSError, ValueError, YAMLError, OmegaConfBaseException):
+        settings = OmegaConf.load(file)
+        return {str(key) for key in settings} if OmegaConf.is_dict(settings) else set()
+    return set()
+
+
+def _is_own_log(file: Path) -> bool:
+    with file.open(encoding="utf-8", errors="replace") as lines:
+        return re.match(r"$|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ ", lines.readline()) is not None
 
 
 def write_settings(run: Path, cfg: DictConfig) -> None:

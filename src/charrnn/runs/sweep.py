@@ -7,34 +7,40 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf.errors import OmegaConfBaseException
 
-from charrnn.runs.folder import CHECKPOINTS, LOG, SUMMARY, job_folder_name, read_summary
+from charrnn.runs.commands import override, resume_sweep
+from charrnn.runs.folder import CHECKPOINTS, LOG, SUMMARY, job_folder_name, read_summary, refuse_foreign_sweep
 from charrnn.runs.leaderboard import write_leaderboard
+from charrnn.runs.leftovers import Before
+from charrnn.runs.sweep_checks import check_sweep
 from charrnn.utils.cli import EXIT_FAILED, EXIT_REQUEST
 from charrnn.utils.errors import RequestError, Stopped, one_line
 from charrnn.utils.hydra_errors import request_line
-from charrnn.utils.paths import CONF, OUTPUTS
+from charrnn.utils.paths import CONF, OUTPUTS, require_project
 from charrnn.utils.process import cpu_cores, default_threads, when_parent_ends
 from charrnn.utils.streams import say
 from charrnn.utils.validation import count_devices
 
+SEVERAL_DEVICES = "a sweep trains each run on one device; to use several, leave out -m, or use hydra/launcher=slurm_ddp"
+
 
 class SweepRefused(BaseException):
-    """Raised for a sweep of runs on several devices. Not an `Exception`, so that it ends the sweep, not just a job."""
+    """Raised to refuse a whole sweep. Not an `Exception`: Hydra would only warn of it, or end no more than a job."""
 
-    def __str__(self) -> str:
-        return "a sweep trains each run on one device; to use several, leave out -m, or use hydra/launcher=slurm_ddp"
+    def __init__(self, message: str = SEVERAL_DEVICES) -> None:
+        super().__init__(message)
 
 
 def register_resolvers() -> None:
@@ -46,11 +52,12 @@ def register_resolvers() -> None:
 def composed(overrides: Sequence[str]) -> DictConfig:
     """Compose the config that train.py would have, `hydra` included; raise `RequestError` for wrong overrides."""
     register_resolvers()
+    require_project()
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
             return compose("config", overrides=list(overrides), return_hydra_config=True)
     except Exception as error:
-        if (line := request_line(error)) is None:
+        if (line := request_line(error, overrides)) is None:
             raise
         raise RequestError(line) from error
 
@@ -66,12 +73,15 @@ def in_submitit_job() -> bool:
 
 
 class SweepCallback(Callback):
-    """Remembers the sweep's folder, and keeps keys that are not swept out of the names of the jobs' folders.
+    """Remembers the folder of the run or the sweep, and keeps keys that are not swept out of the jobs' folder names.
 
     Launchers that start other processes pickle Hydra's callbacks; unpickling this one registers the resolvers there.
     """
 
     folder: Path | None = None  # the folder of the sweep that this process started
+    before: Before | None = None  # what the folder of the run or the sweep held
+    command = ""  # resumes the sweep
+    dry_run = False  # of the sweep
 
     def __init__(self) -> None:
         register_resolvers()
@@ -79,28 +89,48 @@ class SweepCallback(Callback):
     def __reduce__(self) -> tuple[type["SweepCallback"], tuple[()]]:
         return SweepCallback, ()
 
+    @classmethod
+    def reset(cls) -> None:
+        """Forget an earlier command of this process."""
+        cls.folder, cls.before, cls.command, cls.dry_run = None, None, "", False
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        with suppress(OSError, OmegaConfBaseException):  # Hydra refuses such a folder itself
+            SweepCallback.before = Before.of(Path(config.hydra.run.dir).absolute(), config.hydra.output_subdir)
+
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        SweepCallback.folder = Path(config.hydra.sweep.dir).absolute()
-        overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
-        swept = {override.key_or_group for override in overrides if override.is_sweep_override()}
-        excluded = ",".join(f"'{key}'" for key in {override.key_or_group for override in overrides} - swept)
+        try:
+            folder = Path(config.hydra.sweep.dir).absolute()
+            overrides = check_sweep(config, GlobalHydra.instance().config_loader())
+            refuse_foreign_sweep(folder)
+        except Exception as error:
+            if (line := request_line(error)) is None:
+                raise
+            raise SweepRefused(line) from error
+        swept = {each.key_or_group for each in overrides if each.is_sweep_override()}
+        excluded = ",".join(f"'{key}'" for key in {each.key_or_group for each in overrides} - swept)
         more = [f"hydra.job.config.override_dirname.exclude_keys=[{excluded}]"]
         launcher = config.hydra.launcher._target_
-        if (
-            "Slurm" not in launcher
-            and config.trainer.devices is not None
-            and count_devices(config.trainer.devices) != 1
-        ):
+        devices = OmegaConf.select(config, "trainer.devices")
+        if "Slurm" not in launcher and devices is not None and count_devices(devices) != 1:
             raise SweepRefused
+        SweepCallback.folder, SweepCallback.before = folder, Before.of(folder, config.hydra.output_subdir)
+        SweepCallback.command = resume_sweep(config, folder)
+        SweepCallback.dry_run = OmegaConf.select(config, "dry_run") is True
         if "joblib" in launcher:  # parallel jobs would mix their lines on the screen; each has its train.log
             more.append("hydra.job_logging.root.handlers=[file]")
             jobs = config.hydra.launcher.n_jobs
             os.environ.setdefault("OMP_NUM_THREADS", str(default_threads(jobs if jobs > 0 else cpu_cores())))
         if "submitit" in launcher:  # a job that is requeued later must find the same folder
-            folder = str(SweepCallback.folder).replace("\\", "\\\\").replace('"', '\\"')
-            more.append(f'hydra.sweep.dir="{folder}"')
+            more.append(override("hydra.sweep.dir", folder))
         with read_write(config):  # each job is composed from these, in its own process
             config.hydra.overrides.hydra.extend(more)
+
+
+def refuse_resume_without_sweep(cfg: DictConfig) -> None:
+    """Raise `RequestError` for `sweep.resume=true` in a run that is no job of a sweep."""
+    if OmegaConf.select(cfg, "sweep.resume") is True and not in_sweep():
+        raise RequestError("sweep.resume works only in a sweep (-m); to resume a single run, use resume_from=last")
 
 
 def resume_requeued_job(cfg: DictConfig) -> None:
@@ -165,16 +195,15 @@ def launcher_line(error: Exception) -> tuple[str, int] | None:
 def report_sweep(folder: Path, ended: bool) -> tuple[str, bool]:
     """Write the leaderboard; return its text and whether all jobs finished.
 
-    `ended` says whether the sweep itself ran to its end.
+    `ended` says whether the sweep itself ran to its end. A dry run, or a sweep without a job, leaves nothing.
     """
     jobs = [job for job in folder.glob("*/") if (job / LOG).exists() or (job / SUMMARY).exists()]
-    if not jobs:  # the sweep was refused before its first job
-        (folder / "multirun.yaml").unlink(missing_ok=True)
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-        return "", True
+    all_finished = ended and all(read_summary(job).get("status") == "finished" for job in jobs)
+    if not jobs or SweepCallback.dry_run:
+        if SweepCallback.before is not None:
+            SweepCallback.before.restore_sweep()
+        return "", all_finished or not jobs
     _, table = write_leaderboard(folder, shutil.get_terminal_size((120, 0)).columns)
     title = f"leaderboard {folder / 'leaderboard.csv'} and .md, best first, in bits per character:"
-    all_finished = ended and all(read_summary(job)["status"] == "finished" for job in jobs)
-    advice = "" if all_finished else f"\n\nto resume: the same command with hydra.sweep.dir={folder} sweep.resume=true"
+    advice = "" if all_finished else f"\n\nto resume:\n  {SweepCallback.command}"
     return f"{title}\n{table}".rstrip() + advice, all_finished

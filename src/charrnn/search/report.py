@@ -1,10 +1,10 @@
 """The report of a search: leaderboard, counts of trials, best trial, and the command that trains it again."""
 
 import math
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from charrnn.runs.commands import rerun
 from charrnn.runs.comparison import complete
 from charrnn.runs.leaderboard import as_text, write_leaderboard
 from charrnn.runs.records import read_job
@@ -32,8 +32,7 @@ def report(folder: Path, keys: Sequence[str], width: int) -> str:
         results = [(trial.number(BITS) if trial.complete else None) or math.inf for trial in trials]
         improvements = [n for n in range(len(trials)) if results[n] < min(results[:n], default=math.inf)]
         best = next(trial for trial in trials if trial.folder.name == ranked[0]["run"])
-        pairs = [f"{key}={value}" if value else key for key, value in best.settings.items()]
         lines.append(f"progress  {', '.join(f'{results[n]:.4f} after {n + 1}' for n in improvements)}")
         lines.append(f"best      {best.folder}, {ranked[0][BITS]:.4f} bits per character")
-        lines.append(f"rerun     {shlex.join(['python', 'train.py', *pairs])}")
+        lines.append(f"rerun     {rerun(best.folder)}")
     return "\n".join(lines)

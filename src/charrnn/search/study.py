@@ -156,7 +156,8 @@ def open_study(request: Request) -> optuna.Study:
         with locked(folder, wait=True):
             storage = _storage(url)
             study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True, **request.components)
-            if (before := study.user_attrs.get("request", current)) != current:
+            unknown = "other settings" if study.trials else current  # the study of another program, or a new one
+            if (before := study.user_attrs.get("request", unknown)) != current:
                 raise RequestError(f"{folder} was started with {before}; use the same settings, or {advice}")
             study.set_user_attr("request", current)
             if found or study.trials:

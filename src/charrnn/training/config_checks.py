@@ -1,13 +1,16 @@
 """Check which settings exist and which values no run can have, before anything is built."""
 
 import math
+import re
 from typing import Any
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from charrnn.utils.config import plain
+from charrnn.utils.config import flattened, plain
 from charrnn.utils.errors import RequestError
+from charrnn.utils.paths import CONF
 from charrnn.utils.validation import require_choice, require_flag, require_integer, require_number
 
 GROUPS = ("model", "data", "optimizer", "scheduler", "trainer", "callbacks", "logger")
@@ -39,15 +42,26 @@ PRECISIONS = {
     "64-true": torch.float64,
 }
 
+OLD_LIGHTNING = re.compile(r"(pytorch_lightning|pl)\.")  # the older package of the same library
+
 
 def check_keys(cfg: DictConfig) -> None:
     """Raise `RequestError` for an unknown setting and for one without a value."""
+    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    for key in (set(cfg) - set(TOP_LEVEL_KEYS)) & set(choices):
+        raise RequestError(
+            f"{key}={choices[key]}: its settings have no effect; write '# @package _global_' as its file's first line"
+        )
     for key in set(cfg) ^ set(TOP_LEVEL_KEYS):
         problem = "is not a setting" if key in cfg else "is missing"
         raise RequestError(f"{key} {problem}; the top-level settings are {', '.join(TOP_LEVEL_KEYS)}")
     for key in (*GROUPS, *GROUP_KEYS):
         if not OmegaConf.is_dict(cfg[key]):
             raise RequestError(f"{key} must be one of the options that python train.py --help lists, got {cfg[key]!r}")
+    for key in (key for key in GROUPS if key != "callbacks" and "_target_" not in cfg[key]):
+        raise RequestError(
+            f"{key} names no class; choose an option with {key}=NAME (python train.py --help lists them)"
+        )
     require_flag("dry_run", cfg.dry_run)
     for group, known in GROUP_KEYS.items():
         for key in set(cfg[group]) - set(known):
@@ -59,6 +73,22 @@ def check_keys(cfg: DictConfig) -> None:
     for key in set(cfg.trainer) & set(OWN_TRAINER_KEYS):
         advice = "use max_minutes" if key == "max_time" else "remove it (see python train.py --help)"
         raise RequestError(f"trainer.{key} is set by the run itself; {advice}")
+    for key, value in flattened(OmegaConf.to_container(cfg, resolve=False)).items():
+        if key.endswith("_target_") and (old := OLD_LIGHTNING.match(str(value))):
+            new = f"lightning.pytorch.{str(value).removeprefix(old[0])}"
+            raise RequestError(f"{key}={value} is of another package than this project uses; write {key}={new}")
+    _check_cell(cfg.model)
+
+
+def _check_cell(model: DictConfig) -> None:
+    """Raise `RequestError` for a cell that was named without the settings of its option: they differ."""
+    option = CONF / "model" / f"{model.get('cell')}.yaml"
+    if not option.is_file():
+        return
+    known = set(OmegaConf.load(option))
+    for key in sorted(set(model) - known):
+        if any(key in OmegaConf.load(other) for other in option.parent.glob("*.yaml")):
+            raise RequestError(f"model.{key} is not a setting of {model.cell}; choose its settings: model={model.cell}")
 
 
 def _make_integers(cfg: DictConfig) -> None:

@@ -91,7 +91,7 @@ def _build(cfg: DictConfig, name: str, folder: Path, start: Start) -> Logger:
 def _tolerant(logger: Logger, key: str) -> Logger:
     """Make a logger that raises an error log nothing from then on: its server may be down, but training continues."""
     broken: list[Exception] = []
-    full_name = f"{key} ({type(logger).__name__})"
+    name = f"{key} ({type(logger).__name__})"
 
     def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(method)
@@ -102,13 +102,11 @@ def _tolerant(logger: Logger, key: str) -> Logger:
                 return method(*arguments, **named)
             except Exception as error:
                 broken.append(error)
-                log.warning(
-                    "%s (%s) fails: %s; training continues without it", key, type(logger).__name__, one_line(error)
-                )
+                log.warning("%s fails: %s; training continues without it", name, one_line(error))
             return None
 
         return call
 
-    for name in ("log_metrics", "log_hyperparams", "save", "finalize", "after_save_checkpoint"):
-        setattr(logger, name, guarded(getattr(logger, name)))
+    for method in ("log_metrics", "log_hyperparams", "save", "finalize", "after_save_checkpoint"):
+        setattr(logger, method, guarded(getattr(logger, method)))
     return logger

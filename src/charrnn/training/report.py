@@ -2,15 +2,15 @@
 
 import logging
 import os
-import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig
 
-from charrnn.runs.folder import METRICS, resume_command
+from charrnn.runs.commands import command, display_path, resume_run
+from charrnn.runs.folder import METRICS
+from charrnn.runs.sweep import in_sweep
 from charrnn.training.distributed.ranks import Ranks
 from charrnn.training.preparation import Preparation
 from charrnn.training.preview import seconds_per_step
@@ -21,7 +21,6 @@ log = logging.getLogger(__name__)
 
 MANY_EPOCHS = 200
 BFLOAT16_MIN_LANES = 32  # measured in docs/benchmark.md
-SCRIPTS = OUTPUTS.parent / "scripts"
 
 
 def report_start(cfg: DictConfig, ready: Preparation, training: Training, ranks: Ranks) -> None:
@@ -64,13 +63,11 @@ def report_end(folder: Path, summary: dict[str, Any], sample: str) -> None:
     lines.append(f"time        {summary['train_seconds']:.1f} s, {speed:,} characters/s")
     if summary["checkpoint"] is not None:
         lines.append(f"checkpoint  {display_path(Path(summary['checkpoint']))}")
-    curves = display_path(OUTPUTS if OUTPUTS in folder.parents else folder)
-    shown = f"{_command('tensorboard')} --logdir {curves}" if any(folder.glob("events.out.*")) else folder / METRICS
-    lines.append(f"curves      {shown}")
+    curves = OUTPUTS if OUTPUTS in folder.parents else folder
+    shown = command("tensorboard", ["--logdir", curves]) if any(folder.glob("events.out.*")) else ""
+    lines.append(f"curves      {shown or display_path(folder / METRICS)}")
     if summary["checkpoint"] is not None:
-        lines.append(
-            f"more text   {_command('python')} {display_path(SCRIPTS / 'generate.py')} --run {display_path(folder)}"
-        )
+        lines.append(f"more text   {command('scripts/generate.py', ['--run', folder])}")
     for line in lines:
         log.info("%s", line)
 
@@ -81,24 +78,13 @@ def report_stop(signal_name: str, summary: dict[str, Any], folder: Path) -> None
         log.info("\nstopped by %s before the first checkpoint", signal_name)
         return
     name = "Ctrl-C" if signal_name == "SIGINT" else signal_name
-    log.info("\nstopped by %s; saved after step %s. To resume:", name, f"{summary['steps']:,}")
-    log.info("  %s", resume_command(folder))
+    step = f"{summary['steps']:,}"
+    if in_sweep():  # which says at its end how to resume all its jobs
+        log.info("\nstopped by %s; saved after step %s", name, step)
+    else:
+        log.info("\nstopped by %s; saved after step %s. To resume:\n  %s", name, step, resume_run(folder))
 
 
 def _duration(seconds: float) -> str:
     minutes = seconds / 60
     return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
-
-
-def _command(name: str) -> str:
-    """Return how to call a program of this environment: its name if it is first on PATH, else its path."""
-    program = Path(sys.executable).parent / name
-    found = shutil.which(name)
-    return name if found and Path(found).parent == program.parent else display_path(program)
-
-
-def display_path(path: Path) -> str:
-    """Return the path relative to the current folder if it is inside it, else the absolute path."""
-    absolute = Path(os.path.abspath(path))  # noqa: PTH100  # resolve() would replace symbolic links by their targets
-    current = Path.cwd()
-    return str(absolute.relative_to(current)) if absolute.is_relative_to(current) else str(absolute)

@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 
 from charrnn.data.datamodule import CharDataModule
 from charrnn.runs import checkpoint_file
-from charrnn.runs.folder import BEST, CHECKPOINTS, LAST, latest_run, resume_command
+from charrnn.runs.commands import override, resume_run
+from charrnn.runs.folder import BEST, CHECKPOINTS, LAST, latest_run
 from charrnn.training.callbacks.checkpoint import readable_checkpoints
 from charrnn.training.changes import can_change
 from charrnn.utils.config import flattened
@@ -40,13 +41,17 @@ def checkpoints_to_resume(
         if not folder_is_named:
             advice = ": add hydra.run.dir=DIR"
             with suppress(RequestError):
-                advice = f"; for the newest run: {resume_command(latest_run())}"
+                advice = f"; for the newest run: {resume_run(latest_run())}"
             raise RequestError(f"resume_from=last needs the run's folder{advice}")
         found = readable_checkpoints(folder)
         if not found and any(folder.glob("*.ckpt")):
             best = folder / BEST
             whole = checkpoint_file.is_whole(best)
-            advice = f"resume from the best one: resume_from={best}" if whole else "choose another hydra.run.dir"
+            advice = (
+                f"resume from the best one: {shlex.quote(override('resume_from', best))}"
+                if whole
+                else "choose another hydra.run.dir"
+            )
             raise RequestError(f"no {LAST} in {folder} can be read; {advice}")
         return found
     if resume_from is None:
@@ -57,7 +62,8 @@ def checkpoints_to_resume(
     checkpoint = checkpoint_file.read(path)
     if not {"run", "train_state", "random"} <= checkpoint["charrnn"].keys():
         raise RequestError(
-            f"resume_from: {path} holds a network without the state of its run; start a new run with init_from={path}"
+            f"resume_from: {path} holds a network without the state of its run; start a new run with "
+            + shlex.quote(override("init_from", path))
         )
     return [(path, checkpoint)]
 
@@ -176,4 +182,5 @@ def _is_same(usual: object, value: object) -> bool:
 
 
 def _override(key: str, value: object) -> str:
-    return f"{'seed' if key == 'data.seed' else key}={json.dumps(value) if not isinstance(value, str) else value}"
+    name = "seed" if key == "data.seed" else key
+    return override(name, value) if isinstance(value, str) else f"{name}={json.dumps(value)}"

@@ -31,5 +31,5 @@ class Stopped(BaseException):
 
 
 def one_line(text: object) -> str:
-    """Return `text` on one line, with each run of white space replaced by one space."""
-    return " ".join(str(text).split())
+    """Return `text` on one line; white space within its lines stays, since a path may have any."""
+    return " ".join(filter(None, map(str.strip, str(text).splitlines())))

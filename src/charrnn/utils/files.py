@@ -3,9 +3,11 @@
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedRandom
 from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
 
 
 @contextmanager
@@ -43,12 +45,21 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode("utf-8"))
 
 
+def command_folder() -> Path:
+    """Return the folder where the command was given; `hydra.job.chdir` makes another one the current folder."""
+    return Path(HydraConfig.get().runtime.cwd) if HydraConfig.initialized() else Path.cwd()
+
+
 def user_path(typed: object) -> Path:
-    """Return a path that a user typed, with `~` expanded if it names a home folder (`~draft.txt` may be a file)."""
-    try:
-        return Path(str(typed)).expanduser()
-    except RuntimeError:
-        return Path(str(typed))
+    """Return a path that a user typed, which counts from the folder where the command was given.
+
+    `~` is expanded if it names a home folder (`~draft.txt` may be a file).
+    """
+    path = Path(str(typed))
+    with suppress(RuntimeError):
+        path = path.expanduser()
+    moved = HydraConfig.initialized() and command_folder() != Path.cwd()
+    return command_folder() / path if moved else path
 
 
 def cache_folder() -> Path:

@@ -1,24 +1,22 @@
 """Turn a command line that Hydra rejects into one line: what is wrong, what was expected and what to do."""
 
-import difflib
+import argparse
 import re
 import shlex
 import traceback
-from pathlib import Path
+from collections.abc import Sequence
 from typing import NoReturn
 
-from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from charrnn.utils.config import flattened
 from charrnn.utils.errors import RequestError, one_line
-from charrnn.utils.paths import CONF
+from charrnn.utils.files import user_path
+from charrnn.utils.paths import CONF, install_command
+from charrnn.utils.unknown_settings import HELP, unknown_key
 
-HELP = "python train.py --help lists the settings"
 # Hydra's launchers are separate packages: the extra of this project that installs each.
 LAUNCHER_EXTRAS = {"joblib": "sweep", "submitit_local": "cluster", "submitit_slurm": "cluster"}
 
@@ -27,58 +25,41 @@ def check_command_line(arguments: list[str]) -> list[str]:
     """Return the arguments in the order that Hydra expects: overrides first, then flags.
 
     This allows `model.hidden=64 -m seed=1,2`. A quoted `~` in a folder is expanded. Raises `RequestError` for unknown
-    flags (Hydra would print its whole usage), for a sweep with two equal jobs, and for a wrong use of `sweep.resume`.
+    flags (Hydra would print its whole usage).
     """
+    overrides = _parsed(arguments).overrides
+    flags = list(arguments)
+    for override in overrides:
+        flags.remove(override)
+    return [*map(_expand_folder, overrides), *flags]
 
+
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     def refuse(message: str) -> NoReturn:
         raise RequestError(f"{message}; settings are written key=value, for example model.hidden=256 ({HELP})")
 
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
-    parsed = parser.parse_intermixed_args(arguments)
-    flags = list(arguments)
-    for override in parsed.overrides:
-        flags.remove(override)
-    if parsed.multirun:
-        _check_sweep(parsed.overrides)
-    _check_resume(parsed.overrides, sweep=parsed.multirun)
-    return [*map(_expand_folder, parsed.overrides), *flags]
+    return parser.parse_intermixed_args(arguments)
 
 
 def _expand_folder(override: str) -> str:
     folder = re.fullmatch(r"(hydra\.(?:run|sweep)\.dir)=([\"'])(~.*)\2", override)
-    return f'{folder[1]}="{Path(folder[3]).expanduser()}"' if folder else override
+    return f'{folder[1]}="{user_path(folder[3])}"' if folder else override
 
 
-def _check_sweep(overrides: list[str]) -> None:
-    for override in OverridesParser.create().parse_overrides(overrides):
-        values = list(override.sweep_string_iterator()) if override.is_choice_sweep() else []
-        for value in values:
-            if values.count(value) > 1:
-                raise RequestError(f"the sweep over {override.key_or_group} has {value} twice; list each value once")
+def request_line(error: Exception, arguments: Sequence[str] = ()) -> str | None:
+    """Return the message for the user if the request caused `error`, or None for a bug in the program.
 
-
-def _check_resume(overrides: list[str], *, sweep: bool) -> None:
-    values = dict(override.split("=", 1) for override in overrides if "=" in override)
-    if values.get("sweep.resume", "").lower() != "true":
-        return
-    if not sweep:
-        raise RequestError("sweep.resume works only in a sweep (-m); to resume a single run, use resume_from=last")
-    if "hydra.sweep.dir" not in values:
-        raise RequestError("sweep.resume=true needs the sweep's folder; add hydra.sweep.dir=DIR")
-    if values.get("resume_from", "null") not in ("null", "last"):
-        raise RequestError("sweep.resume=true resumes each job from its last checkpoint; remove resume_from")
-
-
-def request_line(error: Exception) -> str | None:
-    """Return the message for the user if the request caused `error`, or None for a bug in the program."""
+    `arguments` are those of the command: what is a setting depends on the others.
+    """
     if isinstance(error, RequestError):
         return str(error)
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override)
     launcher = str(getattr(error, "missing_cfg_file", "")).removeprefix("hydra/launcher/")
     if launcher in LAUNCHER_EXTRAS:
-        install = f"pip install -e '.[{LAUNCHER_EXTRAS[launcher]}]'"
+        install = install_command(LAUNCHER_EXTRAS[launcher])
         alternative = "remove hydra/launcher to run the jobs one by one"
         return f"Hydra's launcher {launcher} is not installed; run {install}, or {alternative}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
@@ -91,7 +72,11 @@ def request_line(error: Exception) -> str | None:
     if isinstance(error, ConfigCompositionException):
         key = re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct|delete .*?'([^']+)'", str(error))
         if key:
-            return _unknown_key(next(group for group in key.groups() if group))
+            return unknown_key(next(filter(None, key.groups())), _parsed(arguments))
+        if twice := re.search(r"Multiple values for ([^\s.]+)\. To override a value use '(override .*)'", str(error)):
+            typed = f"{twice[1]}={twice[2].rpartition(': ')[2]}"
+            where = f"write {typed}" if f"+{typed}" in arguments else f"in a file, write: - {twice[2]}"
+            return f"the config has {twice[1]} already; to choose another one, {where}"
     ambiguous = re.search(r"Ambiguous value for argument '([^=']+)=", str(error))
     if ambiguous:
         return f"{ambiguous[1]} takes one value; to run several values as a sweep, use train.py -m"
@@ -117,12 +102,3 @@ def _unreadable(override: str) -> str:
     except HydraException:
         return f"the setting {override!r} cannot be parsed; {HELP}"
     return f"the value in {override!r} needs quotes; use {shlex.quote(quoted)}"
-
-
-def _unknown_key(key: str) -> str:
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        known = [*flattened(OmegaConf.to_container(compose("config"), resolve=False)), *compose("config")]
-    known = [str(name) for name in known if name != key]
-    similar = difflib.get_close_matches(key, known, n=1) or [name for name in known if name.split(".")[-1] == key]
-    hint = f"did you mean {similar[0]}? " if similar else ""
-    return f"unknown setting {key}; {hint}{HELP}"

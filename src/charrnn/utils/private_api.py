@@ -23,5 +23,7 @@ PRIVATE_API = {
     "TensorBoardLogger._experiment": "closing the events file (training/logger.py)",
     # Flags and overrides are distinguished exactly as Hydra does it.
     "hydra._internal.utils.get_args_parser": "checking the command line (hydra_errors.py)",
-    "hydra.core.override_parser.overrides_parser.OverridesParser.create": "the same (hydra_errors.py, sweep.py)",
+    "hydra.core.override_parser.overrides_parser.OverridesParser.create": "reading overrides as Hydra does",
+    "hydra.core.override_parser.types.QuotedString.with_quotes": "quoting values of printed commands (commands.py)",
+    "hydra.core.config_loader.ConfigLoader.load_sweep_config": "the config of a job before it runs (sweep_checks.py)",
 }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from charrnn.utils.errors import RequestError
 from charrnn.utils.files import atomic_write
+from charrnn.utils.paths import install_command
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +21,7 @@ def available() -> bool:
 
 def advice(consequence: str) -> str:
     """Return a message that matplotlib is not installed, with the consequence and the command that installs it."""
-    return f"matplotlib is not installed: {consequence}. To get it: pip install -e '.[plots]'"
+    return f"matplotlib is not installed: {consequence}. To get it: {install_command('plots')}"
 
 
 def new_figure(width: float, height: float, **options: Any) -> "Figure":
