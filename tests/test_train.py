@@ -66,7 +66,7 @@ def test_what_a_person_sees(run: Path, text_file: Path) -> None:
 
 def test_what_a_run_leaves(run: Path) -> None:
     assert {path.name for path in run.iterdir() if not path.name.startswith("events.")} == {
-        ".hydra", "checkpoints", "samples.txt", "stdout.txt", "summary.json", "train.log",
+        ".hydra", "checkpoints", "metrics.csv", "samples.txt", "stdout.txt", "summary.json", "train.log",
     }  # fmt: skip
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert "step 200 of 250" in (run / "train.log").read_text()

@@ -14,6 +14,7 @@ from charrnn.utils.paths import CONF
 from charrnn.utils.validation import require_choice, require_flag, require_integer, require_number
 
 GROUPS = ("model", "data", "optimizer", "scheduler", "trainer", "callbacks", "logger")
+OF_MANY = ("callbacks", "logger")  # groups that name any number of classes
 GROUP_KEYS = {
     "recovery": ("retries", "factor", "explosion", "patience"),
     "sweep": ("resume",),
@@ -58,7 +59,7 @@ def check_keys(cfg: DictConfig) -> None:
     for key in (*GROUPS, *GROUP_KEYS):
         if not OmegaConf.is_dict(cfg[key]):
             raise RequestError(f"{key} must be one of the options that python train.py --help lists, got {cfg[key]!r}")
-    for key in (key for key in GROUPS if key != "callbacks" and "_target_" not in cfg[key]):
+    for key in (key for key in GROUPS if key not in OF_MANY and "_target_" not in cfg[key]):
         raise RequestError(
             f"{key} names no class; choose an option with {key}=NAME (python train.py --help lists them)"
         )

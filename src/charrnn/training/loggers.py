@@ -73,7 +73,7 @@ def _build(cfg: DictConfig, name: str, folder: Path, start: Start) -> Logger:
         "purge_step": start.step if resumed else None,
     }
     try:
-        accepted = inspect.signature(get_class(settings._target_)).parameters
+        accepted = inspect.signature(get_class(settings["_target_"])).parameters
     except Exception:  # an unknown class: `build` says so
         accepted = {}  # type: ignore[assignment]
     arguments = {key: value for key, value in own.items() if key in accepted and key not in settings}
