@@ -35,6 +35,8 @@ class TextOptions:
         for name, choices in CHOICES.items():
             require_choice(name, getattr(self, name), choices)
         require_integer("min_count", self.min_count)
+        if self.sha256 is not None and not isinstance(self.sha256, str):
+            raise RequestError(f"sha256 must be a checksum of 64 hexadecimal digits, or null; got {self.sha256!r}")
         for name in ("pattern", "separator"):
             if not isinstance(getattr(self, name), str) or (name == "pattern" and not self.pattern):
                 raise RequestError(f"{name} must be a string, got {getattr(self, name)!r}")
