@@ -362,6 +362,20 @@ def test_x22_runs_of_all_ages_are_ours(tmp_path: Path) -> None:
 # All of them: whatever is typed, there is no traceback
 
 
+@pytest.mark.parametrize(
+    ("typed", "wanted"),
+    [
+        (("data.sha256=2",), "data.sha256 must be a checksum of 64 hexadecimal digits"),
+        (("data.sha256={a: 1}",), "data.sha256 must be a checksum"),
+        (("optimizer.betas=[]",), "optimizer: torch.optim.AdamW can't be built with these settings"),
+        (("experiment=python_docs", "~optimizer"), "optimizer names no class; choose an option with optimizer=NAME"),
+        (('hydra.run.dir="~x"', "model.hidden=0"), "model.hidden must be a positive integer"),
+    ],
+)
+def test_what_random_commands_found(here: Path, typed: tuple[str, ...], wanted: str) -> None:
+    refused(call("train.py", *TINY, *typed), wanted)
+
+
 GROUPS: dict[str, list[str]] = {
     "model": ["elman", "gru", "lstm", "rnn"],
     "optimizer": ["adamw", "adam", "sgd", "rmsprop", "adagrad", "lion"],

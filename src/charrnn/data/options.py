@@ -36,6 +36,8 @@ class TextOptions:
         for name, choices in CHOICES.items():
             require_choice(name, getattr(self, name), choices)
         require_integer("min_count", self.min_count)
+        if self.sha256 is not None and not isinstance(self.sha256, str):
+            raise RequestError(f"sha256 must be a checksum of 64 hexadecimal digits, or null; got {self.sha256!r}")
         patterns = self.pattern if isinstance(self.pattern, list | tuple) else [self.pattern]
         if not patterns or not all(isinstance(pattern, str) and pattern for pattern in patterns):
             expected = "a pattern such as *.txt, or a list such as [*.c,*.h]"

@@ -29,6 +29,8 @@ from charrnn.utils.validation import require_number
 
 # The settings of torch's optimizers and schedulers that are not numbers.
 NOT_NUMERIC = ("_target_", "fused", "mode", "threshold_mode", "anneal_strategy")
+# What constructors raise for settings that they can't take.
+REFUSALS = (TypeError, ValueError, LookupError, NotImplementedError, MisconfigurationException, ImportError)
 
 
 def build(cfg: DictConfig, group: str, kind: type | tuple[type, ...], **arguments: Any) -> Any:
@@ -55,9 +57,7 @@ def build(cfg: DictConfig, group: str, kind: type | tuple[type, ...], **argument
             raise RequestError(
                 f"{group}: these sizes do not fit into memory ({one_line(cause)}); use smaller ones"
             ) from error
-        if isinstance(
-            cause, TypeError | ValueError | NotImplementedError | MisconfigurationException | ImportError | None
-        ):
+        if cause is None or isinstance(cause, REFUSALS):
             problem = one_line(cause or error) or type(cause).__name__
             target = cfg[group].get("_target_")
             raise RequestError(f"{group}: {target} can't be built with these settings: {problem}") from error
