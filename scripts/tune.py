@@ -79,7 +79,7 @@ def main() -> int:
     say(f"search    {', '.join(request.space)}; in bits per character of the validation split")
     for option in dict.fromkeys(request.left_out.values()):
         keys = ", ".join(key for key, without in request.left_out.items() if without == option)
-        say(f"left out  {keys}: not settings of {option}")
+        say(f"left out  {keys}, which {option} does not have")
     say(f"folder    {folder}" + (f", which has {ended} trials already" if ended else ""))
     if request.trials < arguments.trials:
         say(f"trials    {request.trials}: the search space has no more settings")

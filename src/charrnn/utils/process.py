@@ -4,12 +4,14 @@ Every run sets all of it, because the jobs of a sweep share a process.
 """
 
 import logging
+import math
 import os
 import sys
 import threading
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 from charrnn.utils.errors import RequestError
 from charrnn.utils.validation import require_integer
@@ -93,7 +95,39 @@ def default_threads(jobs: int = 1) -> int:
 
 
 def cpu_cores() -> int:
-    """Return the number of CPU cores that this process may use: those of the machine, or its share in a Slurm job."""
+    """Return the number of CPU cores that this process may use: its share of those of the machine.
+
+    A Slurm job and a container with a CPU quota (`docker run --cpus 2`) may see all cores but not use them.
+    """
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    allocated = os.environ.get("SLURM_CPUS_PER_TASK", "")  # not every cluster binds jobs to their CPU cores
-    return min(available, int(allocated)) if allocated.isdigit() and int(allocated) > 0 else available
+    allocated = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if allocated.isdigit() and int(allocated) > 0:
+        available = min(available, int(allocated))
+    return max(1, int(min(available, cpu_quota())))  # threads with less than a core each would wait for each other
+
+
+def cpu_quota(mount: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> float:
+    """Return the number of CPU cores whose time the control groups of this process may use; infinity without a quota.
+
+    A group obeys the quotas of its parents too. A container may see its group as the root, or not see its path.
+    """
+    quotas = [math.inf]
+    for line in _read(membership).splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        for root in {mount / controllers, mount / "cpu"} if controllers else {mount}:  # cgroup v1, or v2
+            group = root / path.lstrip("/")
+            for folder in (group, *(parent for parent in group.parents if parent.is_relative_to(root))):
+                v1 = (_read(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
+                limit = (_read(folder / "cpu.max") or " ".join(v1)).split()
+                if len(limit) == 2 and all(number.isdigit() for number in limit):  # otherwise max or -1: no quota
+                    quotas.append(int(limit[0]) / int(limit[1]))
+    return min(quotas)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except OSError:
+        return ""
