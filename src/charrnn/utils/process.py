@@ -20,6 +20,7 @@ MAX_THREADS = 8  # the matmuls of a small network are too short to benefit from 
 # Idle OpenMP threads spin this often before they sleep: long enough for the pause between two operations. By default
 # they spin forever, which made a run ten times slower when another program was running.
 SPIN_COUNT = "1000"
+RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 # Lightning warns about settings that the run chooses itself, so the user cannot act on these messages.
 HIDDEN_WARNINGS = (
     "The number of training batches",
@@ -35,6 +36,9 @@ def set_before_torch() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     # NumPy computes single time steps here, which are too short for more threads.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    for name in RANK_VARIABLES:  # Lightning reads them when it is imported, and fails
+        if not os.environ.get(name, "0").isdigit():
+            del os.environ[name]
 
 
 class ScreenHandler(logging.StreamHandler):
