@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from charrnn.utils.errors import RequestError
+from charrnn.utils.files import ensure_home
 from charrnn.utils.validation import require_integer
 
 MAX_THREADS = 8  # the matmuls of a small network are too short to benefit from more
@@ -32,10 +33,12 @@ HIDDEN_WARNINGS = (
 
 
 def set_before_torch() -> None:
-    """Set the environment variables that torch and NumPy read when they are imported."""
+    """Set the environment variables that torch, NumPy and others read when they are imported."""
+    ensure_home()
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     # NumPy computes single time steps here, which are too short for more threads.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # at INFO it reports its font cache
     for name in RANK_VARIABLES:  # Lightning reads them when it is imported, and fails
         if not os.environ.get(name, "0").isdigit():
             del os.environ[name]
@@ -65,7 +68,6 @@ def prepare_process(seed: object, threads: object, processes: int = 1) -> tuple[
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # at INFO it reports its font cache
     logging.captureWarnings(True)
     for category in (DeprecationWarning, FutureWarning):  # the user cannot fix these in the libraries
         warnings.filterwarnings("ignore", category=category, module=r"(torch|lightning)\.")
