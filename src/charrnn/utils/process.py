@@ -38,6 +38,8 @@ def set_before_torch() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     # NumPy computes single time steps here, which are too short for more threads.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if not os.environ.get("MPLBACKEND", "module://").startswith("module://"):  # not a notebook's
+        os.environ["MPLBACKEND"] = "agg"  # plots are only written to files; others may need a screen
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # at INFO it reports its font cache
     for name in RANK_VARIABLES:  # Lightning reads them when it is imported, and fails
         if not os.environ.get(name, "0").isdigit():
