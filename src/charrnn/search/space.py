@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ def read_search(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     if not file.is_file():
         raise RequestError(f"there is no search {name}; use a file.yaml, or one of {known_searches()}")
     kinds = {"sampler": optuna.samplers.BaseSampler, "pruner": optuna.pruners.BasePruner}
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     try:
         search: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=True)
         components = {name: instantiate(search.pop(name)) for name in kinds}
