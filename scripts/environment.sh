@@ -38,6 +38,9 @@ find_python() {
 # is repeated. If the marker is up to date, nothing is installed.
 prepare_environment() {
     local root=$1 extra=$2 venv python marker checksum
+    case "$(uname -s)" in
+        MINGW* | MSYS* | CYGWIN*) fail "Windows is not supported; use WSL, Linux or macOS" ;;
+    esac
     venv=$root/.venv
     marker=$venv/.charrnn-installed-
     checksum=$(cat "$root/pyproject.toml" "$root/constraints.txt" | cksum)

@@ -21,7 +21,9 @@ from pathlib import Path
 import entry
 from charrnn.utils.cli import EXIT_FAILED, CommandParser
 from charrnn.utils.errors import RequestError
-from charrnn.utils.paths import OUTPUTS, install_command
+from charrnn.utils.files import user_path
+from charrnn.utils.paths import install_command
+from charrnn.utils.streams import say
 from charrnn.utils.validation import require_integer
 
 
@@ -30,6 +32,12 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings of all trials, as for train.py")
     parser.add_argument("--trials", type=int, default=30, help="number of trials, old ones included (default: 30)")
     parser.add_argument("--search", default="elman", metavar="NAME", help="conf/search/NAME or a file (default: elman)")
+    parser.add_argument(
+        "--config-dir",
+        "-cd",
+        metavar="DIR",
+        help="folder with config files of your own, as for train.py (default: none)",
+    )
     parser.add_argument("--folder", metavar="DIR", help="new or existing search (default: outputs/tune_<date>_<time>)")
     parser.add_argument("--storage", metavar="URL", help="database of the study (default: SQLite in DIR/study.db)")
     parser.add_argument("--jobs", type=int, default=1, help="parallel trials, which share the CPU cores (default: 1)")
@@ -37,7 +45,18 @@ def read_arguments() -> argparse.Namespace:
     arguments = parser.parse_intermixed_args()
     for name in ("trials", "jobs"):
         require_integer(f"--{name}", getattr(arguments, name))
+    if arguments.config_dir is not None:
+        arguments.overrides.append(search_path(arguments.config_dir))
     return arguments
+
+
+def search_path(folder: str) -> str:
+    """Return the override for a folder with config files, which every trial, worker and continued search gets."""
+    path = user_path(folder).absolute()
+    if not path.is_dir():
+        raise RequestError(f"--config-dir must be a folder, but there is none at {path}")
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'hydra.searchpath=["file://{escaped}"]'
 
 
 def main() -> int:
@@ -49,7 +68,7 @@ def main() -> int:
     from charrnn.search.report import report
     from charrnn.search.study import make_request, open_study
     from charrnn.search.tune import ENDED, prepare, work
-    from charrnn.utils.files import user_path
+    from charrnn.utils.paths import OUTPUTS
 
     folder = user_path(arguments.folder or OUTPUTS / f"tune_{datetime.now():%Y-%m-%d_%H-%M-%S-%f}")
     request = make_request(folder, arguments.overrides, arguments.search, arguments.trials, arguments.storage)
@@ -59,11 +78,14 @@ def main() -> int:
         return 0
     study = prepare(request)
     ended = len(study.get_trials(states=ENDED))
-    print(f"search    {', '.join(request.space)}; in bits per character of the validation split")
-    print(f"folder    {folder}" + (f", which has {ended} trials already" if ended else ""))
+    say(f"search    {', '.join(request.space)}; in bits per character of the validation split")
+    for option in dict.fromkeys(request.left_out.values()):
+        keys = ", ".join(key for key, without in request.left_out.items() if without == option)
+        say(f"left out  {keys}, which {option} does not have")
+    say(f"folder    {folder}" + (f", which has {ended} trials already" if ended else ""))
     if request.trials < arguments.trials:
-        print(f"trials    {request.trials}: the search space has no more settings")
-    print(flush=True)
+        say(f"trials    {request.trials}: the search space has no more settings")
+    say()
     options = {name: getattr(arguments, name) for name in ("search", "trials", "storage", "jobs")} | {"folder": folder}
     words: list[str | Path] = list(arguments.overrides)
     for name, value in options.items():
@@ -78,9 +100,9 @@ def main() -> int:
         unfinished = len(study.get_trials(states=ENDED)) < request.trials
     finally:
         width = shutil.get_terminal_size((120, 0)).columns
-        print(f"\n{report(folder, list(request.space), width)}")
+        say(f"\n{report(folder, list(request.space), width)}")
         if unfinished:
-            print(f"continue  {command('scripts/tune.py', words)}")
+            say(f"continue  {command('scripts/tune.py', words)}")
     return EXIT_FAILED if unfinished or all(trial.state.name != "COMPLETE" for trial in study.trials) else 0
 
 

@@ -1,38 +1,37 @@
 """Checks the request of a search and opens its Optuna study: DIR/study.db, or the database of --storage."""
 
-import math
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import optuna
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from omegaconf import Container, DictConfig, OmegaConf
+from optuna.distributions import CategoricalDistribution
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
-from yaml import YAMLError  # type: ignore[import-untyped]  # comes with OmegaConf
 
 from charrnn.runs.comparison import setting_text
 from charrnn.runs.folder import locked
 from charrnn.runs.sweep import composed
+from charrnn.search.space import (
+    SET_BY_SEARCH,
+    Lacking,
+    active,
+    choice,
+    count,
+    fitted,
+    known_searches,
+    read_search,
+    rounded,
+)
 from charrnn.utils.errors import RequestError, one_line
-from charrnn.utils.files import user_path
-from charrnn.utils.paths import CONF
 from charrnn.utils.validation import count_devices
 
-SET_BY_SEARCH = ("resume_from", "dry_run", "sweep.resume")
-# Trials are compared at the same step, so they need the same length and the same text.
-NOT_SEARCHED = (
-    *SET_BY_SEARCH, "trainer.max_steps", "trainer.max_epochs", "trainer.val_check_interval", "data", "data.path",
-    "data.validation_fraction", "data.test_fraction", "experiment", "threads",
-)  # fmt: skip
+SEARCH_PATH = "hydra.searchpath"  # where else Hydra looks for config files
 HEARTBEAT_SECONDS = 5
 GRACE_SECONDS = 30  # a process without a heartbeat for this long counts as dead
 
@@ -49,11 +48,18 @@ class Request:
     storage: str | None  # URL of a database; None: study.db in the folder
     space: dict[str, Any]  # Optuna's distributions
     components: dict[str, Any]  # sampler and pruner
+    lacking: Lacking = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)  # see `Fitted`
+
+    def keys(self, params: dict[str, Any]) -> list[str]:
+        """Return the keys of the space that a trial with these parameters has."""
+        return active(self.space, self.lacking, params)
 
     def settings(self, params: dict[str, Any]) -> dict[str, str]:
         """Return the suggested values as settings to type, rounded except where they equal the start values."""
-        same = {key: self.start[key] for key in self.space if self.start[key] == params[key]}
-        values = {key: same.get(key, rounded(distribution, params[key])) for key, distribution in self.space.items()}
+        keys = self.keys(params)
+        same = {key: self.start[key] for key in keys if self.start[key] == params[key]}
+        values = {key: same.get(key, rounded(self.space[key], params[key])) for key in keys}
         return {key: setting_text(value) for key, value in values.items()}
 
 
@@ -62,78 +68,35 @@ def make_request(folder: Path, overrides: Sequence[str], name: str, trials: int,
     cfg, (space, components) = composed(overrides), read_search(name)
     for key in sorted(override.partition("=")[0].lstrip("+~") for override in overrides):
         space.pop(key, None)
-        if key in SET_BY_SEARCH or key.startswith("hydra"):
+        if key in SET_BY_SEARCH or (key.startswith("hydra") and key != SEARCH_PATH):
             raise RequestError(f"{key} is set by the search itself; remove it (--folder sets the folder)")
     if not space:
         raise RequestError(f"{name}: every setting of its space is fixed by the command; remove one from the command")
     try:
-        for key, distribution in space.items():
+        fit = fitted(space, overrides, cfg)
+        for key, distribution in fit.space.items():
             values = distribution.choices if isinstance(distribution, CategoricalDistribution) else [distribution.low]
             for value in values:
-                composed([*overrides, f"{key}={setting_text(value)}"])
+                composed([*overrides, *fit.context(key), f"{key}={setting_text(value)}"])
     except RequestError as error:
         raise RequestError(f"{name}: {error}") from error
+    if not fit.space:
+        options = ", ".join(sorted({*fit.left_out.values()}))
+        raise RequestError(f"{name}: nothing of its space fits {options}; use another search: {known_searches()}")
     if count_devices(cfg.trainer.devices) != 1:
         raise RequestError(f"a trial of a search needs one device, got trainer.devices={cfg.trainer.devices}; use 1")
-    if not cfg.data.get("validation_fraction"):
+    if not cfg.data.get("validation_fraction") and cfg.data.get("validation_path") is None:
         raise RequestError("a search compares runs on the validation split; set data.validation_fraction above 0")
     groups, every = cfg.hydra.runtime.choices, cfg.trainer.val_check_interval
-    start = {key: groups[key] if key in groups else OmegaConf.select(cfg, key) for key in space}
-    trials = int(min(trials, math.prod(map(size, space.values()))))
-    return Request(folder, tuple(overrides), start, trials, every, storage, space, components)
+    start = {key: choice(groups[key] if key in groups else _selected(cfg, key)) for key in fit.space}
+    trials = int(min(trials, count(fit.space, fit.lacking)))
+    fields = (fit.space, components, fit.lacking, fit.left_out)
+    return Request(folder, tuple(overrides), start, trials, every, storage, *fields)
 
 
-def read_search(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read a YAML file, or conf/search/NAME.yaml; return the space, and sampler and pruner. Raises `RequestError`."""
-    path = user_path(name)
-    file = path if path.suffix in (".yaml", ".yml") else CONF / "search" / f"{name}.yaml"
-    if not file.is_file():
-        known = ", ".join(sorted(path.stem for path in (CONF / "search").glob("*.yaml")))
-        raise RequestError(f"there is no search {name}; use a file.yaml, or one of {known}")
-    kinds = {"sampler": optuna.samplers.BaseSampler, "pruner": optuna.pruners.BasePruner}
-    try:
-        search: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=True)
-        components = {name: instantiate(search.pop(name)) for name in kinds}
-        space = {key: _distribution(key, values) for key, values in search.pop("space").items()}
-        if search or not space or not all(isinstance(components[name], kind) for name, kind in kinds.items()):
-            raise KeyError
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException, InstantiationException) as error:
-        raise RequestError(f"{file.name}: {one_line(error)}") from error
-    except (AttributeError, KeyError, TypeError) as error:
-        raise RequestError(f"{file.name}: expected a space, and a sampler and a pruner of Optuna (_target_)") from error
-    return space, components
-
-
-def _distribution(key: str, values: Any) -> BaseDistribution:
-    if key in NOT_SEARCHED or key.startswith("hydra"):
-        raise RequestError(f"space: {key} can't be searched: trials are compared at the same steps on the same text")
-    with suppress(TypeError, ValueError):
-        if isinstance(values, list) and len({(type(value), value) for value in values}) == len(values) > 1:
-            return CategoricalDistribution(values)
-        numbers = [number for name, number in dict(values).items() if name != "log"]
-        if isinstance(values.get("log", False), bool) and all(map(math.isfinite, numbers)):
-            integers = all(isinstance(number, int) for number in numbers)
-            return (IntDistribution if integers else FloatDistribution)(**values)
-    expected = "different values [a, b], or a range {low: 1, high: 9}, optionally with log: true (low > 0) or step: 2"
-    raise RequestError(f"space: {key} must be {expected}; got {values!r}")
-
-
-def rounded(distribution: BaseDistribution, value: Any) -> Any:
-    """Round a suggested number to few digits, so that it is easy to read and type."""
-    if not isinstance(distribution, FloatDistribution):
-        return value
-    low, high, step = distribution.low, distribution.high, distribution.step
-    scale = value if distribution.log else step or high - low or 1.0
-    digits = (9 if step else 3) - 1 - math.floor(math.log10(scale))  # on a grid only 0.1 + 0.2 = 0.30000000000000004
-    return min(max(round(value, digits), low), high)
-
-
-def size(distribution: Any) -> float:
-    """Return the number of values of a distribution; infinity for a continuous range."""
-    if isinstance(distribution, CategoricalDistribution):
-        return len(distribution.choices)
-    low, high, step = distribution.low, distribution.high, distribution.step
-    return round((high - low) / step) + 1 if step else math.inf
+def _selected(cfg: DictConfig, key: str) -> Any:
+    value = OmegaConf.select(cfg, key)
+    return OmegaConf.to_container(value, resolve=True) if isinstance(value, Container) else value
 
 
 def open_study(request: Request) -> optuna.Study:
@@ -164,8 +127,9 @@ def open_study(request: Request) -> optuna.Study:
                 study.sampler.reseed_rng()  # the original seed would repeat its first suggestions
             else:
                 with suppress(ValueError):  # raised if a start value is not in the space
-                    start = create_trial(state=TrialState.WAITING, params=request.start, distributions=request.space)
-                    study.add_trial(start)
+                    keys = request.keys(request.start)
+                    params, distributions = ({key: of[key] for key in keys} for of in (request.start, request.space))
+                    study.add_trial(create_trial(state=TrialState.WAITING, params=params, distributions=distributions))
     except (SQLAlchemyError, ImportError) as error:
         raise RequestError(f"the study can't be opened: {one_line(error)}") from error
     return study

@@ -13,24 +13,29 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import optuna
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import configure_log
 from omegaconf import open_dict
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.samplers import BruteForceSampler, RandomSampler
 from optuna.storages import RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
 from charrnn.runs.folder import locked, read_summary, write_summary
 from charrnn.runs.leaderboard import short_names
 from charrnn.runs.sweep import composed
-from charrnn.search.study import GRACE_SECONDS, Request, open_study, size
+from charrnn.search.space import count
+from charrnn.search.study import GRACE_SECONDS, Request, open_study
 from charrnn.utils.errors import Pruned, RequestError, RunFailed, Stopped, one_line
 from charrnn.utils.signals import record_signals
+from charrnn.utils.streams import say
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 MAX_RETRIES = 10  # so that settings which kill their process can't block the search forever
+STOPS = "stops"  # a user attribute of a trial: how often Ctrl-C or another signal has stopped it
 
 
 def prepare(request: Request) -> optuna.Study:
@@ -42,7 +47,15 @@ def prepare(request: Request) -> optuna.Study:
 
 def work(request: Request, study: optuna.Study) -> None:
     """Run trials until `request.trials` have ended, and print a line for each. Raises `Stopped` on a signal."""
-    seconds_waited = 0
+    seconds_waited, repeated = 0, False
+
+    def objective(trial: optuna.Trial) -> float:
+        nonlocal repeated
+        settings = request.settings(suggested(trial, request))
+        resumes = bool(RetryHeartbeatStaleTrialCallback.retry_history(study.trials[trial.number]))
+        wanted, repeated = (True, False) if resumes else _is_wanted(study, request, trial.number, settings)
+        return run_trial(study, request, trial, settings) if wanted else math.nan
+
     with record_signals() as received:  # so that no signal interrupts a database write; a run handles signals itself
         while not received:
             retry_dead(study, request)
@@ -50,15 +63,20 @@ def work(request: Request, study: optuna.Study) -> None:
             if sum(map(states.count, ENDED)) >= request.trials:
                 return
             if TrialState.WAITING in states or len(states) < request.trials:
+                # After a repetition, so that the sampler does not suggest the same again and again.
+                study.sampler = BruteForceSampler(seed=len(study.trials)) if repeated else request.components["sampler"]
                 try:
-                    study.optimize(lambda trial: run_trial(study, request, trial), n_trials=1)
+                    study.optimize(objective, n_trials=1)
                 except ValueError as error:
                     if "Cannot tell" not in str(error):  # Optuna's error if another process declared the trial dead
-                        raise
+                        sampler = type(study.sampler).__name__
+                        raise RequestError(f"{sampler} can't suggest settings: {one_line(error)}") from error
+                finally:
+                    study.sampler = RandomSampler()  # others stop the study if a trial is told to be dead
                 continue
             seconds_waited += 1
             if seconds_waited == 10:
-                print("waiting    for trials that another process is running, or was running until it died", flush=True)
+                say("waiting    for trials that another process is running, or was running until it died")
             time.sleep(1)
     raise Stopped(received[0])
 
@@ -90,29 +108,36 @@ def _folder(request: Request, trial: FrozenTrial) -> Path:
 
 def _counted_trials(study: optuna.Study, request: Request) -> list[FrozenTrial]:
     """Return the trials with all their settings, except those that were interrupted or dropped."""
-    trials = study.get_trials(deepcopy=False)
-    return [each for each in trials if each.state != TrialState.FAIL and each.params.keys() == request.space.keys()]
+    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state != TrialState.FAIL]
+    return [trial for trial in trials if {*trial.params} == {*request.keys(trial.params)}]
 
 
-def run_trial(study: optuna.Study, request: Request, trial: optuna.Trial) -> float:
-    """Run or resume a trial; return its validation bits per character, or NaN (Optuna: FAIL) if it is dropped."""
+def suggested(trial: optuna.Trial, request: Request) -> dict[str, Any]:
+    """Return the parameters of a trial: options of groups first, then what these options have."""
+    params: dict[str, Any] = {}
+    for key, values in request.space.items():
+        if key in request.keys(params):
+            kind = type(values).__name__.removesuffix("Distribution").lower()
+            params[key] = getattr(trial, f"suggest_{kind}")(key, **vars(values))
+    return params
+
+
+def run_trial(study: optuna.Study, request: Request, trial: optuna.Trial, settings: dict[str, str]) -> float:
+    """Run or resume a trial; return its validation bits per character."""
     record = study.trials[trial.number]
-    retries = len(RetryHeartbeatStaleTrialCallback.retry_history(record))
-    kinds = {key: type(values).__name__.removesuffix("Distribution").lower() for key, values in request.space.items()}
-    suggest = {key: getattr(trial, f"suggest_{kind}") for key, kind in kinds.items()}
-    settings = request.settings({key: suggest[key](key, **vars(values)) for key, values in request.space.items()})
-    if not retries and not _is_wanted(study, request, trial.number, settings):
-        return math.nan
+    deaths = len(RetryHeartbeatStaleTrialCallback.retry_history(record)) - record.user_attrs.get(STOPS, 0)
     folder, names = _folder(request, record), short_names([*settings])
 
     def on_validation(step: int, bits_per_char: float) -> None:
+        if not math.isfinite(bits_per_char):  # the run recovers, or fails
+            return
         trial.report(bits_per_char, step // request.validate_every_steps)
         if trial.should_prune():
             raise Pruned(f"at step {step:,} with {bits_per_char:.4f}")
 
     try:
-        if retries > MAX_RETRIES:
-            raise RunFailed(f"its process was interrupted or killed {retries} times")
+        if deaths > MAX_RETRIES:
+            raise RunFailed(f"its process was killed {deaths} times")
         with locked(folder, wait=True):  # a process that was declared dead may still be running it
             pass
         bits_per_char = _run(
@@ -122,6 +147,7 @@ def run_trial(study: optuna.Study, request: Request, trial: optuna.Trial) -> flo
             raise RunFailed("the validation loss is NaN or infinite")
         outcome = f"finished with {bits_per_char:.4f}"
     except Stopped:
+        trial.set_user_attr(STOPS, record.user_attrs.get(STOPS, 0) + 1)
         _requeue(study, trial.number)
         raise
     except Pruned as pruned:
@@ -137,21 +163,20 @@ def run_trial(study: optuna.Study, request: Request, trial: optuna.Trial) -> flo
         trial.set_user_attr("reason", reason)
         outcome = f"failed: {reason}"
     values = " ".join(f"{names[key]}={text}" for key, text in settings.items())
-    print(f"{folder.name}  {outcome:34}  {values}", flush=True)
+    say(f"{folder.name}  {outcome:34}  {values}")
     if not outcome.startswith("finished"):  # a failed trial too: so the sampler learns that its settings are poor
         raise optuna.TrialPruned
     return bits_per_char
 
 
-def _is_wanted(study: optuna.Study, request: Request, number: int, settings: dict[str, str]) -> bool:
-    """Return whether to run a trial: not if there are enough, or if it repeats another in a finite space."""
+def _is_wanted(study: optuna.Study, request: Request, number: int, settings: dict[str, str]) -> tuple[bool, bool]:
+    """Return whether to run a trial, and whether it repeats another in a finite space; nor if there are enough."""
     # Parallel processes may ask this at the same time. Each has stored its settings already, so the others see them.
     others = [other for other in _counted_trials(study, request) if other.number != number]
-    finite = math.isfinite(math.prod(map(size, request.space.values())))
+    finite = math.isfinite(count(request.space, request.lacking))
     repeated = finite and settings in [request.settings(other.params) for other in others]
-    # After a repetition the next suggestion is random, so that the search does not suggest the same again.
-    study.sampler = optuna.samplers.RandomSampler(seed=number) if repeated else request.components["sampler"]
-    return not repeated and sum(other.state != TrialState.WAITING for other in others) < request.trials
+    enough = sum(other.state != TrialState.WAITING for other in others) >= request.trials
+    return not repeated and not enough, repeated
 
 
 def _run(overrides: Sequence[str], folder: Path, on_validation: Callable[[int, float], None] | None) -> float:

@@ -6,6 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from charrnn.runs.sweep import SweepRefused, in_submitit_job, in_sweep
@@ -25,6 +26,7 @@ def find_own_rank(cfg: DictConfig, named: bool) -> Ranks:
     ranks = Ranks()
     with suppress(RequestError, AttributeError):  # wrong settings are refused later, where all are checked
         ranks = find_ranks(cfg.trainer.devices, cfg.trainer.num_nodes)
+    rank_zero_only.rank = ranks.rank  # type: ignore[attr-defined]  # Lightning guesses it from variables such as RANK, also in independent runs
     if ranks.size == 1:
         return ranks
     if in_sweep() and ranks.launcher != "Slurm":

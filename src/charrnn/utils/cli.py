@@ -83,4 +83,7 @@ def unwritten(program: str, error: OSError) -> int:
 def flushed(program: str, code: int) -> int:
     """Flush the standard streams at the end of a command; return its exit code, which is not 0 if that fails."""
     error = flush_streams()
-    return code if error is None or code else unwritten(program, error)
+    if error is not None and not code:
+        code = unwritten(program, error)
+    flush_streams()  # the error line may be lost too
+    return code

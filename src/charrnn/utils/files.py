@@ -64,5 +64,23 @@ def user_path(typed: object) -> Path:
 
 def cache_folder() -> Path:
     """Return the cache folder: `$XDG_CACHE_HOME/charrnn`, by default `~/.cache/charrnn`."""
+    ensure_home()
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "charrnn"
+
+
+def ensure_home() -> None:
+    """Set `HOME` to a temporary folder if this user has no home folder, like a bare user number in a container.
+
+    Without one, some libraries fail and others write their caches into a folder named `~`.
+    """
+    if not os.environ.get("HOME", "unset"):  # empty: the root folder would be the home folder
+        del os.environ["HOME"]
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = "/"  # if there is no temporary folder either
+        with suppress(OSError):
+            home = Path(tempfile.gettempdir()) / f"charrnn-{os.getuid()}"
+            home.mkdir(mode=0o700, exist_ok=True)
+            os.environ["HOME"] = str(home)

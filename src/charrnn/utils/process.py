@@ -4,20 +4,24 @@ Every run sets all of it, because the jobs of a sweep share a process.
 """
 
 import logging
+import math
 import os
 import sys
 import threading
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 from charrnn.utils.errors import RequestError
+from charrnn.utils.files import ensure_home
 from charrnn.utils.validation import require_integer
 
 MAX_THREADS = 8  # the matmuls of a small network are too short to benefit from more
 # Idle OpenMP threads spin this often before they sleep: long enough for the pause between two operations. By default
 # they spin forever, which made a run ten times slower when another program was running.
 SPIN_COUNT = "1000"
+RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 # Lightning warns about settings that the run chooses itself, so the user cannot act on these messages.
 HIDDEN_WARNINGS = (
     "The number of training batches",
@@ -30,10 +34,17 @@ HIDDEN_WARNINGS = (
 
 
 def set_before_torch() -> None:
-    """Set the environment variables that torch and NumPy read when they are imported."""
+    """Set the environment variables that torch, NumPy and others read when they are imported."""
+    ensure_home()
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     # NumPy computes single time steps here, which are too short for more threads.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if not os.environ.get("MPLBACKEND", "module://").startswith("module://"):  # not a notebook's
+        os.environ["MPLBACKEND"] = "agg"  # plots are only written to files; others may need a screen
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # at INFO it reports its font cache
+    for name in RANK_VARIABLES:  # Lightning reads them when it is imported, and fails
+        if not os.environ.get(name, "0").isdigit():
+            del os.environ[name]
 
 
 class ScreenHandler(logging.StreamHandler):
@@ -69,7 +80,6 @@ def prepare_process(seed: object, threads: object, processes: int = 1) -> tuple[
         logging.getLogger(name).propagate = True
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # the report of trainer.profiler
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # at INFO it reports its font cache
     logging.captureWarnings(True)
     for category in (DeprecationWarning, FutureWarning):  # the user cannot fix these in the libraries
         warnings.filterwarnings("ignore", category=category, module=r"(torch|lightning)\.")
@@ -103,7 +113,39 @@ def default_threads(jobs: int = 1) -> int:
 
 
 def cpu_cores() -> int:
-    """Return the number of CPU cores that this process may use: those of the machine, or its share in a Slurm job."""
+    """Return the number of CPU cores that this process may use: its share of those of the machine.
+
+    A Slurm job and a container with a CPU quota (`docker run --cpus 2`) may see all cores but not use them.
+    """
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    allocated = os.environ.get("SLURM_CPUS_PER_TASK", "")  # not every cluster binds jobs to their CPU cores
-    return min(available, int(allocated)) if allocated.isdigit() and int(allocated) > 0 else available
+    allocated = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if allocated.isdigit() and int(allocated) > 0:
+        available = min(available, int(allocated))
+    return max(1, int(min(available, cpu_quota())))  # threads with less than a core each would wait for each other
+
+
+def cpu_quota(mount: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> float:
+    """Return the number of CPU cores whose time the control groups of this process may use; infinity without a quota.
+
+    A group obeys the quotas of its parents too. A container may see its group as the root, or not see its path.
+    """
+    quotas = [math.inf]
+    for line in _read(membership).splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        for root in {mount / controllers, mount / "cpu"} if controllers else {mount}:  # cgroup v1, or v2
+            group = root / path.lstrip("/")
+            for folder in (group, *(parent for parent in group.parents if parent.is_relative_to(root))):
+                v1 = (_read(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
+                limit = (_read(folder / "cpu.max") or " ".join(v1)).split()
+                if len(limit) == 2 and all(number.isdigit() for number in limit):  # otherwise max or -1: no quota
+                    quotas.append(int(limit[0]) / int(limit[1]))
+    return min(quotas)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except OSError:
+        return ""

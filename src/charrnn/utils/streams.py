@@ -61,8 +61,10 @@ def stdin_bytes() -> BinaryIO:
 
 def say(text: str = "") -> None:
     """Print a line about work that continues even if nobody can read it: ignores a closed pipe and a full disk."""
-    with suppress(OSError):
+    try:
         print(text, flush=True)
+    except OSError:
+        _flush(sys.stdout)
 
 
 def flush_streams() -> OSError | None:

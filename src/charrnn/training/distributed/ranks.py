@@ -51,17 +51,25 @@ def find_ranks(devices: object, nodes: object) -> Ranks:
     local_size = count_devices(devices)
     size = local_size * require_integer("trainer.num_nodes", nodes)
     for launcher, marker, names in LAUNCHERS:
-        if marker not in os.environ:
-            continue
-        started, rank, local_rank = (int(os.environ.get(name, "1" if name == "WORLD_SIZE" else "0")) for name in names)
+        values = [os.environ.get(name, "") for name in names]
+        if marker not in os.environ or not all(map(str.isdigit, values)):
+            continue  # left by another program, such as an interactive job
+        started, rank, local_rank = map(int, values)
         if launcher == "Slurm" and 1 in (started, size):
             continue  # a single process, or several independent runs of one process each
+        if launcher == "Lightning" and (started != size or local_rank >= local_size):
+            raise RequestError(
+                f"WORLD_SIZE={started} and LOCAL_RANK={local_rank} do not fit trainer.devices={local_size} and "
+                f"trainer.num_nodes={nodes}; unset these variables, or start the processes with torchrun or srun"
+            )
         if started != size or local_rank >= local_size:
             raise RequestError(
                 f"trainer.devices={local_size} and trainer.num_nodes={nodes} need {size} processes, "
                 f"but {launcher} started {started}; start one process per device"
             )
         return Ranks(size, rank, local_size, launcher) if size > 1 else Ranks()
+    if size > 1 and "LOCAL_RANK" in os.environ:  # Lightning would wait for processes that nobody starts
+        raise RequestError("LOCAL_RANK is set, but no launcher's other variables; unset it, or use torchrun or srun")
     if size > local_size:
         raise RequestError(
             f"trainer.num_nodes={nodes} needs srun or torchrun to start the processes; see docs/scaling.md"
