@@ -21,7 +21,7 @@ try:
     from omegaconf import DictConfig
 
     from charrnn.runs import sweep
-    from charrnn.utils.cli import EXIT_FAILED, EXIT_REQUEST, flushed, print_error, unwritten
+    from charrnn.utils.cli import EXIT_FAILED, EXIT_REQUEST, UNWRITTEN, flushed, print_error, unwritten
     from charrnn.utils.errors import RunFailed, Stopped
     from charrnn.utils.hydra_errors import check_command_line, request_line
     from charrnn.utils.process import set_before_torch
@@ -98,7 +98,7 @@ def main() -> int:
         print_error("train.py", error)
         return EXIT_REQUEST
     except Exception as error:
-        if isinstance(error, OSError) and error.filename is None and not trained:  # raised by print, as for --help
+        if isinstance(error, OSError) and error.errno in UNWRITTEN and error.filename is None and not trained:
             return unwritten("train.py", error)
         line, code = sweep.launcher_line(error) or (request_line(error), EXIT_REQUEST)
         if line is None:
