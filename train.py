@@ -22,7 +22,7 @@ try:
     from omegaconf import DictConfig
 
     from charrnn.runs import sweep
-    from charrnn.utils.cli import EXIT_FAILED, EXIT_REQUEST, LOST_OUTPUT, flushed, print_error, unwritten
+    from charrnn.utils.cli import EXIT_FAILED, EXIT_REQUEST, UNWRITTEN, flushed, print_error, unwritten
     from charrnn.utils.errors import RunFailed, Stopped
     from charrnn.utils.hydra_errors import check_command_line, request_line
     from charrnn.utils.paths import require_project
@@ -114,7 +114,7 @@ def run_command_line() -> tuple[int, bool]:
         print_error("train.py", error)
         return EXIT_REQUEST, False
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in LOST_OUTPUT and not trained:  # raised by print, as for --help
+        if isinstance(error, OSError) and error.errno in UNWRITTEN and error.filename is None and not trained:
             return unwritten("train.py", error), False
         line, code = sweep.launcher_line(error) or (request_line(error, sys.argv[1:]), EXIT_REQUEST)
         if line is None:

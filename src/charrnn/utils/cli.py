@@ -15,7 +15,7 @@ EXIT_FAILED = 1
 EXIT_REQUEST = 2
 EXIT_BROKEN_PIPE = 141  # what a shell reports for a process that SIGPIPE ended
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
-LOST_OUTPUT = (errno.EPIPE, *FULL)
+UNWRITTEN = (*FULL, errno.EPIPE)  # errors of printing
 
 
 class CommandParser(argparse.ArgumentParser):
