@@ -101,6 +101,7 @@ class SweepCallback(Callback):
             folder = Path(config.hydra.sweep.dir).absolute()
             overrides = check_sweep(config, GlobalHydra.instance().config_loader())
             refuse_foreign_sweep(folder)
+            before = Before.of(folder, config.hydra.output_subdir)
         except Exception as error:
             if (line := request_line(error)) is None:
                 raise
@@ -111,7 +112,7 @@ class SweepCallback(Callback):
         launcher = config.hydra.launcher._target_
         if "Slurm" not in launcher and OmegaConf.select(config, "trainer.devices") not in (1, None):
             raise SweepRefused
-        SweepCallback.folder, SweepCallback.before = folder, Before.of(folder, config.hydra.output_subdir)
+        SweepCallback.folder, SweepCallback.before = folder, before
         SweepCallback.command = resume_sweep(config, folder)
         SweepCallback.dry_run = OmegaConf.select(config, "dry_run") is True
         if "joblib" in launcher:  # parallel jobs would mix their lines on the screen; each has its train.log

@@ -50,7 +50,7 @@ def build(cfg: DictConfig, group: str, **arguments: Any) -> Any:
             raise RequestError(
                 f"{group}: these sizes do not fit into memory ({one_line(cause)}); use smaller ones"
             ) from error
-        if isinstance(cause, TypeError | ValueError | LookupError | MisconfigurationException | ImportError | None):
+        if isinstance(cause, TypeError | ValueError | IndexError | MisconfigurationException | ImportError | None):
             raise RequestError(
                 f"{group}: {cfg[group].get('_target_')} can't be built with these settings: {cause or error}"
             ) from error
