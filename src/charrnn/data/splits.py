@@ -93,10 +93,10 @@ def read_split(settings: dict[str, Any], vocabulary: AnyVocabulary, split_name: 
         raise RequestError(f"the run's text came from standard input and was not kept; {advice}")
     with named_by_run(advice):
         corpus = read_corpus(options, settings["train_share"], own_texts=own)
-        if corpus.vocabulary != vocabulary:  # that of a run with init_from has more symbols
-            corpus = read_corpus(options, settings["train_share"], vocabulary, own_texts=own)
     if corpus.sha256 != settings["corpus_sha256"]:
         raise RequestError(f"{corpus.name} has changed since the run was trained on it; {advice}")
+    if corpus.vocabulary != vocabulary:  # that of a run with init_from has more symbols
+        corpus = read_corpus(options, settings["train_share"], vocabulary, own_texts=own)
     ids = splits_of(corpus, settings["validation_fraction"], settings["test_fraction"])[split_name]
     if len(ids) < 2:
         raise RequestError(f"the run has no {split_name} split ({len(ids)} characters); {advice}")

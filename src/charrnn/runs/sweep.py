@@ -103,6 +103,7 @@ class SweepCallback(Callback):
             folder = Path(config.hydra.sweep.dir).absolute()
             overrides = check_sweep(config, GlobalHydra.instance().config_loader())
             refuse_foreign_sweep(folder)
+            before = Before.of(folder, config.hydra.output_subdir)
         except Exception as error:
             if (line := request_line(error)) is None:
                 raise
@@ -114,7 +115,7 @@ class SweepCallback(Callback):
         devices = OmegaConf.select(config, "trainer.devices")
         if "Slurm" not in launcher and devices is not None and count_devices(devices) != 1:
             raise SweepRefused
-        SweepCallback.folder, SweepCallback.before = folder, Before.of(folder, config.hydra.output_subdir)
+        SweepCallback.folder, SweepCallback.before = folder, before
         SweepCallback.command = resume_sweep(config, folder)
         SweepCallback.dry_run = OmegaConf.select(config, "dry_run") is True
         if "joblib" in launcher:  # parallel jobs would mix their lines on the screen; each has its train.log

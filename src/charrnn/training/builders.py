@@ -30,7 +30,7 @@ from charrnn.utils.validation import require_number
 # The settings of torch's optimizers and schedulers that are not numbers.
 NOT_NUMERIC = ("_target_", "fused", "mode", "threshold_mode", "anneal_strategy")
 # What constructors raise for settings that they can't take.
-REFUSALS = (TypeError, ValueError, LookupError, NotImplementedError, MisconfigurationException, ImportError)
+REFUSALS = (TypeError, ValueError, IndexError, NotImplementedError, MisconfigurationException, ImportError)
 
 
 def build(cfg: DictConfig, group: str, kind: type | tuple[type, ...], **arguments: Any) -> Any:
