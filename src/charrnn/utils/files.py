@@ -1,13 +1,12 @@
 """Write files atomically, and locate user paths and the cache."""
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedRandom
 from pathlib import Path
-
-from hydra.core.hydra_config import HydraConfig
 
 
 @contextmanager
@@ -47,7 +46,10 @@ def write_text(path: Path, text: str) -> None:
 
 def command_folder() -> Path:
     """Return the folder where the command was given; `hydra.job.chdir` makes another one the current folder."""
-    return Path(HydraConfig.get().runtime.cwd) if HydraConfig.initialized() else Path.cwd()
+    hydra = sys.modules.get("hydra.core.hydra_config")  # without it no run has begun; importing it takes time
+    if hydra is None or not hydra.HydraConfig.initialized():
+        return Path.cwd()
+    return Path(hydra.HydraConfig.get().runtime.cwd)
 
 
 def user_path(typed: object) -> Path:
@@ -58,8 +60,8 @@ def user_path(typed: object) -> Path:
     path = Path(str(typed))
     with suppress(RuntimeError):
         path = path.expanduser()
-    moved = HydraConfig.initialized() and command_folder() != Path.cwd()
-    return command_folder() / path if moved else path
+    folder = command_folder()
+    return path if folder == Path.cwd() else folder / path
 
 
 def cache_folder() -> Path:

@@ -35,10 +35,13 @@ def unknown_key(key: str, command: argparse.Namespace) -> str:
     target = siblings.get("_target_")
     if target and _takes(target, name):
         return f"{key} is not set by default, but {target} takes it; write {shlex.quote('+' + typed)}"
-    options = [file.stem for file in sorted((CONF / group).glob("*.yaml")) if name in _keys(file)]
-    if group and options:
+    files = sorted((CONF / group).glob("*.yaml")) if group else []
+    options = [file.stem for file in files if name in _keys(file)]
+    if options:
         others = " or ".join(f"{group}={option}" for option in options)
         return f"{key} is not a setting here; only {others} has it ({HELP})"
+    if similar := difflib.get_close_matches(name, {key for file in files for key in _keys(file)}, 1, SIMILAR):
+        return _message(key, [f"{group}.{similar[0]}"])  # of another option
     return _message(key, [each for each in flattened(settings) if each.split(".")[-1] == key][:1])
 
 
