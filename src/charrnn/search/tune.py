@@ -194,3 +194,7 @@ def _run(overrides: Sequence[str], folder: Path, on_validation: Callable[[int, f
         return run(cfg, folder, on_validation)
     finally:
         HydraConfig.instance().cfg = None
+        for handler in logging.getLogger().handlers[:]:
+            if isinstance(handler, logging.FileHandler):
+                logging.getLogger().removeHandler(handler)
+                handler.close()
