@@ -187,7 +187,7 @@ def test_stop_and_resume_from_the_command_line(text: Path, tmp_path: Path) -> No
     assert (done.returncode, done.stderr) == (0, "")
     assert read_summary(tmp_path / "run")["steps"] == steps
     assert {file.name.split(".")[0] for file in (tmp_path / "run").iterdir()} == {
-        "", "checkpoints", "events", "samples", "summary", "train",
+        "", "checkpoints", "events", "metrics", "samples", "summary", "train",
     }  # fmt: skip
     assert done.stdout.count("validation  ") == 1
 

@@ -55,6 +55,8 @@ def _guarded(hook: Callable[..., Any], hook_name: str, name: str, state: RunStat
             log.error("%s raised an error in %s", name, hook_name, exc_info=error)
             state.failed[name] = f"{name} raised {problem}"
             if trainer is not None:
+                if trainer.global_rank > 0:
+                    raise  # rank 0 reports that it lost this one
                 if trainer.world_size > 1:  # the other ranks would wait for this one
                     raise RunFailed(state.failed[name]) from error
                 trainer.should_stop = True
