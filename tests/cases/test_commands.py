@@ -262,7 +262,7 @@ def test_x6_another_python_is_named_by_its_path(monkeypatch: pytest.MonkeyPatch,
     assert shlex.split(printed("train.py", ["a b"])) == ["python", str(ROOT / "train.py"), "a b"]
     monkeypatch.chdir(ROOT)
     assert printed("scripts/tune.py", []) == "python scripts/tune.py"
-    assert printed("train.py", [], tmp_path) == f"cd {tmp_path} && python {ROOT}/train.py"
+    assert printed("train.py", [], tmp_path) == f"cd {tmp_path} && python {shlex.quote(str(ROOT / 'train.py'))}"
 
 
 def test_x6_a_run_of_an_older_version_is_resumed_too(tmp_path: Path) -> None:
