@@ -7,7 +7,9 @@ All kernels compute the same states and gradients; `reference` specifies them.
 """
 
 import importlib.util
+import logging
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -16,7 +18,15 @@ from charrnn.network.recurrence import fused, reference
 from charrnn.utils.errors import RequestError
 from charrnn.utils.validation import require_choice
 
+log = logging.getLogger(__name__)
+
 Kernel = Callable[[Tensor, Tensor, Tensor, str], Tensor]
+
+
+def _numba_scan(inputs_TBH: Tensor, state_BH: Tensor, weight_HH: Tensor, activation: str) -> Tensor:
+    from charrnn.network.recurrence import numba_cpu  # imported on use, because numba takes a moment to load
+
+    return numba_cpu.elman_scan(inputs_TBH, state_BH, weight_HH, activation)
 
 
 def _triton_scan(inputs_TBH: Tensor, state_BH: Tensor, weight_HH: Tensor, activation: str) -> Tensor:
@@ -25,7 +35,9 @@ def _triton_scan(inputs_TBH: Tensor, state_BH: Tensor, weight_HH: Tensor, activa
     return triton_gpu.elman_scan(inputs_TBH, state_BH, weight_HH, activation)
 
 
-KERNELS: dict[str, Kernel] = {"reference": reference.elman_scan, "fused": fused.elman_scan, "triton": _triton_scan}
+KERNELS: dict[str, Kernel] = {
+    "reference": reference.elman_scan, "fused": fused.elman_scan, "numba": _numba_scan, "triton": _triton_scan,
+}  # fmt: skip
 REMOVED_KERNELS = ("onednn",)  # old checkpoints may name them
 # A larger weight matrix does not fit into the registers of one multiprocessor.
 TRITON_LARGEST_HIDDEN = {torch.float32: 128, torch.bfloat16: 256}
@@ -34,12 +46,31 @@ ACTIVATIONS = ("tanh", "relu")
 
 def usable_kernels(device: torch.device, dtype: torch.dtype, hidden: int) -> dict[str, str | None]:
     """Return for each kernel None if it is available here, or the reason why it is not."""
-    return {"reference": None, "fused": None, "triton": _why_not_triton(device, dtype, hidden)}
+    return {kernel: _why_not(kernel, device.type, dtype, hidden) for kernel in KERNELS}
 
 
-def _why_not_triton(device: torch.device, dtype: torch.dtype, hidden: int) -> str | None:
-    if device.type != "cuda":
-        return f"it needs a CUDA device, not {device.type}"
+@cache  # called for every sequence
+def _why_not(kernel: str, device: str, dtype: torch.dtype, hidden: int) -> str | None:
+    if kernel == "numba":
+        return _why_not_numba(device, dtype)
+    return _why_not_triton(device, dtype, hidden) if kernel == "triton" else None
+
+
+def _why_not_numba(device: str, dtype: torch.dtype) -> str | None:
+    if device != "cpu":
+        return f"it runs on the CPU, not on {device}"
+    if dtype != torch.float32:
+        return f"it supports torch.float32, not {dtype}"
+    if importlib.util.find_spec("numba") is None:
+        return "numba is not installed"
+    from charrnn.network.recurrence import numba_cpu
+
+    return numba_cpu.problem()
+
+
+def _why_not_triton(device: str, dtype: torch.dtype, hidden: int) -> str | None:
+    if device != "cuda":
+        return f"it needs a CUDA device, not {device}"
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed"
     largest = TRITON_LARGEST_HIDDEN.get(dtype)
@@ -57,11 +88,21 @@ def choose_kernel(requested: str, device: torch.device, dtype: torch.dtype, hidd
     """
     require_choice("kernel", requested, ("auto", *KERNELS))
     if requested == "auto":  # the fastest in docs/benchmark.md; triton has no GPU measurements yet
-        return "fused", f"chosen for {device.type} and {str(dtype).removeprefix('torch.')}"
-    reason = usable_kernels(device, dtype, hidden)[requested]
+        return _automatic(device.type, dtype), f"chosen for {device.type} and {str(dtype).removeprefix('torch.')}"
+    reason = _why_not(requested, device.type, dtype, hidden)
     if reason is not None:
         raise RequestError(f"kernel={requested} is not available here: {reason}; use kernel=auto")
     return requested, "as requested"
+
+
+@cache  # warns once
+def _automatic(device: str, dtype: torch.dtype) -> str:
+    if device != "cpu" or dtype != torch.float32:
+        return "fused"
+    reason = _why_not_numba(device, dtype)
+    if reason is not None:
+        log.warning("model.kernel=numba, the fastest on CPUs, is not available: %s; using fused", reason)
+    return "numba" if reason is None else "fused"
 
 
 def elman_scan(

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
@@ -131,9 +132,10 @@ def _cache() -> Path | None:
 def _load(folder: Path | None) -> int:
     if folder is None or not any(folder.rglob("*.nbc")):
         log.info("compiling the recurrence for this processor%s", "" if folder is None else ", once")
-    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder or "")
+    config: Any = numba.config  # which does not declare its settings
+    before, config.CACHE_DIR = config.CACHE_DIR, str(folder or "")
     try:
         sys.modules.pop(LOOPS, None)
         return int(importlib.import_module(LOOPS).loop.address)
     finally:
-        numba.config.CACHE_DIR = before
+        config.CACHE_DIR = before

@@ -6,12 +6,13 @@ Addresses are those of float32 numbers, 4 bytes each.
 from typing import Any
 
 import numba
-from numba import carray, cfunc, njit, types
+from numba import cfunc, njit, types
 
 from charrnn.network.recurrence.register_tile import COLUMNS, EPILOGUES, MAX_ROWS, call, make_tile
 
+library: Any = numba  # which does not declare all that it has
 PARAMETERS = 10
-USE_CACHE = bool(numba.config.CACHE_DIR)  # set by the module that imports this one
+USE_CACHE = bool(library.config.CACHE_DIR)  # set by the module that imports this one
 FIRST_BACKWARD = EPILOGUES.index("tanh_backward")
 
 _many, _some, _one = make_tile(MAX_ROWS), make_tile(4), make_tile(1)
@@ -37,7 +38,7 @@ def _step(epilogue: int, out: int, init: int, a: int, packed: int, h: int, lanes
 @cfunc(types.void(types.CPointer(types.int64)), cache=USE_CACHE)
 def loop(pointer: Any) -> None:
     """Take this thread's lanes through all time steps, forward or backward."""
-    parameters = carray(pointer, (PARAMETERS,))
+    parameters = library.carray(pointer, (PARAMETERS,))
     epilogue, steps, all_lanes, hidden, out, init, packed, states, rank_at, size_at = parameters
     rank, size = call(rank_at), call(size_at)
     first, last = all_lanes * rank // size, all_lanes * (rank + 1) // size

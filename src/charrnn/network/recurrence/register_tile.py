@@ -61,8 +61,7 @@ def make_tile(rows: int) -> Any:
     return tile
 
 
-@intrinsic
-def call(context: Any, address: Any) -> Any:  # numba does not cache functions that hold a ctypes pointer
+def _call(context: Any, address: Any) -> Any:
     """Call the C function `int f(void)` at this address, from compiled code."""
 
     def codegen(_: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -70,6 +69,9 @@ def call(context: Any, address: Any) -> Any:  # numba does not cache functions t
         return builder.sext(builder.call(function, ()), INT64)
 
     return types.int64(types.int64), codegen
+
+
+call: Any = intrinsic(_call)  # by address, because numba does not cache functions that hold a ctypes pointer
 
 
 class _Tile:
@@ -126,7 +128,7 @@ class _Tile:
         if name == "tanh":
             return self._tanh(total)
         if name == "relu":
-            return builder.select(builder.fcmp_ordered(">", total, _splat(0)), total, _splat(0))
+            return builder.select(builder.fcmp_unordered(">", total, _splat(0)), total, _splat(0))
         state = self._load(self._place(self.h, *place))
         if name == "tanh_backward":
             square = self._multiply(state, state)
@@ -135,7 +137,7 @@ class _Tile:
 
     def _tanh(self, x: Any) -> Any:
         builder = self.builder
-        # `unordered`: NaN stays NaN.
+        # NaN fails both comparisons, and stays NaN.
         x = builder.select(builder.fcmp_ordered(">", x, _splat(TANH_LIMIT)), _splat(TANH_LIMIT), x)
         x = builder.select(builder.fcmp_ordered("<", x, _splat(-TANH_LIMIT)), _splat(-TANH_LIMIT), x)
         square = self._multiply(x, x)
