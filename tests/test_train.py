@@ -74,7 +74,7 @@ def test_what_a_run_leaves(run: Path) -> None:
     summary = read_summary(run)
     assert summary["status"] == "finished"
     assert summary["steps"] == summary["best_step"] == 250
-    assert (summary["seed"], summary["kernel"], summary["threads"]) == (7, "fused", 1)
+    assert (summary["seed"], summary["kernel"], summary["threads"]) == (7, "numba", 1)
     assert summary["val_bits_per_char"] == pytest.approx(summary["val_nats_per_char"] / math.log(2))
     assert summary["val_bits_per_char"] < 4.6
     assert summary["train_seconds"] > 0

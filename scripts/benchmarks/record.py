@@ -15,6 +15,7 @@ from typing import Any
 import lightning
 import torch
 
+from charrnn.network.recurrence.register_tile import vector_width
 from charrnn.utils.errors import RequestError
 from charrnn.utils.files import user_path, write_text
 
@@ -68,7 +69,9 @@ def write_record(file: str, results: dict[str, Any]) -> None:
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "date": datetime.date.today().isoformat(),
         "hardware": {
-            "processor": _processor(),
+            "processor": processor(),
+            "vector_width": vector_width(),
+            "blas": "MKL" if torch.backends.mkl.is_available() else "other",
             "threads": torch.get_num_threads(),
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
@@ -86,7 +89,7 @@ def write_record(file: str, results: dict[str, Any]) -> None:
         raise RequestError(f"{file} can't be written: {error.strerror}; use another --json FILE") from error
 
 
-def _processor() -> str:
+def processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -26,8 +26,9 @@ from benchmarks.candidates import (
     training_step,
     without_gradients,
 )
-from benchmarks.record import interleaved, print_table, summary
+from benchmarks.record import interleaved, print_table, processor, summary
 from charrnn.network.recurrence import KERNELS, elman_scan
+from charrnn.network.recurrence.register_tile import vector_width
 from charrnn.utils.errors import RequestError
 
 GRID = [(16, 32, 256), (64, 64, 128), (64, 64, 256), (64, 64, 512)]
@@ -93,6 +94,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     device = arguments.device
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = arguments.tf32
     peak = matmul_peak(device, arguments.rounds)
+    blas = "MKL" if torch.backends.mkl.is_available() else "other"
+    print(f"{processor()}, vectors of {vector_width()} float32 numbers, BLAS of torch: {blas}")
     print(f"matmul peak {peak / 1e9:.0f} GFLOP/s, {torch.get_num_threads()} threads, device {device}, float32, V = {V}")
     records = []
     for size in grid:

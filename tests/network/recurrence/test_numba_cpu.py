@@ -96,6 +96,7 @@ def _fresh() -> Any:
 def test_without_numba_auto_falls_back_and_says_so_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     monkeypatch.setattr(kernels.importlib.util, "find_spec", lambda name: None)
     for _ in range(2):
         assert choose_kernel("auto", CPU, torch.float32, 8)[0] == "fused"

@@ -101,7 +101,7 @@ def _automatic(device: str, dtype: torch.dtype) -> str:
         return "fused"
     reason = _why_not_numba(device, dtype)
     if reason is not None:
-        log.warning("model.kernel=numba, the fastest on CPUs, is not available: %s; using fused", reason)
+        log.info("hint      model.kernel=numba, the fastest on CPUs, is not available: %s; using fused", reason)
     return "numba" if reason is None else "fused"
 
 

@@ -10,6 +10,7 @@ import ctypes
 import hashlib
 import importlib
 import logging
+import re
 import shutil
 import sys
 import tempfile
@@ -78,11 +79,9 @@ def _run(name: str, shape: torch.Size, out: Tensor, init: Tensor, packed: Tensor
 def _openmp() -> tuple[Callable[..., None], int, int]:
     """Return how to run a function on several threads, and the addresses of the functions that tell rank and size.
 
-    Raises `OSError` or `AttributeError` if torch has no OpenMP library with GNU's interface.
+    Raises `OSError` or `AttributeError` if torch has no OpenMP library with GNU's interface (others have it too).
     """
-    folder = Path(torch.__file__).parent / "lib"
-    file = next(iter(sorted(folder.glob("lib*omp*"))), None)
-    library = ctypes.CDLL(None if file is None else str(file))
+    library = ctypes.CDLL(_openmp_file())
     parallel = library.GOMP_parallel
     parallel.argtypes, parallel.restype = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint], None
     rank, size = (
@@ -90,6 +89,22 @@ def _openmp() -> tuple[Callable[..., None], int, int]:
         for function in (library.omp_get_thread_num, library.omp_get_num_threads)
     )
     return parallel, rank, size
+
+
+def _openmp_file() -> str:
+    """Return the OpenMP library that torch has loaded."""
+    maps = Path("/proc/self/maps")
+    mapped = re.findall(r"(/.*/lib[gi]?omp\d?[-.].*)$", maps.read_text(), re.MULTILINE) if maps.exists() else []
+    own = [
+        str(file)
+        for file in (Path(torch.__file__).parent / "lib").glob("lib*omp*")
+        if re.match("lib[gi]?omp", file.name)
+    ]
+    # torch's own first: other libraries may have loaded another one.
+    found = [file for file in mapped if file in own] or own or mapped
+    if not found:
+        raise OSError("torch has no OpenMP library here")
+    return found[0]
 
 
 @cache
