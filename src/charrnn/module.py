@@ -67,6 +67,13 @@ class CharRNNModule(lightning.LightningModule):
         self._step_before = 0
         self._saved_rng_state: dict[str, Any] | None = None  # of a run that is being resumed
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; Lightning sets this one 50 times a step, and `nn.Module` would look at it closely."""
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def _unroll(self, batch: Batch, state_LBS: Tensor | None) -> tuple[Tensor, Tensor]:
         if batch.starts or state_LBS is None:
             state_LBS = self.network.initial_state(batch.inputs_TB.shape[1])

@@ -20,6 +20,7 @@ from charrnn.network.recurrence import choose_kernel, usable_kernels
 from charrnn.runs.folder import CHECKPOINTS, LAST, LOG
 from charrnn.training.builders import build_optimizer, build_scheduler, build_trainer
 from charrnn.training.callbacks.checkpoint import Checkpoints
+from charrnn.training.callbacks.group import grouped
 from charrnn.training.callbacks.monitor import Monitor
 from charrnn.training.callbacks.progress import Curves, Progress
 from charrnn.training.callbacks.recovery import Recovery
@@ -136,7 +137,7 @@ def assemble(
     # In this order: Recovery reads the metrics that Curves logs and clears, Checkpoints saves, then the run may stop.
     saving = [checkpoints, *build_keeping(cfg, checkpoints.folder, state)]
     callbacks = [*configured, Consensus(state), recovery, Curves(), *first_only, *saving, stop, *pruning]
-    trainer = build_trainer(cfg, ready.data, loggers.all, callbacks, ranks)
+    trainer = build_trainer(cfg, ready.data, loggers.all, grouped(callbacks), ranks)
     kernel, reason = _set_kernel(ready.network, trainer, ready.earlier.get("kernel"))
     if ready.changed:
         writer: Any = trainer.strategy.checkpoint_io

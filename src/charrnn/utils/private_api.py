@@ -19,6 +19,7 @@ PRIVATE_API = {
     "Trainer.fit_loop.epoch_loop.val_loop.run": "validation on resume (callbacks/checkpoint.py)",
     "Trainer.validating": "validation on resume; assigned (callbacks/checkpoint.py)",
     "Trainer.training": "validation on resume; assigned (callbacks/checkpoint.py)",
+    "LightningModule._current_fx_name": "assigned by Lightning at every hook; made cheap (module.py)",
     # The public property would create an events file for a logger that was never used.
     "TensorBoardLogger._experiment": "closing the events file (training/logger.py)",
     # Flags and overrides are distinguished exactly as Hydra does it.

@@ -9,6 +9,7 @@ import lightning
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback
 
+from charrnn.training.callbacks.group import has_hook
 from charrnn.training.run_state import RunState
 from charrnn.utils.errors import Pruned, RequestError, RunFailed, one_line
 
@@ -27,9 +28,8 @@ def guard(callback: Callback, key: str, state: RunState) -> Callback:
     """
     name = f"{key} ({type(callback).__name__})"
     for hook_name in HOOKS:
-        hook = getattr(callback, hook_name)
-        if getattr(hook, "__func__", hook) is not getattr(Callback, hook_name):
-            setattr(callback, hook_name, _guarded(hook, hook_name, name, state))
+        if has_hook(callback, hook_name):
+            setattr(callback, hook_name, _guarded(getattr(callback, hook_name), hook_name, name, state))
     return callback
 
 
