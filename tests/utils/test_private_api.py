@@ -17,6 +17,8 @@ def test_the_library_still_has_it(name: str, tmp_path: Path) -> None:
     try:
         if first == "Trainer":
             reduce(getattr, rest, lightning.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False))
+        elif first == "LightningModule":
+            reduce(getattr, rest, lightning.LightningModule())
         elif first == "TensorBoardLogger":
             reduce(getattr, rest, TensorBoardLogger(tmp_path))
         else:

@@ -133,12 +133,12 @@ def test_autocast_computes_in_its_dtype(kernel: str) -> None:
 def test_available_kernels_and_why_others_are_not() -> None:
     usable = usable_kernels(CPU, torch.float32, 256)
     assert set(usable) == set(KERNELS)
-    assert usable["reference"] is usable["fused"] is None
+    assert usable["reference"] is usable["fused"] is usable["numba"] is None
     assert usable["triton"] == "it needs a CUDA device, not cpu"
-    assert choose_kernel("auto", CPU, torch.float32, 256) == ("fused", "chosen for cpu and float32")
+    assert choose_kernel("auto", CPU, torch.float32, 256) == ("numba", "chosen for cpu and float32")
     assert choose_kernel("reference", CPU, torch.float32, 256) == ("reference", "as requested")
     for unknown in ("warp", "onednn"):
-        with pytest.raises(RequestError, match=f"auto, reference, fused, triton; got '{unknown}'"):
+        with pytest.raises(RequestError, match=f"auto, reference, fused, numba, triton; got '{unknown}'"):
             choose_kernel(unknown, CPU, torch.float32, 256)
     with pytest.raises(
         RequestError, match="kernel=triton is not available here: it needs a CUDA device, not cpu; use kernel=auto"
@@ -174,5 +174,5 @@ def test_runs_of_the_removed_kernel_resume(text_file: Path, tmp_path: Path, capl
     resumed = train_here(
         tmp_path, *small, "trainer.max_steps=6", "resume_from=last", f"hydra.run.dir={tmp_path}", path=text_file
     )
-    assert (resumed["status"], resumed["steps"], resumed["kernel"]) == ("finished", 6, "fused")
+    assert (resumed["status"], resumed["steps"], resumed["kernel"]) == ("finished", 6, "numba")
     assert "kernel onednn, which this run started with, is not available here" in caplog.text

@@ -34,10 +34,11 @@ def weights(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def signal_at(owner: Any, hook: str, step: int, signum: int, patch: pytest.MonkeyPatch) -> None:
     """Send the signal once, when this hook is called after this step."""
-    original = getattr(owner, hook)
+    original, sent = getattr(owner, hook), []
 
     def sending(self: Any, *arguments: Any, **named: Any) -> Any:
-        if owner is experiment or arguments[0].global_step >= step:
+        if not sent and (owner is experiment or arguments[0].global_step >= step):
+            sent.append(True)
             patch.undo()
             os.kill(os.getpid(), signum)
         return original(self, *arguments, **named)
