@@ -18,6 +18,7 @@ from charrnn.utils.validation import require_choice, require_integer, require_nu
 
 # Validation during training reads at most this much of the split; the final score reads all of it.
 MAX_CURVE_SYMBOLS = 1_000_000
+VALIDATION_STEPS, MAX_VALIDATION_LOGITS = 256, 1 << 21  # of a batch
 
 
 class CharDataModule(lightning.LightningDataModule):
@@ -133,4 +134,6 @@ class CharDataModule(lightning.LightningDataModule):
         ids = self.validation_ids[:MAX_CURVE_SYMBOLS]
         # Each lane starts from a zero state, so segments are at least as long as a training sequence.
         lanes = max(1, min(self.batch_size, len(ids) // self.sequence_length))
-        return LaneBatches(ids, lanes, self.sequence_length, self._rank, self._ranks)
+        # Longer chunks than in training: nothing is kept for a backward pass, and each batch has its price.
+        steps = min(VALIDATION_STEPS, MAX_VALIDATION_LOGITS // (lanes * len(self.vocabulary)))
+        return LaneBatches(ids, lanes, max(self.sequence_length, steps), self._rank, self._ranks)
