@@ -19,8 +19,8 @@ from charrnn.utils.validation import require_integer
 
 MAX_THREADS = 8  # the matmuls of a small network are too short to benefit from more
 # Idle OpenMP threads spin this often before they sleep: long enough for the pause between two operations. By default
-# they spin forever, which made a run ten times slower when another program was running.
-SPIN_COUNT = "1000"
+# they spin forever, which made a run ten times slower when another program was running. See docs/benchmark.md.
+SPIN_COUNT = "2000"
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 # Lightning warns about settings that the run chooses itself, so the user cannot act on these messages.
 HIDDEN_WARNINGS = (
