@@ -2,7 +2,6 @@
 
 import logging
 import math
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +68,7 @@ def _run(cfg: DictConfig, folder: Path, named: bool, record: RunRecord, on_valid
         log.info("the run in %s has finished its %s steps; nothing to do", display_path(folder), steps)
         record.update(**ready.finished)
         return
-    with closing(Loggers(cfg, folder, ready.start)) as loggers:
+    with Loggers(cfg, folder, ready.start) as loggers:
         training = assemble(cfg, ready, folder, ranks, loggers, on_validation)
         record.update(kernel=training.kernel)
         baselines = report_text(ready.data)

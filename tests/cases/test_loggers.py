@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import CSVLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from charrnn.runs.records import read_run, validation_curve
-from charrnn.utils.errors import RequestError
+from charrnn.utils.errors import RequestError, RunFailed
 from conftest import composed, train_here
 
 TEXT_LENGTH = 2000
@@ -113,6 +113,9 @@ def test_25_metrics_csv_outlives_a_full_disk(text: Path, tmp_path: Path, monkeyp
     assert caplog.text.count("metrics.csv (No space left on device); training continues") == 1
 
 
+ENDED: list[str] = []
+
+
 class Failing(CSVLogger):
     """Fails when it starts, or at a later call."""
 
@@ -131,6 +134,10 @@ class Failing(CSVLogger):
             raise ConnectionError("no server\nany more")
         super().log_metrics(*arguments, **named)
 
+    def finalize(self, status: str) -> None:
+        super().finalize(status)
+        ENDED.append(status)
+
 
 def test_25_a_logger_that_can_not_start_is_refused_in_one_line(text: Path, tmp_path: Path) -> None:
     logger = "+logger.mine={_target_: test_loggers.Failing, when: start}"
@@ -144,3 +151,16 @@ def test_25_a_logger_that_fails_later_does_not_end_the_run(text: Path, tmp_path:
     summary = train_here(tmp_path / "run", *SMALL, logger, path=text)
     assert summary["status"] == "finished" and summary["val_nats_per_char"] == whole["val_nats_per_char"]
     assert caplog.text.count("logger.mine (Failing) fails: no server any more; training continues without it") == 1
+
+
+@pytest.mark.parametrize(("override", "status"), [("seed=1", "success"), ("+callbacks.t.step=9", "failed")])
+def test_25_a_logger_is_told_how_the_run_ended(override: str, status: str, text: Path, tmp_path: Path) -> None:
+    ENDED.clear()
+    command = (*SMALL, "+logger.mine={_target_: test_loggers.Failing, when: never}", override)
+    if status == "success":
+        train_here(tmp_path, *command, path=text)
+    else:
+        raises = "+callbacks.t={_target_: test_endings.Ending, hook: on_train_batch_end, error: no luck}"
+        with pytest.raises(RunFailed):
+            train_here(tmp_path, *SMALL, command[-2], raises, override, path=text)
+    assert ENDED[-1] == status

@@ -54,7 +54,7 @@ def _members(source: Source, options: TextOptions, stack: ExitStack) -> Members 
     try:
         return _tar_members(_seekable(stream, raw, stack), stack) if tar else _zip_members(source, raw, stack)
     except (OSError, *DAMAGED) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # of the disk; that of a decompressor has no number
+        if isinstance(error, OSError) and error.errno is not None:  # a decompressor's error has no errno
             raise unreadable(source.name, error) from error
         problem = refusal(source.file, Kind(f"a damaged archive ({error})", "copy or download it again"))
     except TextError as error:

@@ -1,4 +1,4 @@
-"""Errors of reading a text, worded for whoever asked: train.py has settings, a script has options."""
+"""Errors of reading a text, which name settings in train.py and options in a script."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

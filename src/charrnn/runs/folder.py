@@ -37,7 +37,7 @@ HYDRA_FOLDER, CONFIG, OVERRIDES = ".hydra", "config.yaml", "overrides.yaml"
 # By these keys a run of this project is known, however old: those of .hydra/config.yaml, those of summary.json.
 OWN_SETTINGS, OWN_SUMMARY = {"model", "data", "optimizer", "trainer"}, {"status", "val_bits_per_char", "corpus_sha256"}
 LONGEST_NAME = 120  # most file systems allow 255 bytes
-SWEEP_FILES = (f"{LEADERBOARD}.csv", "multirun.yaml", "study.db")  # a folder with one of them is a sweep or a search
+SWEEP_FILES = (f"{LEADERBOARD}.csv", MULTIRUN, "study.db")  # a folder with one of them is a sweep or a search
 
 
 def job_folder_name(overrides: str, job: int) -> str:

@@ -52,13 +52,16 @@ class Loggers:
             else:
                 logger.log_metrics(scores, step=summary["steps"])
 
-    def close(self) -> None:
-        """Write what is left, also after an error."""
+    def __enter__(self) -> "Loggers":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Write what is left, also after an error, and tell the loggers whether the run succeeded."""
         for logger in self.all:
             if isinstance(logger, RunLogger | MetricsFile):
                 logger.close()
             else:
-                logger.finalize("success")
+                logger.finalize("success" if kind is None else "failed")
 
 
 def _build(cfg: DictConfig, name: str, folder: Path, start: Start) -> Logger:
