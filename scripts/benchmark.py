@@ -5,8 +5,13 @@ python scripts/benchmark.py lightning                 whole training runs, nn.RN
 python scripts/benchmark.py generate                  text generation, and nn.RNN stepped one character at a time
 python scripts/benchmark.py ddp                       one network trained by several processes and by one
 python scripts/benchmark.py data                      a text of 1 GB: encoding, memory, startup, reading batches
+python scripts/benchmark.py gpu                       all of it on a GPU, in at most 9 minutes
 python scripts/benchmark.py recurrence --json FILE    also write the results, command, hardware, versions and date
 """
+
+import sys
+
+sys.path.insert(0, __file__.rpartition("/")[0])  # which PYTHONSAFEPATH=1 leaves out
 
 import entry
 from charrnn.utils.cli import CommandParser
@@ -21,6 +26,7 @@ def main() -> None:
         ("generate", "time text generation"),
         ("ddp", "time training with several processes"),
         ("data", "measure time and memory for a long text"),
+        ("gpu", "check and time everything on a GPU, in one call"),
     )
     for name, topic in topics:
         subcommand = subcommands.add_parser(name, help=topic)
@@ -44,18 +50,22 @@ def main() -> None:
             subcommand.add_argument(
                 "--megabytes", type=int, default=1000, help="size of the text in MB (default: 1000)"
             )
-        else:
+        if name == "gpu":
+            subcommand.add_argument("--minutes", type=float, default=9, help="when to stop (default: 9)")
+        if name in ("lightning", "gpu"):
+            subcommand.set_defaults(accelerator="cpu", grid=None)
             subcommand.add_argument("--steps", type=int, default=600, help="optimizer steps per run (default: 600)")
     arguments = parser.parse_args()
 
     import torch
 
-    from benchmarks import data, generation, lightning_runs, recurrence, together
+    from benchmarks import data, generation, gpu, lightning_runs, recurrence, together
     from benchmarks.record import write_record
 
     torch.set_num_threads(arguments.threads)
     benchmarks = {
         "recurrence": recurrence, "lightning": lightning_runs, "generate": generation, "ddp": together, "data": data,
+        "gpu": gpu,
     }  # fmt: skip
     results = benchmarks[arguments.subcommand].measure(arguments)
     if arguments.json:

@@ -52,6 +52,15 @@ def test_data(tmp_path: Path) -> None:
     assert 0 < record["reading"]["share"] < 1
 
 
+@pytest.mark.slow
+def test_the_measurements_for_a_gpu_run_on_the_cpu_too(tmp_path: Path) -> None:
+    record, _ = measure(tmp_path, "gpu", "--threads", "1", "--steps", "5")
+    assert {row["ok"] for row in record["equality"]} == {True}
+    assert record["checkpoints"]["weights equal, bit for bit"] is True
+    assert record["checkpoints"]["bits on the CPU"] == pytest.approx(record["checkpoints"]["bits on the device"])
+    assert [len(record[section]) > 0 for section in ("recurrence", "runs", "waiting")] == [True] * 3
+
+
 SCRIPTS = sorted(
     f"scripts/{file.name}" for file in ROOT.glob("scripts/*.py") if file.name not in ("entry.py", "play.py")
 )

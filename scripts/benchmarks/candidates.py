@@ -70,8 +70,7 @@ def parameters_of(network: CharRNN) -> list[Tensor]:
 
 def ours(network: CharRNN, x_TB: Tensor, targets: Tensor) -> Candidate:
     def loss() -> Tensor:
-        logits, _ = network.unroll(x_TB, network.initial_state(x_TB.shape[1]))
-        return nn.functional.cross_entropy(logits.flatten(0, 1), targets)
+        return network.loss(x_TB, targets, network.initial_state(x_TB.shape[1]))[0]
 
     return Candidate(loss, parameters_of(network) if len(network.cells) == 1 else list(network.parameters()))
 

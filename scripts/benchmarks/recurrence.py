@@ -27,8 +27,8 @@ from benchmarks.candidates import (
     without_gradients,
 )
 from benchmarks.record import interleaved, print_table, processor, summary
+from charrnn.network.compiled.register_tile import vector_width
 from charrnn.network.recurrence import KERNELS, elman_scan
-from charrnn.network.recurrence.register_tile import vector_width
 from charrnn.utils.errors import RequestError
 
 GRID = [(16, 32, 256), (64, 64, 128), (64, 64, 256), (64, 64, 512)]

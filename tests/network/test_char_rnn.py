@@ -1,6 +1,7 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -126,3 +127,78 @@ def test_an_inconsistent_checkpoint_is_refused(make_network: Make, tmp_path: Pat
         checkpoint_file.write(checkpoint, path)
         with pytest.raises(RequestError, match="does not fit together"):
             load_network(path)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"hidden": 33, "kernel": "numba"},
+        {"hidden": 70, "kernel": "numba", "layers": 3, "residual": True, "activation": "relu", "recurrent_gain": 0.3},
+        {"hidden": 20, "kernel": "fused"},
+        {"cell": "gru", "layers": 2},
+    ],
+    ids=str,
+)
+def test_the_loss_is_the_cross_entropy_of_the_logits(make_network: Make, settings: dict[str, Any]) -> None:
+    network = make_network(**settings)
+    ids_TB = torch.randint(7, (13, 9), generator=torch.Generator().manual_seed(0))
+    state_LBS = network.initial_state(9)
+    loss, last_LBS = network.loss(ids_TB[:-1], ids_TB[1:], state_LBS)
+    loss.backward()
+    gradients = [parameter.grad for parameter in network.parameters()]
+
+    exact = make_network(**{**settings, **({} if "cell" in settings else {"kernel": "reference"})}).double()
+    exact.load_state_dict(network.state_dict())
+    logits_TBV, expected_LBS = exact.unroll(ids_TB[:-1], state_LBS.double())
+    expected = nn.functional.cross_entropy(logits_TBV.flatten(0, 1), ids_TB[1:].flatten())
+    expected.backward()
+    torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=0)
+    torch.testing.assert_close(last_LBS.double(), expected_LBS, rtol=1e-5, atol=1e-6)
+    for gradient, parameter in zip(gradients, exact.parameters(), strict=True):
+        assert gradient is not None and parameter.grad is not None
+        assert (gradient - parameter.grad).abs().max() <= 1e-5 * parameter.grad.abs().max()
+
+
+def test_gradcheck_of_a_whole_step(make_network: Make) -> None:
+    network = make_network(layers=2, hidden=3).double()
+    ids_TB = torch.randint(7, (5, 2), generator=torch.Generator().manual_seed(0))
+    parameters = tuple(network.parameters())
+    names = [f"network.{name}" for name, _ in network.named_parameters()]
+
+    def loss(*values: torch.Tensor) -> torch.Tensor:
+        inputs = (ids_TB[:-1], ids_TB[1:], network.initial_state(2))
+        named = dict(zip(names, values, strict=True))
+        return torch.func.functional_call(_Loss(network), named, inputs)  # type: ignore[no-any-return]
+
+    assert torch.autograd.gradcheck(loss, parameters)
+
+
+class _Loss(nn.Module):
+    def __init__(self, network: CharRNN) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return self.network.loss(*inputs)[0]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_same_start_gives_the_same_losses_twice(make_network: Make, threads: int) -> None:
+    def losses() -> list[float]:
+        torch.manual_seed(3)
+        network = make_network(hidden=40, kernel="numba", layers=2)
+        ids_TB = torch.randint(7, (40, 16))
+        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2, fused=True)
+        found = []
+        for _ in range(8):
+            optimizer.zero_grad()
+            loss, _ = network.loss(ids_TB[:-1], ids_TB[1:], network.initial_state(16))
+            loss.backward()
+            optimizer.step()
+            found.append(loss.item())
+        return found
+
+    torch.set_num_threads(threads)
+    first = losses()
+    assert losses() == first and first[-1] < first[0]
+    torch.set_num_threads(1)

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from charrnn.data.vocabulary import UNKNOWN, AnyVocabulary, ByteVocabulary, replacement
 from charrnn.generation.sampling import Sampling
-from charrnn.generation.stepper import Step, as_floats, read_text, stepper
+from charrnn.generation.stepper import read_text
+from charrnn.generation.writer import Writer, make_writer
 from charrnn.network import CharRNN
 from charrnn.utils.errors import RequestError
 from charrnn.utils.validation import require_integer
 
-DRAWS_PER_CALL = 1024  # a call for each random number would take as long as a step of a small network
+BLOCK = 1024  # symbols that are drawn at a time: few enough to see a text grow
 MAX_LISTED_CHARACTERS = 12
 DEFAULT_SAMPLING = Sampling(temperature=0.8)
 
@@ -48,7 +49,7 @@ def stream_texts(
     seed: int = 1,
     samples: int = 1,
     stop: Sequence[str] = (),
-    make_stepper: Callable[..., Step] = stepper,
+    make_writer: Callable[..., Writer] = make_writer,
 ) -> Iterator[list[str]]:
     """Yield the new characters of each of `samples` texts: first the prompt, then up to `length` symbols, one by one.
 
@@ -71,21 +72,19 @@ def stream_texts(
     texts = [_Text(vocabulary.decoder(), stop) for _ in generators]
     add = [text.add if stop else text.decode for text in texts]
     last_BV, state_LBS = read_text(network, ids_TB)
-    step = make_stepper(network, state_LBS.expand(-1, samples, -1))
-    logits_BV = as_floats(last_BV.expand(samples, -1))
-    for uniforms_B in _uniforms(generators, length):
-        ids_B = sampling.pick(logits_BV, uniforms_B)
-        yield [add_to(id_) for add_to, id_ in zip(add, ids_B.tolist(), strict=True)]
-        if stop and all(text.ended for text in texts):
-            return
-        logits_BV = step(ids_B)
+    write = make_writer(network, sampling, last_BV.expand(samples, -1), state_LBS.expand(-1, samples, -1))
+    for uniforms_NB in _uniforms(generators, length):
+        for ids in write(uniforms_NB):
+            yield [add_to(id_) for add_to, id_ in zip(add, ids, strict=True)]
+            if stop and all(text.ended for text in texts):
+                return
     yield [text.held for text in texts]
 
 
 def _uniforms(generators: Sequence[np.random.Generator], length: int) -> Iterator[NDArray[np.float64]]:
-    """Yield `length` arrays [B] of numbers in [0, 1); each generator gives the same numbers as one call for each."""
-    for start in range(0, length, DRAWS_PER_CALL):
-        yield from np.stack([generator.random(min(DRAWS_PER_CALL, length - start)) for generator in generators], axis=1)
+    """Yield `length` numbers in [0, 1) for each generator, in blocks [N, B]."""
+    for start in range(0, length, BLOCK):
+        yield np.stack([generator.random(min(BLOCK, length - start)) for generator in generators], axis=1)
 
 
 class _Text:

@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from charrnn.network.dropout import Dropout
 from charrnn.network.elman import ElmanCell
 from charrnn.network.gated import GatedCell
+from charrnn.network.linear import linear_cross_entropy
 from charrnn.utils.validation import require_choice, require_flag, require_integer, require_number
 
 # Cells are selected by name, not by import path: a checkpoint must not be able to run arbitrary code.
@@ -42,7 +44,8 @@ class CharRNN(nn.Module):
 
     `cell` is the type of layer, `cell_options` its settings. Dropout is applied to each layer's output, never to its
     state (Zaremba 2014). With `residual`, each layer above the first adds its output to its input (He 2016).
-    W_hy is initialized with zeros, so the first prediction is uniform and the initial loss is ln(V).
+    W_hy is normal, with standard deviation `output_std` / sqrt(H): with 0, the first gradients of all other weights are
+    0, Adam turns the tiny ones that follow into steps of full size in one direction, and a ReLU state explodes.
     `settings` has the arguments as plain values, from which the same network can be built.
     """
 
@@ -51,10 +54,11 @@ class CharRNN(nn.Module):
         vocabulary_size: int,
         *,
         cell: str = "elman",
-        hidden: int = 256,
+        hidden: int = 512,
         layers: int = 1,
         dropout: float = 0.0,
         residual: bool = True,
+        output_std: float = 2.0,
         **cell_options: Any,
     ) -> None:
         super().__init__()
@@ -67,6 +71,7 @@ class CharRNN(nn.Module):
             "layers": layers,
             "dropout": require_number("dropout", dropout, 0.0, below=1.0),
             "residual": require_flag("residual", residual),
+            "output_std": require_number("output_std", output_std, 0.0),
             **cell_options,
         }
         self.cells = nn.ModuleList(
@@ -74,8 +79,9 @@ class CharRNN(nn.Module):
             for layer in range(layers)
         )
         self._state_size = int(self.cells[0].state_size)  # type: ignore[arg-type]  # ModuleList loses the type of its modules
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.hidden_to_output = nn.Parameter(torch.zeros(vocabulary_size, hidden))
+        nn.init.normal_(self.hidden_to_output, std=output_std / hidden**0.5)
         self.output_bias = nn.Parameter(torch.zeros(vocabulary_size))
 
     def initial_state(self, lanes: int) -> Tensor:
@@ -95,6 +101,13 @@ class CharRNN(nn.Module):
         """Compute T time steps, like T calls of `step`: return the logits, [T, B, V], and the last state, [L, B, S]."""
         x_TBH, _, state_LBS = self._run_layers(ids_TB, state_LBS, "unroll")
         return self._logits(x_TBH), state_LBS
+
+    def loss(self, ids_TB: Tensor, targets_TB: Tensor, state_LBS: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean cross-entropy of the logits of `unroll`, nats per symbol, and the last state, [L, B, S]."""
+        x_TBH, _, state_LBS = self._run_layers(ids_TB, state_LBS, "unroll")
+        output = self.dropout(x_TBH).flatten(0, 1), self.hidden_to_output, self.output_bias
+        kernel = getattr(self.cells[0], "kernel", "auto")
+        return linear_cross_entropy(*output, targets_TB.flatten(), kernel), state_LBS
 
     def unroll_layers(self, ids_TB: Tensor, state_LBS: Tensor) -> tuple[Tensor, Tensor]:
         """Compute T time steps like `unroll`, but return each layer's outputs h_t, [L, T, B, H], instead of logits."""

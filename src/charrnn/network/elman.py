@@ -6,6 +6,7 @@ B lane, T time step, V vocabulary, H hidden unit, S state size of one layer (H f
 import torch
 from torch import Tensor, nn
 
+from charrnn.network.linear import linear
 from charrnn.network.recurrence import ACTIVATIONS, KERNELS, elman_scan
 from charrnn.network.recurrence.reference import PHI
 from charrnn.utils.errors import RequestError
@@ -32,10 +33,10 @@ class ElmanCell(nn.Module):
         hidden: int,
         *,
         reads_ids: bool,
-        activation: str = "tanh",
+        activation: str = "relu",
         kernel: str = "auto",
         recurrent_init: str = "auto",
-        recurrent_gain: float = 0.95,
+        recurrent_gain: float = 0.8,
         input_std: float = 0.5,
     ) -> None:
         super().__init__()
@@ -57,7 +58,7 @@ class ElmanCell(nn.Module):
     def project(self, x: Tensor) -> Tensor:
         """Return W_xh x + b_h, [..., H], for ids, [...], or vectors, [..., inputs]."""
         if not self.reads_ids:
-            return nn.functional.linear(x, self.input_to_hidden, self.hidden_bias)
+            return linear(x, self.input_to_hidden, self.hidden_bias, self.kernel)
         # Add the bias to the table: V rows are fewer than T * B. Contiguous, so that a lookup reads one row.
         table_VH = (self.input_to_hidden.t() + self.hidden_bias).contiguous()
         if x.device.type == "cpu":  # its gradient is several times faster than that of `embedding` on a CPU

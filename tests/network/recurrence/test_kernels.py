@@ -141,7 +141,8 @@ def test_available_kernels_and_why_others_are_not() -> None:
         with pytest.raises(RequestError, match=f"auto, reference, fused, numba, triton; got '{unknown}'"):
             choose_kernel(unknown, CPU, torch.float32, 256)
     with pytest.raises(
-        RequestError, match="kernel=triton is not available here: it needs a CUDA device, not cpu; use kernel=auto"
+        RequestError,
+        match="model.kernel=triton is not available here: it needs a CUDA device, not cpu; use model.kernel=auto",
     ):
         choose_kernel("triton", CPU, torch.float32, 256)
 

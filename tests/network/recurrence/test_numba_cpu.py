@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from charrnn.network.recurrence import choose_kernel, elman_scan, kernels, numba_cpu, usable_kernels
+from charrnn.network.compiled import loading, operations
+from charrnn.network.recurrence import choose_kernel, elman_scan, kernels, usable_kernels
 
 CPU = torch.device("cpu")
 SIZES = st.integers(1, 70)
@@ -101,7 +102,7 @@ def test_what_it_can_not_do_is_said() -> None:
 
 @pytest.fixture
 def _fresh() -> Any:
-    caches = (kernels._why_not, kernels._automatic, numba_cpu.problem, numba_cpu._loop)
+    caches = (kernels._why_not, kernels._automatic, operations.problem, operations.loops, operations.output_loop)
     for cached in caches:
         cached.cache_clear()
     yield
@@ -122,14 +123,15 @@ def test_without_numba_auto_falls_back_and_says_so_once(
 
 @pytest.mark.usefixtures("_fresh")
 def test_a_failed_compilation_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(folder: Path | None) -> int:
+    def fails(*_: Any) -> None:
         raise ValueError("no such target\nand more")
 
-    monkeypatch.setattr(numba_cpu, "_load", fails)
+    monkeypatch.setattr(loading, "_load", fails)
     reason = usable_kernels(CPU, torch.float32, 8)["numba"]
     assert reason == "it can't be compiled here (ValueError: no such target)"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_fresh")
 def test_the_code_is_cached_and_a_damaged_cache_is_rebuilt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -141,7 +143,7 @@ def test_the_code_is_cached_and_a_damaged_cache_is_rebuilt(
 
     def compiles() -> bool:
         caplog.clear()
-        numba_cpu._loop.cache_clear()
+        operations.loops.cache_clear()
         torch.testing.assert_close(results("numba", tensors, "tanh")[0], expected, rtol=1e-5, atol=1e-6)
         return "compiling the recurrence" in caplog.text
 

@@ -63,9 +63,9 @@ def _why_not_numba(device: str, dtype: torch.dtype) -> str | None:
         return f"it supports torch.float32, not {dtype}"
     if importlib.util.find_spec("numba") is None:
         return "numba is not installed"
-    from charrnn.network.recurrence import numba_cpu
+    from charrnn.network.compiled import operations
 
-    return numba_cpu.problem()
+    return operations.problem()
 
 
 def _why_not_triton(device: str, dtype: torch.dtype, hidden: int) -> str | None:
@@ -91,7 +91,7 @@ def choose_kernel(requested: str, device: torch.device, dtype: torch.dtype, hidd
         return _automatic(device.type, dtype), f"chosen for {device.type} and {str(dtype).removeprefix('torch.')}"
     reason = _why_not(requested, device.type, dtype, hidden)
     if reason is not None:
-        raise RequestError(f"kernel={requested} is not available here: {reason}; use kernel=auto")
+        raise RequestError(f"model.kernel={requested} is not available here: {reason}; use model.kernel=auto")
     return requested, "as requested"
 
 

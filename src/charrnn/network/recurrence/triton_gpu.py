@@ -19,7 +19,7 @@ LANES_PER_PROGRAM = 16  # the minimum for tensor cores, so that as many programs
 
 def elman_scan(inputs_TBH: Tensor, state_BH: Tensor, weight_HH: Tensor, activation: str) -> Tensor:
     """Return states[t] = phi(inputs[t] + states[t-1] @ weight.T), [T, B, H], like `reference.elman_scan`."""
-    return bptt.scan(_forward, _backward, inputs_TBH, state_BH, weight_HH, activation)
+    return bptt.scan(_LOOPS, inputs_TBH, state_BH, weight_HH, activation)
 
 
 @triton.jit
@@ -99,3 +99,6 @@ def _backward(
         errors_TBH, gradients_TBH.contiguous(), states_TBH, weight_HH.contiguous(), steps, lanes, hidden,
         **_options(errors_TBH, activation),
     )  # fmt: skip
+
+
+_LOOPS = bptt.Loops(_forward, _backward)

@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 
 FLOAT, INT32, INT64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 VECTORS = 2  # of columns
-EPILOGUES = ("tanh", "relu", "tanh_backward", "relu_backward")
+EPILOGUES = ("tanh", "relu", "tanh_backward", "relu_backward", "none", "add")
 CONTRACT = ("contract",)  # a product and a sum may become one operation, which rounds once
 # tanh(x) = x p(x^2) / q(x^2) for |x| <= 7.9, where it is 1 - 3e-7: a rational function that errs by some 1e-7. These
 # coefficients are widely used; Eigen has them too.
@@ -37,41 +37,39 @@ WIDTH = vector_width()
 COLUMNS = VECTORS * WIDTH
 VECTOR = ir.VectorType(FLOAT, WIDTH)
 # The most rows whose sums fit into the registers: 32 of them, but 16 with AVX and AVX2.
-MAX_ROWS = 4 if WIDTH == 8 else 8
+MAX_ROWS = 6 if WIDTH == 8 else 8
 
 
 def make_tile(rows: int) -> Any:
-    """Return a function for compiled code: tile(epilogue, out, init, a, b, h, stride, depth).
+    """Return a function for compiled code: tile(epilogue, out, init, a, b, h, stride, a_row, a_step, depth).
 
-    Addresses are those of float32 numbers: `out`, `init`, `a` and `h` have `stride` numbers in a row, `b` has its
-    [depth, COLUMNS] without gaps. `epilogue` is the index of one of EPILOGUES; those of the backward pass multiply by
-    the derivative at the state `h`.
+    Addresses are those of float32 numbers: `out`, `init` and `h` have `stride` numbers in a row; `a` has its rows
+    `a_row` numbers apart, and its columns `a_step`; `b` is [depth, COLUMNS] without gaps. An `init` of 0 stands for
+    zeros. `epilogue` is the index of one of EPILOGUES; those of the backward pass multiply by the derivative at the
+    state `h`; "add" adds `h`.
     """
 
     @intrinsic
     def tile(
-        context: Any, epilogue: Any, out: Any, init: Any, a: Any, b: Any, h: Any, stride: Any, depth: Any
+        context: Any,
+        epilogue: Any,
+        out: Any,
+        init: Any,
+        a: Any,
+        b: Any,
+        h: Any,
+        stride: Any,
+        a_row: Any,
+        a_step: Any,
+        depth: Any,
     ) -> tuple[Any, Any]:
         def emit(_: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             _Tile(builder, rows, *arguments).emit()
             return ir.Constant(ir.IntType(8).as_pointer(), None)
 
-        return types.void(*[types.int64] * 8), emit
+        return types.void(*[types.int64] * 10), emit
 
     return tile
-
-
-def _call(context: Any, address: Any) -> Any:
-    """Call the C function `int f(void)` at this address, from compiled code."""
-
-    def codegen(_: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        function = builder.inttoptr(arguments[0], ir.FunctionType(INT32, ()).as_pointer())
-        return builder.sext(builder.call(function, ()), INT64)
-
-    return types.int64(types.int64), codegen
-
-
-call: Any = intrinsic(_call)  # by address, because numba does not cache functions that hold a ctypes pointer
 
 
 class _Tile:
@@ -79,12 +77,13 @@ class _Tile:
 
     def __init__(self, builder: Any, rows: int, *arguments: Any) -> None:
         self.builder, self.rows = builder, rows
-        self.epilogue, self.out, self.init, self.a, self.b, self.h, self.stride, self.depth = arguments
+        self.epilogue, self.out, self.init, self.a, self.b, self.h, *rest = arguments
+        self.stride, self.a_row, self.a_step, self.depth = rest
 
     def emit(self) -> None:
         builder = self.builder
         places = [(row, vector) for row in range(self.rows) for vector in range(VECTORS)]
-        sums = self._products([self._load(self._place(self.init, *place)) for place in places])
+        sums = self._products(self._initial(places))
         blocks, end = [builder.append_basic_block() for _ in EPILOGUES], builder.append_basic_block()
         choice = builder.switch(self.epilogue, blocks[-1])
         for index, (name, block) in enumerate(zip(EPILOGUES, blocks, strict=True)):
@@ -97,39 +96,60 @@ class _Tile:
             builder.branch(end)
         builder.position_at_end(end)
 
+    def _initial(self, places: list[tuple[int, int]]) -> list[Any]:
+        """Emit the reading of `init`; return its vectors."""
+        builder = self.builder
+        before, read, after = builder.block, builder.append_basic_block(), builder.append_basic_block()
+        builder.cbranch(builder.icmp_signed("!=", self.init, INT64(0)), read, after)
+        builder.position_at_end(read)
+        loaded = [self._load(self._place(self.init, *place)) for place in places]
+        builder.branch(after)
+        builder.position_at_end(after)
+        return [self._either((_splat(0), before), (vector, read)) for vector in loaded]
+
+    def _either(self, *values: tuple[Any, Any]) -> Any:
+        """Return the value that belongs to the block from which the current one is entered."""
+        phi = self.builder.phi(values[0][0].type)
+        for value, block in values:
+            phi.add_incoming(value, block)
+        return phi
+
     def _products(self, initial: list[Any]) -> list[Any]:
         """Emit the loop over the depth; return the sums."""
         builder = self.builder
+        rows = [self._row(self.a, row, self.a_row) for row in range(self.rows)]
         before, loop, after = builder.block, builder.append_basic_block(), builder.append_basic_block()
         builder.cbranch(builder.icmp_signed(">", self.depth, INT64(0)), loop, after)
         builder.position_at_end(loop)
-        k, sums = builder.phi(INT64), [builder.phi(VECTOR) for _ in initial]
+        k, offset, sums = builder.phi(INT64), builder.phi(INT64), [builder.phi(VECTOR) for _ in initial]
         weights = self._at(self.b, builder.mul(k, INT64(COLUMNS)))
         columns = [self._load(builder.add(weights, INT64(4 * WIDTH * vector))) for vector in range(VECTORS)]
         totals = []
         for row in range(self.rows):
-            lane = self._broadcast(self._at(self._row(self.a, row), k))
+            lane = self._broadcast(builder.add(rows[row], offset))
             for vector in range(VECTORS):
                 totals.append(self._add(self._multiply(lane, columns[vector]), sums[row * VECTORS + vector]))
         next_k = builder.add(k, INT64(1))
+        next_offset = builder.add(offset, builder.mul(self.a_step, INT64(4)))
         builder.cbranch(builder.icmp_signed("<", next_k, self.depth), loop, after)
-        for phi, first, later in zip((k, *sums), (INT64(0), *initial), (next_k, *totals), strict=True):
+        firsts, laters = (INT64(0), INT64(0), *initial), (next_k, next_offset, *totals)
+        for phi, first, later in zip((k, offset, *sums), firsts, laters, strict=True):
             phi.add_incoming(first, before)
             phi.add_incoming(later, loop)
         builder.position_at_end(after)
-        results = [builder.phi(VECTOR) for _ in initial]
-        for phi, first, later in zip(results, initial, totals, strict=True):
-            phi.add_incoming(first, before)
-            phi.add_incoming(later, loop)
-        return results
+        return [self._either((first, before), (later, loop)) for first, later in zip(initial, totals, strict=True)]
 
     def _epilogue(self, name: str, total: Any, place: tuple[int, int]) -> Any:
         builder = self.builder
+        if name == "none":
+            return total
         if name == "tanh":
             return self._tanh(total)
         if name == "relu":
             return builder.select(builder.fcmp_unordered(">", total, _splat(0)), total, _splat(0))
         state = self._load(self._place(self.h, *place))
+        if name == "add":
+            return self._add(total, state)
         if name == "tanh_backward":
             square = self._multiply(state, state)
             return self._multiply(total, builder.fsub(_splat(1), square, flags=CONTRACT))
@@ -159,11 +179,11 @@ class _Tile:
     def _at(self, address: Any, index: Any) -> Any:
         return self.builder.add(address, self.builder.mul(index, INT64(4)))
 
-    def _row(self, address: Any, row: int) -> Any:
-        return self._at(address, self.builder.mul(self.stride, INT64(row)))
+    def _row(self, address: Any, row: int, stride: Any) -> Any:
+        return self._at(address, self.builder.mul(stride, INT64(row)))
 
     def _place(self, address: Any, row: int, vector: int) -> Any:
-        return self.builder.add(self._row(address, row), INT64(4 * WIDTH * vector))
+        return self.builder.add(self._row(address, row, self.stride), INT64(4 * WIDTH * vector))
 
     def _load(self, address: Any) -> Any:
         loaded = self.builder.load(self.builder.inttoptr(address, VECTOR.as_pointer()))

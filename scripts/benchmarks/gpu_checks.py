@@ -1,0 +1,141 @@
+"""What must be equal on a GPU: kernels and the reference, a killed run and a whole one, scores there and on a CPU."""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.candidates import BASELINE
+from benchmarks.record import print_records
+from charrnn.network.recurrence import ACTIVATIONS, KERNELS, reference, usable_kernels
+from charrnn.runs.checkpoint_file import network_weights, read
+from charrnn.utils.paths import PROJECT
+
+Scan = Callable[[Tensor, Tensor, Tensor, str], Tensor]
+
+ODD_SIZES = [(1, 3, 5), (7, 5, 33), (19, 17, 65), (12, 64, 128), (9, 3, 200)]  # T, B, H
+# The largest error that is accepted, as a share of the largest value of a tensor.
+TOLERANCES = {"float32": 1e-5, "tf32": 1e-2, "bfloat16": 5e-2}
+
+
+def set_precision(name: str, device: str) -> torch.autocast:
+    """Set whether TF32 is used, and return the context in which the precision `name` holds.
+
+    Autocast keeps no casted weights, because a CUDA graph must record all that a step computes.
+    """
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = name == "tf32"
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=name == "bfloat16", cache_enabled=False)
+
+
+def equality(arguments: argparse.Namespace, device: str) -> list[dict[str, Any]]:
+    """Compare every kernel, and `nn.RNN`, with the reference in float64 on the CPU: states and all gradients."""
+    rows = []
+    for precision in TOLERANCES:
+        dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+        for size in ODD_SIZES[: 2 if arguments.toy else None]:
+            usable = usable_kernels(torch.device(device), dtype, size[-1])
+            kernels: dict[str, Scan] = {name: KERNELS[name] for name in KERNELS if usable[name] is None}
+            for activation in ACTIVATIONS:
+                set_precision(precision, device)
+                # With ReLU, a state that rounds to the other side of 0 changes gradients for nn.RNN too.
+                theirs = _largest_error(_torch_scan, size, activation, device, dtype)
+                for name, scan in (kernels | {BASELINE: _torch_scan}).items():
+                    error = _largest_error(scan, size, activation, device, dtype)
+                    rows.append(
+                        {
+                            "precision": precision, "T, B, H": "{}, {}, {}".format(*size), "activation": activation,
+                            "by": name, "error": f"{error:.1e}", "ok": error <= max(TOLERANCES[precision], 2 * theirs),
+                        }
+                    )  # fmt: skip
+    print_records("Largest error of states and gradients, as a share of the largest value", rows)
+    return rows
+
+
+def _torch_scan(inputs_TBH: Tensor, state_BH: Tensor, weight_HH: Tensor, activation: str) -> Tensor:
+    """Return the states by `nn.RNN`, with inputs that pass through an identity."""
+    hidden = len(weight_HH)
+    rnn = nn.RNN(hidden, hidden, nonlinearity=activation, bias=False).to(inputs_TBH)
+    identity = torch.eye(hidden).to(inputs_TBH)
+    weights = {"weight_ih_l0": identity, "weight_hh_l0": weight_HH}
+    states: Tensor = torch.func.functional_call(rnn, weights, (inputs_TBH, state_BH[None]))[0]
+    return states
+
+
+def _largest_error(scan: Scan, size: tuple[int, int, int], activation: str, device: str, dtype: torch.dtype) -> float:
+    steps, lanes, hidden = size
+    torch.manual_seed(0)
+    weight = torch.linalg.qr(torch.randn(hidden, hidden))[0] * 0.9
+    values = [torch.randn(steps, lanes, hidden), torch.randn(lanes, hidden), weight]
+    values = [value.to(dtype) for value in values]  # both sides start from the same numbers
+    exact: Scan = reference.elman_scan
+    found = []
+    for compute, where, kind in ((exact, "cpu", torch.float64), (scan, device, dtype)):
+        given = [value.to(where, kind, copy=True).requires_grad_() for value in values]
+        states = compute(given[0], given[1], given[2], activation)
+        (states * torch.linspace(-1, 1, hidden).to(states)).sum().backward()
+        gradients = [tensor.grad for tensor in given if tensor.grad is not None]
+        found.append([tensor.detach().double().cpu() for tensor in (states, *gradients)])
+    return max(
+        float((theirs - ours).abs().max() / theirs.abs().max().clamp_min(1e-30))
+        for theirs, ours in zip(*found, strict=True)
+    )
+
+
+def checkpoints(arguments: argparse.Namespace, device: str) -> dict[str, Any]:
+    """Train on the device, score on the CPU; kill a run and resume it: its weights must be those of a whole run."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        settings = [
+            f"trainer={'gpu' if device == 'cuda' else 'cpu'}", "trainer.deterministic=true", "threads=1",
+            "model.hidden=64", "checkpoint_every=10", "trainer.max_steps=60", "trainer.val_check_interval=20",
+            "data.validation_fraction=0.002", "data.test_fraction=0.002", "callbacks=none",
+        ]  # fmt: skip
+        environment = {**os.environ, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+        train = [sys.executable, str(PROJECT / "train.py"), *settings]
+        subprocess.run([*train, f"hydra.run.dir={folder}/whole"], check=True, env=environment)
+        resumed = [*train, f"hydra.run.dir={folder}/killed", "resume_from=last"]
+        process = subprocess.Popen(resumed, env=environment)
+        last = folder / "killed" / "checkpoints" / "last.ckpt"
+        while process.poll() is None and not last.exists():
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        killed_at = read(last)["global_step"] if last.exists() else 0
+        subprocess.run(resumed, check=True, env=environment)
+        whole, again = (
+            network_weights(read(folder / run / "checkpoints" / "last.ckpt")) for run in ("whole", "killed")
+        )
+        evaluate = [sys.executable, str(PROJECT / "scripts" / "evaluate.py"), "--run", f"{folder}/whole"]
+        scored = subprocess.run(
+            evaluate, check=True, capture_output=True, text=True, env={**environment, "CUDA_VISIBLE_DEVICES": ""}
+        )
+        summary_of_run = json.loads((folder / "whole" / "summary.json").read_text())
+    result = {
+        "killed at step": killed_at,
+        "weights equal, bit for bit": all(torch.equal(whole[key], again[key]) for key in whole),
+        "bits on the device": summary_of_run["val_bits_per_char"],
+        "bits on the CPU": json.loads(scored.stdout)["bits_per_char"],
+    }
+    print(json.dumps(result, indent=1))
+    return result
+
+
+def device_tests(arguments: argparse.Namespace, device: str) -> str:
+    """Run the tests of the suite that use a device, and return how they ended."""
+    chosen = ["tests/network/recurrence/test_triton_gpu.py", "tests/test_conf.py"]
+    command = [sys.executable, "-m", "pytest", "-p", "no:xdist", *chosen, "-k", "triton or gpu"]
+    done = subprocess.run(
+        command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=max(1, arguments.seconds_left)
+    )
+    print(done.stdout[-2000:])
+    return done.stdout[-2000:]

@@ -1,0 +1,23 @@
+"""Dropout whose random numbers cost little on a CPU."""
+
+import torch
+from torch import Tensor, nn
+
+BITS = 16  # of each random number: the probability is exact to 2^-17
+
+
+class Dropout(nn.Dropout):
+    """Sets each number to 0 with probability `p` while training, and divides the others by 1 - p (Srivastava 2014).
+
+    On a CPU torch draws a double for every number, which took a third of a step; here one draw of its generator decides
+    on four numbers.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0 or x.device.type != "cpu":
+            return super().forward(x)
+        words = torch.empty(-(-x.numel() * BITS // 64), dtype=torch.int64).random_(-(2**63), None)
+        numbers = words.view(torch.int16)[: x.numel()].view(x.shape)
+        kept = numbers >= round(self.p * 2**BITS) - 2 ** (BITS - 1)
+        dropped: Tensor = x * kept.to(x.dtype).mul_(1 / (1 - self.p))
+        return dropped
