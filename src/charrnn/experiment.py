@@ -13,20 +13,23 @@ from charrnn.evaluation.scoring import per_character, score_carried
 from charrnn.network import CharRNN
 from charrnn.runs.checkpoint_file import network_weights, read
 from charrnn.runs.commands import display_path
-from charrnn.runs.folder import locked, refuse_foreign_files
+from charrnn.runs.folder import locked
 from charrnn.runs.lifecycle import RunRecord, recorded
+from charrnn.runs.settings_files import refuse_foreign_files
 from charrnn.runs.sweep import in_sweep
 from charrnn.training.callbacks.stopping import OnValidation
-from charrnn.training.config_checks import check_keys
+from charrnn.training.config_checks import check_keys, run_length
 from charrnn.training.distributed.ranks import find_ranks
 from charrnn.training.follower import find_own_rank, train_as_follower
 from charrnn.training.loggers import Loggers
 from charrnn.training.preparation import Preparation, prepare
 from charrnn.training.preview import report_text
-from charrnn.training.report import report_end, report_start, report_stop
+from charrnn.training.report import report_end, report_scoring, report_start, report_stop
 from charrnn.training.resume import refuse_used_folder
 from charrnn.training.setup import Training, assemble
+from charrnn.training.text_length import fit_to_time
 from charrnn.utils.errors import RunFailed, Stopped
+from charrnn.utils.screen import report
 from charrnn.utils.signals import signals_raise_stopped
 
 log = logging.getLogger(__name__)
@@ -71,29 +74,35 @@ def _run(cfg: DictConfig, folder: Path, named: bool, record: RunRecord, on_valid
     with Loggers(cfg, folder, ready.start) as loggers:
         training = assemble(cfg, ready, folder, ranks, loggers, on_validation)
         record.update(kernel=training.kernel)
-        baselines = report_text(ready.data)
-        report_start(cfg, ready, training, ranks)
+        baselines = report_text(ready.data, symbols=cfg.dry_run)
+        step_seconds = training.seconds_per_step(ready, ranks)
+        if ranks.size == 1 and not ready.found:  # other ranks would measure another time; a resumed run keeps its steps
+            ready.by_time = fit_to_time(cfg, ready.by_length, step_seconds)
+        if ready.by_time:  # build again what knows the number of steps: the schedule, callbacks, checkpoints
+            ready.steps = run_length(cfg.trainer, ready.data.batches_per_epoch)
+            training = assemble(cfg, ready, folder, ranks, loggers, on_validation)
+        report_start(cfg, ready, training, step_seconds)
         if cfg.dry_run:
-            log.info("dry run   nothing was trained")
+            log.info("\ndry run   nothing was trained")
             record.update(steps=0, reason="dry_run=true: nothing was trained")
             record.keep_earlier_summary()
             return
-        log.info("folder    %s", display_path(folder))
+        report("folder", display_path(folder), new_group=True)
         if cfg.resume_from is not None:
             step = ready.start.step
-            log.info("resuming  %s", f"after step {step:,}" if step else "nothing there: a new run")
+            report("resuming", f"after step {step:,}" if step else "nothing there: a new run")
             for change in ready.facts.get("changes", []):
-                log.info("changed   %s", change)
+                report("changed", change)
         record.begin()
         loggers.begin(baselines, ready.steps)
         if ranks.size > 1 and ranks.launcher == "Lightning" and not ready.start.trained:
-            log.info("starting  %d more of %d processes", ranks.size - 1, ranks.size)
+            report("starting", f"{ranks.size - 1} more of {ranks.size} processes")
         try:
             training.fit(ready)
         finally:
             record.update(**training.progress())
         record.update(reason=training.early_end())
-        log.info("scoring   the best weights on the validation and test splits")
+        report_scoring(ready.data)
         record.update(**restore_best(ready, training))
         record.update(**score(ready.network, ready.data))
         require_finite(record.summary)

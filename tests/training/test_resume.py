@@ -11,7 +11,7 @@ from charrnn.utils.errors import RequestError
 
 CONFIG: dict[str, Any] = {
     "model": {"hidden": 8, "kernel": "auto"},
-    "optimizer": {"_target_": "torch.optim.AdamW", "lr": 0.003, "fused": "auto"},
+    "optimizer": {"_target_": "torch.optim.AdamW", "lr": 0.006, "fused": "auto"},
     "scheduler": {"_target_": "torch.optim.lr_scheduler.StepLR", "gamma": 0.5},
     "data": {"order": "stream", "batch_size": 4, "sequence_length": 8, "validation_fraction": 0.1, "test_fraction": 0},
     "trainer": {"max_steps": 20, "precision": "32-true"},
@@ -48,7 +48,7 @@ def test_a_run_that_fits_resumes(tmp_path: Path) -> None:
     ("config", "told"),
     [
         (changed("model", hidden=9), "resume with model.hidden=8"),
-        (changed("optimizer", lr=0.1), "resume with optimizer.lr=0.003"),
+        (changed("optimizer", lr=0.1), "resume with optimizer.lr=0.006"),
         (
             changed("optimizer", _target_="torch.optim.SGD", lr=0.1),
             "resume with optimizer=adamw, or add resume_with_changes=true$",

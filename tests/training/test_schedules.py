@@ -32,6 +32,13 @@ def test_a_short_run_warms_up_for_a_tenth_of_it() -> None:
     assert lr[0] > 0
 
 
+@pytest.mark.parametrize("steps", [1, 2, 9])
+def test_a_trial_run_of_a_few_steps_has_only_small_ones(steps: int) -> None:
+    lr = rates(steps, total_steps=steps, warmup_steps=100, final_fraction=0.0)
+    assert lr == pytest.approx([2.0 * (k + 1) / 11 for k in range(steps)])
+    assert rates(steps, total_steps=steps, warmup_steps=0, final_fraction=0.0)[0] == 2.0
+
+
 def test_wrong_requests() -> None:
     with pytest.raises(RequestError, match="warmup_steps must be an integer of at least 0"):
         rates(1, total_steps=10, warmup_steps=-1, final_fraction=0.0)

@@ -42,7 +42,7 @@ class Batch(NamedTuple):
 class CharDataset(Dataset[tuple[Tensor, Tensor]]):
     """The consecutive windows of a text: item i is (X, y), int64 [sequence_length], where y is X shifted by one."""
 
-    def __init__(self, ids: Ids, sequence_length: int = 32) -> None:
+    def __init__(self, ids: Ids, sequence_length: int = 64) -> None:
         self.ids = ids
         self.sequence_length = require_integer("sequence_length", sequence_length)
 

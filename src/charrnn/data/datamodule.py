@@ -32,7 +32,7 @@ class CharDataModule(lightning.LightningDataModule):
     def __init__(
         self,
         *,
-        sequence_length: int = 32,
+        sequence_length: int = 64,
         batch_size: int = 32,
         order: str = "stream",
         validation_fraction: float = 0.05,
@@ -51,7 +51,7 @@ class CharDataModule(lightning.LightningDataModule):
         t = require_number("test_fraction", test_fraction, 0.0, below=1.0)
         v, t = (0.0 if own is not None else part for own, part in ((validation_path, v), (test_path, t)))
         if v + t >= 1:
-            raise RequestError(f"validation_fraction + test_fraction must stay below 1, got {v:g} + {t:g}")
+            raise RequestError(f"data.validation_fraction + data.test_fraction must stay below 1, got {v:g} + {t:g}")
         self._seed = require_integer("seed", seed, minimum=0)
         options = TextOptions(**text)
         train_share = 1 - v - t

@@ -49,7 +49,8 @@ class TextOptions:
             for name, default in (("newlines", "keep"), ("normalize", "none"), ("min_count", 1)):
                 if getattr(self, name) != default:
                     raise RequestError(
-                        f"{name}={getattr(self, name)} needs level=char; level=byte keeps all bytes unchanged"
+                        f"data.{name}={getattr(self, name)} needs data.level=char; "
+                        "data.level=byte keeps all bytes unchanged"
                     )
 
 

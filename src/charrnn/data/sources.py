@@ -169,7 +169,7 @@ def select(files: Sequence[AnyPath], pattern: Pattern, where: object) -> list[An
 
 def _check_sha256(sources: list[Source], sha256: str) -> None:
     if len(sources) > 1 or sources[0].file is None:
-        raise RequestError(f"sha256 needs exactly one file or URL, got {', '.join(s.name for s in sources)}")
+        raise RequestError(f"data.sha256 needs exactly one file or URL, got {', '.join(s.name for s in sources)}")
     got = sha256_of(sources[0].file)
     if got != sha256.lower():
         raise RequestError(f"{sources[0].file} has the wrong sha256: expected {sha256}, got {got}; use another file")

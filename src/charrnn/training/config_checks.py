@@ -53,12 +53,16 @@ def check_keys(cfg: DictConfig) -> None:
         raise RequestError(
             f"{key}={choices[key]}: its settings have no effect; write '# @package _global_' as its file's first line"
         )
+    for key in (key for key in GROUPS if key not in cfg):
+        raise RequestError(f"{key} is missing; choose an option with {key}=NAME (python train.py --help lists them)")
     for key in set(cfg) ^ set(TOP_LEVEL_KEYS):
         problem = "is not a setting" if key in cfg else "is missing"
         raise RequestError(f"{key} {problem}; the top-level settings are {', '.join(TOP_LEVEL_KEYS)}")
     for key in (*GROUPS, *GROUP_KEYS):
         if not OmegaConf.is_dict(cfg[key]):
-            raise RequestError(f"{key} must be one of the options that python train.py --help lists, got {cfg[key]!r}")
+            own = f"a group of settings, such as {key}.{GROUP_KEYS[key][0]}" if key in GROUP_KEYS else ""
+            options = "one of the options that python train.py --help lists"
+            raise RequestError(f"{key} must be {own or options}, got {cfg[key]!r}")
     for key in (key for key in GROUPS if key not in OF_MANY and "_target_" not in cfg[key]):
         raise RequestError(
             f"{key} names no class; choose an option with {key}=NAME (python train.py --help lists them)"
@@ -100,14 +104,14 @@ def _make_integers(cfg: DictConfig) -> None:
             OmegaConf.update(cfg, key, int(value))
 
 
-def run_length(max_steps: object, max_epochs: object, batches_per_epoch: int, trainer: DictConfig) -> int:
+def run_length(trainer: DictConfig, batches_per_epoch: int) -> int:
     """Return the optimizer steps of the run: the first of the two limits that is reached; None and -1 mean no limit."""
     accumulate = require_integer("trainer.accumulate_grad_batches", trainer.accumulate_grad_batches)
     limits = []
-    if max_steps not in (None, -1):
-        limits.append(require_integer("trainer.max_steps", max_steps))
-    if max_epochs not in (None, -1):
-        epochs = require_integer("trainer.max_epochs", max_epochs)
+    if trainer.max_steps not in (None, -1):
+        limits.append(require_integer("trainer.max_steps", trainer.max_steps))
+    if trainer.max_epochs not in (None, -1):
+        epochs = require_integer("trainer.max_epochs", trainer.max_epochs)
         limits.append(epochs * math.ceil(batches_per_epoch / accumulate))
     if not limits:
         raise RequestError("a run needs a length: set trainer.max_steps or trainer.max_epochs to a positive integer")

@@ -17,6 +17,7 @@ from charrnn.training.builders import build
 from charrnn.training.callbacks.checkpoint import Checkpoints
 from charrnn.training.callbacks.guard import guard
 from charrnn.training.callbacks.keep import Keep
+from charrnn.training.callbacks.monitor import Monitor
 from charrnn.training.callbacks.stopping import TimeLimit
 from charrnn.training.run_state import RunState
 from charrnn.utils.config import plain
@@ -60,8 +61,11 @@ def build_time_limit(cfg: DictConfig, state: RunState) -> list[Callback]:
     return [guard(TimeLimit(require_number("max_minutes", cfg.max_minutes, 0.0)), "max_minutes", state)]
 
 
-def build_callbacks(cfg: DictConfig, state: RunState) -> list[Callback]:
-    """Build the callbacks that the config group `callbacks` names; those set to null are left out."""
+def build_callbacks(cfg: DictConfig, state: RunState, *, validates: bool) -> list[Callback]:
+    """Build the callbacks that the config group `callbacks` names; those set to null are left out.
+
+    `validates` says whether the run has a validation split.
+    """
     named = {f"callbacks.{name}": settings for name, settings in plain(cfg.callbacks).items() if settings is not None}
     callbacks = []
     for key, settings in named.items():
@@ -71,5 +75,7 @@ def build_callbacks(cfg: DictConfig, state: RunState) -> list[Callback]:
         for refused, reason in NOT_USABLE.items():
             if isinstance(callback, refused):
                 raise RequestError(f"{key}: {type(callback).__name__} can't be used here: {reason}")
+        if isinstance(callback, Monitor) and not validates:
+            callback.follow_steps()
         callbacks.append(guard(callback, key, state))
     return callbacks

@@ -2,21 +2,24 @@
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning
 from lightning.pytorch.loggers import TensorBoardLogger
-from torch.utils.tensorboard.summary import hparams
+from torch import Tensor
 
+from charrnn.training.hparams_table import hparams_records
 from charrnn.training.resume import Start
+from charrnn.utils.screen import wrap_lines
 
 log = logging.getLogger(__name__)
 
-# These are the same in every run, so the hyperparameter table leaves them out.
-NOT_IN_TABLE = ("data._target_", "model._target_", "trainer._target_", "data.seed")
+RESULT = "result/"  # tags of values that a run has once: the HParams table takes them from there
+TEXT_WIDTH = 100
+NATS = "nats_per_char/"  # TensorBoard shows bits; metrics.csv has both
 
 
 def _report_thread(arguments: threading.ExceptHookArgs) -> None:
@@ -35,6 +38,7 @@ class RunLogger(TensorBoardLogger):
         threading.excepthook = _report_thread
         options: dict[str, Any] = {"flush_secs": flush_secs, "purge_step": purge_step}
         super().__init__(save_dir, name="", version="", default_hp_metric=False, **options)
+        self._results: dict[str, float] = {}
 
     @contextmanager
     def _tolerant(self) -> Iterator[None]:
@@ -50,8 +54,10 @@ class RunLogger(TensorBoardLogger):
             self._warned = True
 
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        shown = {tag: value for tag, value in metrics.items() if not tag.startswith(NATS)}
+        self._results |= {tag: float(value) for tag, value in shown.items() if tag.startswith(RESULT)}
         with self._tolerant():
-            super().log_metrics(metrics, step)
+            super().log_metrics(shown, step)
 
     def save(self) -> None:
         with self._tolerant():
@@ -66,8 +72,9 @@ class RunLogger(TensorBoardLogger):
                 self.experiment.close()
 
     def add_text(self, tag: str, text: str, step: int) -> None:
-        """Add a text, shown verbatim, to TensorBoard's Text tab."""
-        indented = "".join(f"    {line}\n" for line in text.splitlines())  # a code block in Markdown
+        """Add a text, shown verbatim but in lines of at most TEXT_WIDTH characters, to TensorBoard's Text tab."""
+        lines = wrap_lines(text, TEXT_WIDTH).splitlines()
+        indented = "".join(f"    {line}\n" for line in lines)  # a code block in Markdown
         with self._tolerant():
             self.experiment.add_text(tag, indented, step)
 
@@ -75,6 +82,11 @@ class RunLogger(TensorBoardLogger):
         """Add a matplotlib figure to TensorBoard's Images tab."""
         with self._tolerant():
             self.experiment.add_figure(tag, figure, step)
+
+    def add_histogram(self, tag: str, values: Tensor, step: int) -> None:
+        """Add the distribution of the values to TensorBoard's Histograms tab."""
+        with self._tolerant():
+            self.experiment.add_histogram(tag, values.float().cpu(), step)
 
     def draw_baselines(self, baselines: dict[str, float], steps: int, start: Start) -> None:
         """Draw each baseline as a horizontal line, and in one Custom Scalars chart together with the curves."""
@@ -89,19 +101,11 @@ class RunLogger(TensorBoardLogger):
                 curves = ["bits_per_char/train", "bits_per_char/val", *tags.values()]
                 self.experiment.add_custom_scalars_multilinechart(curves, title="bits per character, with baselines")
 
-    def log_outcome(self, settings: dict[str, Any], scores: dict[str, float], step: int) -> None:
-        """Add the run to the HParams tab: its settings by dotted key, and its final scores."""
-        table = {
-            # The table takes these types only. A file name may hold surrogates, which UTF-8 can't encode.
-            key: value if isinstance(value, int | float | bool) else str(value).encode("utf-8", "replace").decode()
-            for key, value in settings.items()
-            if key not in NOT_IN_TABLE
-        }
+    def log_outcome(self, settings: dict[str, Any], named: Iterable[str]) -> None:
+        """Add the run to the HParams tab: its settings, those that the command line named, and the logged results."""
         with self._tolerant():
-            for tag, score in scores.items():
-                self.experiment.add_scalar(tag, score, step)
-            for table_summary in hparams(table, scores):
-                self.experiment.file_writer.add_summary(table_summary)
+            for record in hparams_records(settings, named, self._results):
+                self.experiment.file_writer.add_summary(record)
 
 
 def run_loggers(trainer: lightning.Trainer) -> list[RunLogger]:

@@ -12,8 +12,9 @@ from hydra.utils import get_class
 from lightning.pytorch.loggers.logger import Logger
 from omegaconf import DictConfig, OmegaConf
 
+from charrnn.runs.records import named_settings
 from charrnn.training.builders import build
-from charrnn.training.logger import RunLogger
+from charrnn.training.logger import RESULT, RunLogger
 from charrnn.training.metrics_file import MetricsFile
 from charrnn.training.resume import Start
 from charrnn.utils.config import flattened, plain
@@ -32,7 +33,7 @@ class Loggers:
         named = [_build(cfg, name, folder, start) for name in sorted(cfg.logger)]
         self.all: list[Logger] = [*named, MetricsFile(folder, resumed)]
         self._settings = flattened(plain(OmegaConf.create({key: cfg[key] for key in SETTINGS})))
-        self._start = start
+        self._start, self._folder = start, folder
 
     def begin(self, baselines: dict[str, float], steps: int) -> None:
         """Log the settings, and the baselines as lines to compare the curves with."""
@@ -45,12 +46,11 @@ class Loggers:
     def end(self, summary: dict[str, Any]) -> None:
         """Log the final scores."""
         names = ("val_bits_per_char", "test_bits_per_char")
-        scores = {f"result/{name}": summary[name] for name in names if summary[name] is not None}
+        scores = {f"{RESULT}{name}": summary[name] for name in names if summary[name] is not None}
         for logger in self.all:
+            logger.log_metrics(scores, step=summary["steps"])
             if isinstance(logger, RunLogger):
-                logger.log_outcome(self._settings, scores, summary["steps"])
-            else:
-                logger.log_metrics(scores, step=summary["steps"])
+                logger.log_outcome(self._settings, named_settings(self._folder))
 
     def __enter__(self) -> "Loggers":
         return self

@@ -14,6 +14,7 @@ from charrnn.training.config_checks import run_length
 from charrnn.training.distributed.ranks import Ranks
 from charrnn.training.initial_weights import load_weights, vocabulary_from
 from charrnn.training.resume import Start, checkpoints_to_resume, choose, require_same_settings
+from charrnn.training.text_length import set_by_length
 from charrnn.utils.config import plain
 from charrnn.utils.process import prepare_process
 from charrnn.utils.validation import require_flag
@@ -26,7 +27,8 @@ class Preparation:
     `facts`: what `summary.json` says of it. `steps`: the optimizer steps of the whole run. `found`: the checkpoints
     from which it may resume, newest first. `earlier`: the kernel and the threads of the run that is resumed.
     `finished`: the summary of a run that has completed all its steps already. `changed`: the settings in which this run
-    differs from the one that it resumes.
+    differs from the one that it resumes. `by_length`: the settings that the length of the text decided; `by_time`:
+    those of them that `max_minutes` changed.
     """
 
     data: CharDataModule
@@ -38,6 +40,8 @@ class Preparation:
     start: Start
     finished: dict[str, Any] | None
     changed: list[str] = field(default_factory=list)
+    by_length: dict[str, Any] = field(default_factory=dict)
+    by_time: dict[str, Any] = field(default_factory=dict)
 
     @property
     def newest_checkpoint(self) -> dict[str, Any]:
@@ -54,8 +58,9 @@ def prepare(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks) -> Prepara
     make_vocabulary = vocabulary_from(cfg, found[0][1] if found else None)
     data: CharDataModule = build(cfg, "data", CharDataModule, make_vocabulary=make_vocabulary)
     data.share(ranks.size)
+    by_length = set_by_length(cfg, data, found[0][1]["charrnn"]["config"] if found else None)
     network: CharRNN = build(cfg, "model", CharRNN, vocabulary_size=len(data.vocabulary))
-    steps = run_length(cfg.trainer.max_steps, cfg.trainer.max_epochs, data.batches_per_epoch, cfg.trainer)
+    steps = run_length(cfg.trainer, data.batches_per_epoch)
     with_changes = require_flag("resume_with_changes", cfg.resume_with_changes)
     changes = require_same_settings(*found[0], plain(cfg), data, with_changes=with_changes) if found else {}
     before = read_summary(folder)
@@ -76,4 +81,5 @@ def prepare(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks) -> Prepara
     ]
     if history:
         facts["changes"] = history
-    return Preparation(data, network, facts, steps, found, earlier, start, before if completed else None, [*changes])
+    finished = before if completed else None
+    return Preparation(data, network, facts, steps, found, earlier, start, finished, [*changes], by_length)

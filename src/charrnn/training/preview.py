@@ -1,7 +1,6 @@
 """A preview of a run before it starts: statistics of its text, baselines, and the time of a step."""
 
 import copy
-import logging
 import statistics
 import time
 from collections.abc import Callable
@@ -16,30 +15,36 @@ from charrnn.data.datamodule import CharDataModule
 from charrnn.evaluation.baselines import baseline_scores
 from charrnn.network import CharRNN
 from charrnn.training.config_checks import PRECISIONS
+from charrnn.utils.screen import HARD_SPACE, report
 from charrnn.utils.validation import SPLITS
 
-log = logging.getLogger(__name__)
-
-MAX_LISTED = 10  # each list stays on one line: files, frequent symbols, rare symbols
+MAX_LISTED = 10  # in each list: files, frequent symbols, rare symbols
 MANY_SYMBOLS = 512  # few writing systems need more
-TIMED_STEPS = 3
+TIMED_STEPS = 7
 
 
-def report_text(data: CharDataModule) -> dict[str, float]:
-    """Log what the text consists of; return the baseline scores of its validation split, if it has one."""
+def report_text(data: CharDataModule, *, symbols: bool) -> dict[str, float]:
+    """Report what the text consists of; return the baseline scores of its validation split, if it has one.
+
+    `symbols` asks for the most frequent and the rarest symbols too.
+    """
     corpus, vocabulary = data.corpus, data.vocabulary
-    if len(corpus.files) > 1:
-        listed = [f"{name} ({size:,} bytes)" for name, size in corpus.files[:MAX_LISTED]]
-        log.info("files     %d: %s", len(corpus.files), ", ".join(listed) + ", ..." * (len(corpus.files) > MAX_LISTED))
-    splits = ", ".join(f"{split} {int(data.counts[split].sum()):,}" for split in SPLITS)
+    splits = ", ".join(f"{split}{HARD_SPACE}{int(data.counts[split].sum()):,}" for split in SPLITS)
     unit = "bytes" if vocabulary.level == "byte" else "characters"
-    symbols = int(np.count_nonzero(corpus.counts))
-    log.info("text      %s: %s %s, %s symbols; %s", corpus.name, f"{len(corpus.ids):,}", unit, f"{symbols:,}", splits)
-    _report_symbols(data)
+    different = int(np.count_nonzero(corpus.counts))
+    sizes = f"{len(corpus.ids):,} {unit}, {different:,} symbols; {splits}"
+    report("text", f"{corpus.name}: {sizes}", new_group=True)
+    if len(corpus.files) > 1:
+        listed = [f"{name} ({size:,}{HARD_SPACE}bytes)" for name, size in corpus.files[:MAX_LISTED]]
+        report("files", f"{len(corpus.files)}: {', '.join(listed)}" + ", ..." * (len(corpus.files) > MAX_LISTED))
+    if symbols:
+        _report_symbols(data)
+    _report_hints(data)
     if not len(data.validation_ids):
         return {}
     baselines = baseline_scores(data.train_ids, data.validation_ids, vocabulary)
-    log.info("baselines %s bits per character", ", ".join(f"{name} {bits:.3f}" for name, bits in baselines.items()))
+    scores = ", ".join(f"{name}{HARD_SPACE}{bits:.3f}" for name, bits in baselines.items())
+    report("baselines", f"{scores} bits per character")
     return baselines
 
 
@@ -50,22 +55,29 @@ def _report_symbols(data: CharDataModule) -> None:
 
     def symbols_with_counts(ids: np.ndarray) -> str:
         names = (repr(vocabulary.decode([i])) if vocabulary.level == "char" else f"{i:#04x}" for i in ids)
-        return " ".join(f"{name} {counts[i]:,}" for name, i in zip(names, ids, strict=True))
+        pairs = (f"{name} {counts[i]:,}".replace(" ", HARD_SPACE) for name, i in zip(names, ids, strict=True))
+        return " ".join(pairs)
 
-    log.info("frequent  %s", symbols_with_counts(order[:MAX_LISTED]))
+    report("frequent", symbols_with_counts(order[:MAX_LISTED]))
     if len(order) > MAX_LISTED:
-        log.info("rare      %s", symbols_with_counts(order[MAX_LISTED:][::-1][:MAX_LISTED]))
+        report("rare", symbols_with_counts(order[MAX_LISTED:][::-1][:MAX_LISTED]))
+
+
+def _report_hints(data: CharDataModule) -> None:
+    vocabulary = data.vocabulary
     if vocabulary.level == "char" and len(vocabulary) > MANY_SYMBOLS:
-        log.info("hint      many symbols: data.min_count=5 merges the rare ones, data.level=byte has only 256")
+        report("hint", "many symbols: data.min_count=5 merges the rare ones, data.level=byte has only 256")
     if vocabulary.unknown is not None:
-        log.info("unknown   %s characters were replaced by the unknown symbol", f"{counts[vocabulary.unknown]:,}")
+        replaced = data.corpus.counts[vocabulary.unknown]
+        report("unknown", f"{replaced:,} characters were replaced by the unknown symbol")
     if vocabulary.level == "char" and "\r" in vocabulary.characters:
-        log.info("hint      the text has carriage returns (Windows line endings): data.newlines=lf converts them")
+        report("hint", "the text has carriage returns (Windows line endings): data.newlines=lf converts them")
     for split in SPLITS[1:]:
         new = (data.counts["train"] == 0) & (data.counts[split] > 0)
         if new.any():
-            count = data.counts[split][new].sum()
-            log.info("hint      %d symbols (%d times) of the %s split are not in training", new.sum(), count, split)
+            count, times = int(new.sum()), data.counts[split][new].sum()
+            symbols = "1 symbol" if count == 1 else f"{count} symbols"
+            report("hint", f"the {split} split has {symbols} that training lacks; number of occurrences: {times:,}")
 
 
 def seconds_per_step(

@@ -27,7 +27,8 @@ FIXED = (
     "model.", "optimizer.", "scheduler.", "data.order.", "data.batch_size.", "data.sequence_length.", "data.seed.",
     "data.validation_fraction.", "data.test_fraction.", "trainer.accumulate_grad_batches.", "trainer.precision.",
 )  # fmt: skip
-FREE = ("model.kernel", "optimizer.fused")  # they change how the same result is computed
+# The first two change how the same result is computed; the third is of the initial weights, and old runs lack it.
+FREE = ("model.kernel", "optimizer.fused", "model.output_std")
 
 
 def checkpoints_to_resume(

@@ -12,12 +12,14 @@ def warmup_cosine(optimizer: Optimizer, *, total_steps: int, warmup_steps: int, 
     """Return a schedule with linear warm-up over `warmup_steps` and cosine decay to `final_fraction` of the rate.
 
     For step k >= w = min(warmup_steps, total_steps / 10):  f + (1 - f) (1 + cos(pi (k - w) / (total - w))) / 2.
+    In a run of fewer than 10 steps w is 10.
     Source: Loshchilov and Hutter 2017 (one cycle of SGDR); Goyal et al. 2017 (warm-up).
     torch's OneCycleLR stores its length in the checkpoint, so a finished run could not be resumed for more steps.
     """
     require_integer("warmup_steps", warmup_steps, minimum=0)
     floor = require_number("final_fraction", final_fraction, 0.0)
-    warmup = min(warmup_steps, total_steps // 10)  # so that a short run does not spend all its steps on warm-up
+    # A short run does not spend all its steps on warm-up, but the few steps of a trial run are no full ones at once.
+    warmup = min(warmup_steps, total_steps // 10 or 10)
 
     def factor(step: int) -> float:
         if step < warmup:

@@ -39,6 +39,7 @@ from charrnn.training.distributed.consensus import Consensus
 from charrnn.training.distributed.ranks import Ranks
 from charrnn.training.loggers import Loggers
 from charrnn.training.preparation import Preparation
+from charrnn.training.preview import seconds_per_step
 from charrnn.training.run_state import RunState
 from charrnn.utils.config import plain
 from charrnn.utils.errors import RequestError, RunFailed, one_line
@@ -61,6 +62,12 @@ class Training:
     stop_on_signal: StopOnSignal
     kernel: str
     kernel_reason: str
+
+    def seconds_per_step(self, ready: Preparation, ranks: Ranks) -> float:
+        """Return the time of a training step on this device, measured with a copy of the network."""
+        lanes, trainer = ready.data.batch_size // ranks.size, self.trainer
+        device = trainer.strategy.root_device
+        return seconds_per_step(ready.network, ready.data, lanes, self.make_optimizer, device, trainer.precision)
 
     def fit(self, ready: Preparation) -> None:
         """Train from the checkpoint where the run starts, if there is one; do nothing if all steps were made before.
@@ -129,10 +136,12 @@ def assemble(
     stop = StopOnSignal(state, listens=ranks.rank == 0 or ranks.launcher != "Lightning")
     throughput, samples = Throughput(), Samples(folder, ready.facts["seed"], ready.data.train_ids)
     pruning = [] if on_validation is None else [PruningCallback(on_validation, ready.steps)]
-    configured = [each for each in build_callbacks(cfg, state) if ranks.rank == 0 or not isinstance(each, Monitor)]
+    validates = len(ready.data.validation_ids) > 0
+    built = build_callbacks(cfg, state, validates=validates)
+    configured = [each for each in built if ranks.rank == 0 or not isinstance(each, Monitor)]
     configured += build_time_limit(cfg, state)
     shows_progress = any(isinstance(each, ProgressBar) for each in configured)  # of its own choice
-    progress = [] if shows_progress else [Progress(ready.steps, log.info)]
+    progress = [] if shows_progress else [Progress(ready.steps, log.info, lambda: samples.latest)]
     first_only = [samples, throughput, *progress] if ranks.rank == 0 else []
     # In this order: Recovery reads the metrics that Curves logs and clears, Checkpoints saves, then the run may stop.
     saving = [checkpoints, *build_keeping(cfg, checkpoints.folder, state)]

@@ -24,15 +24,17 @@ RUN = (*SMALL, "trainer.max_steps=36", "resume_from=last", "callbacks=all")
 
 def written(folder: Path) -> dict[str, Any]:
     """Return all that the monitors wrote: scalars, images and texts by tag, each with its step."""
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0, "tensors": 0}).Reload()
-    prefixes = ("network/", "gradient/", "memory/", "update_ratio/", "samples/")
-    scalars = {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
-    images = {tag: [(e.step, e.encoded_image_string) for e in events.Images(tag)] for tag in events.Tags()["images"]}
+    sizes = {"scalars": 0, "images": 0, "tensors": 0, "histograms": 0}
+    events = EventAccumulator(str(folder), size_guidance=sizes).Reload()
+    tags = events.Tags()
+    scalars = {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in tags["scalars"]}
+    images = {tag: [(e.step, e.encoded_image_string) for e in events.Images(tag)] for tag in tags["images"]}
+    histograms = {tag: [(e.step, str(e.histogram_value)) for e in events.Histograms(tag)] for tag in tags["histograms"]}
     # After a resume TensorBoard keeps both texts of a repeated step; they must be equal.
-    texts = {
-        tag: sorted({(e.step, str(e.tensor_proto)) for e in events.Tensors(tag)}) for tag in events.Tags()["tensors"]
-    }
-    return {tag: points for tag, points in (scalars | images | texts).items() if tag.startswith(prefixes)}
+    texts = {tag: sorted({(e.step, str(e.tensor_proto)) for e in events.Tensors(tag)}) for tag in tags["tensors"]}
+    found = scalars | images | histograms | texts
+    prefixes = ("network/", "gradient/", "memory/", "update_ratio/", "samples/", "weights/", "states/")
+    return {tag: points for tag, points in found.items() if tag.startswith(prefixes)}
 
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
@@ -41,7 +43,7 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
 
 
 CASES: dict[str, tuple[str, ...]] = {
-    "two layers": ("model.layers=2",),
+    "two layers": ("model.layers=2", "model.activation=tanh"),
     "relu, no validation split": (
         "model.activation=relu", "optimizer.lr=1e-3", "data.validation_fraction=0", "trainer.accumulate_grad_batches=2",
     ),
@@ -96,11 +98,14 @@ def test_what_is_written(undisturbed: Any) -> None:
         "network/spectral_radius", "network/largest_singular_value", "network/state_norm", "network/saturated",
         "gradient/vanishing_lag", *(f"gradient/lag_{2**i}" for i in range(1, 7)),
     )}  # fmt: skip
-    validations = {*layers, "network/lyapunov", "memory/characters", "samples/grid/text_summary"}
+    histograms = {f"{tag}/layer{layer}" for layer in (0, 1) for tag in ("weights/W_hh", "states/h_t")}
+    validations = {*layers, *histograms, "network/lyapunov", "memory/characters", "samples/grid/text_summary"}
     updates = {
         f"update_ratio/layer{layer}/{name}" for layer in (0, 1) for name in ("input_to_hidden", "hidden_to_hidden")
     }
-    plots = {"network/spectrum", "gradient/by_lag", "memory/loss_by_context"}
+    plots = {"memory/loss_by_context", "memory/gain_by_context"}
+    for plot in ("network/eigenvalues", "network/singular_values", "gradient/by_lag", "gradient/over_training"):
+        plots |= {f"{plot}/layer0", f"{plot}/layer1"}
     assert steps.keys() == {*validations, *updates, "update_ratio/hidden_to_output", *plots}
     assert all(steps[tag] == [12, 24, 36] for tag in validations)
     assert all(steps[tag] == list(range(4, 37, 4)) for tag in updates)
@@ -138,7 +143,7 @@ def test_the_update_ratio_is_that_of_the_weights(text: Path, tmp_path: Path) -> 
     for steps in (1, 2):
         train_here(tmp_path / str(steps), *RUN, *settings, f"trainer.max_steps={steps}", path=text)
     before, after = (weights_of(tmp_path / str(steps))["network.cells.0.hidden_to_hidden"] for steps in (1, 2))
-    (_, (step, ratio)) = written(tmp_path / "2")["update_ratio/layer0/hidden_to_hidden"]
+    (_, (step, ratio)) = written(tmp_path / "2")["update_ratio/hidden_to_hidden"]
     assert step == 2
     assert ratio == pytest.approx(float((after - before).norm() / after.norm()), rel=1e-5)
 
@@ -155,7 +160,7 @@ def test_without_matplotlib_training_warns_once_and_continues(
     assert caplog.text.count(line) == 1
     found = written(tmp_path)
     assert "network/lyapunov" in found
-    assert not {"network/spectrum", "gradient/by_lag", "memory/loss_by_context"} & found.keys()
+    assert not EventAccumulator(str(tmp_path)).Reload().Tags()["images"]
 
 
 def test_the_sample_grid_has_every_prompt_at_every_temperature(text: Path, tmp_path: Path) -> None:

@@ -88,13 +88,14 @@ def test_a_single_spike_is_not_an_explosion(text_file: Path, tmp_path: Path, cap
     assert "continuing from the weights of step 0" in caplog.text  # step 10 was already too high
 
 
-def test_the_run_fails_after_the_last_retry(text_file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("gain", "advice"), [(0.8, "a lower"), (1.1, "model.recurrent_gain below 1 or a lower")])
+def test_the_run_fails_after_the_last_retry(gain: float, advice: str, text_file: Path, tmp_path: Path) -> None:
     with (
         pytest.MonkeyPatch.context() as patch,
-        pytest.raises(RunFailed, match="step 23 after 2 recov"),
+        pytest.raises(RunFailed, match=f"step 23 after 2 recoveries; start over with {advice} optimizer.lr"),
     ):
         spoil(patch, {9, 17, 23}, math.inf)
-        train(tmp_path, text_file, "recovery.retries=2")
+        train(tmp_path, text_file, "recovery.retries=2", f"model.recurrent_gain={gain}")
     summary = read_summary(tmp_path)
     assert summary["status"] == "failed"
     assert "the loss is inf at step 23" in summary["reason"]

@@ -169,10 +169,11 @@ def test_stop_and_resume_from_the_command_line(text: Path, tmp_path: Path) -> No
     small = ("data=text", f"data.path={text}", "model.hidden=4", "data.batch_size=4", "callbacks=none", "threads=1")
     run = (*small, "trainer=ddp", "trainer.accelerator=cpu", f"hydra.run.dir={tmp_path}/run", "resume_from=last")
     process = start(
-        "train.py", *run, "trainer.max_steps=1000000", "scheduler=constant", "trainer.val_check_interval=20"
-    )
+        "train.py", *run, "trainer.max_steps=1000000", "scheduler=constant", "trainer.val_check_interval=20",
+        "max_minutes=1",  # so that it ends, and this test with it, if no line looks as expected
+    )  # fmt: skip
     assert process.stdout is not None
-    shown = list(itertools.takewhile(lambda line: not line.startswith("step "), process.stdout))
+    shown = list(itertools.takewhile(lambda line: "  val " not in line, process.stdout))
     assert "starting  1 more of 2 processes\n" in shown
     os.killpg(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=100)

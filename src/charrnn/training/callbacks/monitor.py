@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
 
 from charrnn.data.batches import Batch, read_sequences
 from charrnn.data.vocabulary import AnyVocabulary, Ids
 from charrnn.network import CharRNN
-from charrnn.training.logger import run_loggers
+from charrnn.training.logger import RESULT, run_loggers
 from charrnn.utils.validation import require_choice
 from charrnn.visualization import figure
 
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 
 WHEN = ("validation", "end")
 
-Values = dict[str, float | str]
+Values = dict[str, float | str | Tensor]
 Plots = dict[str, Callable[[], "Figure"]]
 
 
@@ -68,7 +69,7 @@ class Monitor(Callback):
         self._plots: Plots = {}
 
     def measure(self, snapshot: Snapshot) -> tuple[Values, Plots]:
-        """Return scalars and texts by TensorBoard tag, and by tag the functions that draw the plots."""
+        """Return values and plots by TensorBoard tag: scalars, texts, tensors for histograms; functions that draw."""
         raise NotImplementedError
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
@@ -78,10 +79,14 @@ class Monitor(Callback):
         if trainer.state.fn == TrainerFn.FITTING:
             self._measure_and_draw(trainer, pl_module)
 
-    def on_train_batch_start(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
+    def follow_steps(self) -> None:
+        """Measure by steps, in a run without validations; others are spared the call at each step."""
+        self.on_train_batch_start = self._measure_before_step  # type: ignore[assignment]  # an empty hook of the base class
+
+    def _measure_before_step(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
         # After the checkpoint of this step, like a validation: a run resumed from it then measures this step again.
         step = trainer.global_step
-        if not trainer.limit_val_batches and step and step % int(trainer.val_check_interval) == 0:
+        if step and step % int(trainer.val_check_interval) == 0:
             self._measure_and_draw(trainer, pl_module)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
@@ -105,12 +110,16 @@ class Monitor(Callback):
             if not all(weight.isfinite().all() for weight in snapshot.network.parameters()):
                 return  # `Recovery` handles diverged weights
             values, self._plots = self.measure(snapshot)
-        texts = {tag: value for tag, value in values.items() if isinstance(value, str)}
         scalars = {tag: value for tag, value in values.items() if isinstance(value, float) and isfinite(value)}
+        if self._when == "end":  # a curve would be a single point
+            scalars = {f"{RESULT}{tag.replace('/', '_')}": value for tag, value in scalars.items()}
         module.write_metrics(scalars)
         for logger in run_loggers(trainer):
-            for tag, text in texts.items():
-                logger.add_text(tag, text, snapshot.step)
+            for tag, value in values.items():
+                if isinstance(value, str):
+                    logger.add_text(tag, value, snapshot.step)
+                elif isinstance(value, Tensor):
+                    logger.add_histogram(tag, value, snapshot.step)
         self._measured_step = snapshot.step
 
     def _draw(self, trainer: lightning.Trainer) -> None:
@@ -130,6 +139,11 @@ def _snapshot(trainer: lightning.Trainer, module: Any) -> Snapshot:
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
     ids = data.validation_ids if len(data.validation_ids) > 1 else data.train_ids
     return Snapshot(network, module.vocabulary, ids, data.sequence_length, trainer.global_step)
+
+
+def layer_suffixes(layers: int) -> list[str]:
+    """Return the ends of the tags of each layer's values: `/layer0`, or nothing if there is only one layer."""
+    return [f"/layer{layer}" if layers > 1 else "" for layer in range(layers)]
 
 
 @cache  # warns once, however many monitors there are

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from charrnn.analysis import states, weights
 from charrnn.network import CharRNN
-from charrnn.training.callbacks.monitor import Monitor, Plots, Snapshot, Values
+from charrnn.training.callbacks.monitor import Monitor, Plots, Snapshot, Values, layer_suffixes
 from charrnn.utils.validation import require_integer
 from charrnn.visualization import diagnostic_plots
 
 
 class RecurrentWeights(Monitor):
-    """Logs the spectral radius and largest singular value of every W_hh, and plots its whole spectrum."""
+    """Logs the spectral radius, largest singular value and weights of every W_hh, and plots its whole spectrum."""
 
     def measure(self, snapshot: Snapshot) -> tuple[Values, Plots]:
         matrices = weights.recurrent_matrices(snapshot.network)
@@ -29,19 +29,24 @@ class RecurrentWeights(Monitor):
         eigenvalues_LH = [weights.eigenvalues(matrix_HH) for matrix_HH in matrices]
         singular_values_LH = [weights.singular_values(matrix_HH) for matrix_HH in matrices]
         values: Values = {}
-        spectra = zip(eigenvalues_LH, singular_values_LH, strict=True)
-        for layer, (eigenvalues_H, singular_values_H) in enumerate(spectra):
-            values[f"network/spectral_radius/layer{layer}"] = float(np.abs(eigenvalues_H).max())
-            values[f"network/largest_singular_value/layer{layer}"] = float(singular_values_H[0])
-        return values, {
-            "network/spectrum": partial(diagnostic_plots.spectrum, eigenvalues_LH, singular_values_LH, snapshot.step)
-        }
+        plots: Plots = {}
+        for layer, eigenvalues_H, singular_values_H, matrix_HH in zip(
+            layer_suffixes(len(matrices)), eigenvalues_LH, singular_values_LH, matrices, strict=True
+        ):
+            values[f"network/spectral_radius{layer}"] = float(np.abs(eigenvalues_H).max())
+            values[f"network/largest_singular_value{layer}"] = float(singular_values_H[0])
+            values[f"weights/W_hh{layer}"] = matrix_HH
+            plots[f"network/eigenvalues{layer}"] = partial(diagnostic_plots.eigenvalues, eigenvalues_H, snapshot.step)
+            draw = partial(diagnostic_plots.singular_values, singular_values_H, snapshot.step)
+            plots[f"network/singular_values{layer}"] = draw
+        return values, plots
 
 
 class HiddenStates(Monitor):
-    """Logs the state norm and the share of saturated tanh units, or of dead and always active ReLU units, per layer.
+    """Logs the states of each layer, their norm, and the share of saturated, or of dead and always active units.
 
-    The state is sampled every `every` characters while `lanes` lanes read `length` characters each.
+    Units of tanh saturate, those of ReLU may be dead or always active. The state is sampled every `every` characters
+    while `lanes` lanes read `length` characters each.
     """
 
     def __init__(self, when: str, lanes: int, length: int, every: int) -> None:
@@ -57,11 +62,12 @@ class HiddenStates(Monitor):
             "tanh": {"saturated": states.saturated_share},
             "relu": {"dead": states.dead_share, "always_active": states.always_active_share},
         }.get(activation, {})
-        return {
-            f"network/{name}/layer{layer}": statistic(states_TBS)
-            for name, statistic in {"state_norm": states.state_norm, **shares}.items()
-            for layer, states_TBS in enumerate(states_TLBS.unbind(1))
-        }, {}
+        values: Values = {}
+        for layer, states_TBS in zip(layer_suffixes(states_TLBS.shape[1]), states_TLBS.unbind(1), strict=True):
+            values[f"states/h_t{layer}"] = states_TBS
+            for name, statistic in {"state_norm": states.state_norm, **shares}.items():
+                values[f"network/{name}{layer}"] = statistic(states_TBS)
+        return values, {}
 
 
 class Updates(Callback):
@@ -80,8 +86,9 @@ class Updates(Callback):
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
         if not self._before or not pl_module.should_log():
             return
+        layers = len(pl_module.network.cells)
         ratios = {
-            f"update_ratio/{_short(name)}": weights.update_ratio(self._before[name], weight)
+            f"update_ratio/{_short(name, layers)}": weights.update_ratio(self._before[name], weight)
             for name, weight in _matrices(pl_module.network)
         }
         pl_module.write_metrics({tag: ratio for tag, ratio in ratios.items() if isfinite(ratio)})
@@ -92,7 +99,7 @@ def _matrices(network: CharRNN) -> list[tuple[str, Tensor]]:
     return [(name, weight.detach()) for name, weight in network.named_parameters() if weight.ndim == 2]
 
 
-def _short(name: str) -> str:
-    """Shorten `cells.0.hidden_to_hidden` to `layer0/hidden_to_hidden`; also for cells that wrap a PyTorch layer."""
-    parts = name.split(".")
-    return name if len(parts) == 1 else f"layer{parts[1]}/{parts[-1]}"
+def _short(name: str, layers: int) -> str:
+    """Shorten `cells.0.hidden_to_hidden` to `hidden_to_hidden`, of several layers to `layer0/hidden_to_hidden`."""
+    parts = name.split(".")  # more of them in cells that wrap a PyTorch layer
+    return name if len(parts) == 1 else f"layer{parts[1]}/{parts[-1]}" if layers > 1 else parts[-1]

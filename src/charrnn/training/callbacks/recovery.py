@@ -105,7 +105,9 @@ class Recovery(Callback):
         checkpoint = trainer.strategy.broadcast(last_good)  # all ranks must load the same one
         if self._used >= self._retries or checkpoint is None:
             times = f" after {self._used} recoveries" if self._used else ""
-            raise RunFailed(f"{trouble}{times}; start over with a lower optimizer.lr")
+            grows = module.network.settings.get("recurrent_gain", 0.0) > 1.0
+            advice = "model.recurrent_gain below 1 or " * grows + "a lower optimizer.lr"
+            raise RunFailed(f"{trouble}{times}; start over with {advice}")
         self._used, self._high = self._used + 1, 0
         with torch.no_grad():
             module.network.load_state_dict(network_weights(checkpoint))

@@ -41,6 +41,7 @@ class Samples(Callback):
         self._file = folder / SAMPLES
         self._seed = seed
         self._train_ids = train_ids[:MAX_COMPARED_SYMBOLS]
+        self.latest = ""
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Remove the samples that a resumed run will write again."""
@@ -69,7 +70,7 @@ class Samples(Callback):
         The random generators of the run are not used.
         """
         settings: dict[str, Any] = {"length": SAMPLE_LENGTH, "temperature": SAMPLE_TEMPERATURE, "seed": self._seed}
-        text = generate_text(module.network, module.vocabulary, **settings)
+        self.latest = text = generate_text(module.network, module.vocabulary, **settings)
         entry = f"--- step {step} ---\n{text}\n\n".encode(errors="replace")
         try:
             with self._file.open("ab+") as file:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.analysis import gradient_flow, memory
-from charrnn.training.callbacks.monitor import Monitor, Plots, Snapshot, Values
+from charrnn.training.callbacks.monitor import Monitor, Plots, Snapshot, Values, layer_suffixes
 from charrnn.utils.validation import require_integer
 from charrnn.visualization import diagnostic_plots
 
@@ -48,14 +48,18 @@ class GradientByLag(Monitor):
         }
         self._shares_by_step[snapshot.step] = shares_KL
         values: Values = {}
-        for layer, shares_K in enumerate(zip(*shares_KL, strict=True)):
+        shares_LK = list(zip(*shares_KL, strict=True))
+        for layer, shares_K in zip(layer_suffixes(len(shares_LK)), shares_LK, strict=True):
             by_lag = dict(zip(lags, shares_K, strict=True))
-            values |= {f"gradient/lag_{k}/layer{layer}": by_lag[k] for k in lags[1:] if k.bit_count() == 1}
-            values[f"gradient/vanishing_lag/layer{layer}"] = float(
-                gradient_flow.vanishing_lag(lags, shares_K) or lags[-1]
-            )
-        plot = (self._shares_by_step, lags, snapshot.chunk_length, gradient_flow.VANISHED_SHARE)
-        return values, {"gradient/by_lag": partial(diagnostic_plots.gradient_by_lag, *plot)}
+            values |= {f"gradient/lag_{k}{layer}": by_lag[k] for k in lags[1:] if k.bit_count() == 1}
+            values[f"gradient/vanishing_lag{layer}"] = float(gradient_flow.vanishing_lag(lags, shares_K) or lags[-1])
+        plots: Plots = {}
+        limits = (snapshot.chunk_length, gradient_flow.VANISHED_SHARE)
+        for i, suffix in enumerate(layer_suffixes(len(shares_LK))):
+            by_step = {step: [row_L[i] for row_L in rows_KL] for step, rows_KL in self._shares_by_step.items()}
+            plots[f"gradient/by_lag{suffix}"] = partial(diagnostic_plots.gradient_by_lag, by_step, lags, *limits)
+            plots[f"gradient/over_training{suffix}"] = partial(diagnostic_plots.gradient_over_training, by_step, lags)
+        return values, plots
 
 
 class Lyapunov(Monitor):
@@ -90,6 +94,9 @@ class Memory(Monitor):
             return {}, {}
         characters = memory.effective_context(loss)
         reset_K, carried_K = map(memory.octave_means, loss)
-        draw = partial(diagnostic_plots.memory, reset_K, carried_K, characters, memory.MIN_GAIN_NATS, snapshot.step)
+        losses = (reset_K, carried_K, characters)
         logged = float(characters or memory.max_effective_context(loss))
-        return {"memory/characters": logged}, {"memory/loss_by_context": draw}
+        return {"memory/characters": logged}, {
+            "memory/loss_by_context": partial(diagnostic_plots.loss_by_context, *losses, snapshot.step),
+            "memory/gain_by_context": partial(diagnostic_plots.gain_by_context, *losses, memory.MIN_GAIN),
+        }

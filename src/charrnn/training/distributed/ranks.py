@@ -72,6 +72,7 @@ def find_ranks(devices: object, nodes: object) -> Ranks:
         raise RequestError("LOCAL_RANK is set, but no launcher's other variables; unset it, or use torchrun or srun")
     if size > local_size:
         raise RequestError(
-            f"trainer.num_nodes={nodes} needs srun or torchrun to start the processes; see docs/scaling.md"
+            f"trainer.num_nodes={nodes} needs srun or torchrun to start the processes; "
+            "see docs/how-to/devices-and-clusters.md"
         )
     return Ranks(size, local_size=local_size)

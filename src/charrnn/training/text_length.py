@@ -1,0 +1,78 @@
+"""Choose settings that are `auto` by the length of the training text: the size of the network, dropout, and steps.
+
+If `max_minutes` leaves no time for so many steps, there are fewer: a learning rate that has not come down scores worse.
+"""
+
+from math import inf
+from typing import Any, NamedTuple
+
+from omegaconf import DictConfig, OmegaConf
+
+from charrnn.data.datamodule import CharDataModule
+
+AUTO = "auto"
+STEPS, INTERVAL = "trainer.max_steps", "trainer.val_check_interval"
+VALIDATIONS = 20  # in a run
+TRAINING_SHARE = 0.9  # of max_minutes; the rest is for the validations
+
+
+class Choice(NamedTuple):
+    """The settings for training splits of at most `characters`; measured in docs/learning.md."""
+
+    characters: float
+    layers: int
+    hidden: int
+    dropout: float
+    steps: int
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The settings by their names."""
+        return {
+            "model.layers": self.layers,
+            "model.hidden": self.hidden,
+            "model.dropout": self.dropout,
+            STEPS: self.steps,
+            INTERVAL: self.steps // VALIDATIONS,
+        }
+
+
+# A short text is soon learned by heart: fewer units, more dropout, fewer steps. A long one hardly repeats.
+CHOICES = (
+    Choice(2e5, layers=2, hidden=256, dropout=0.5, steps=1000),
+    Choice(6e5, layers=2, hidden=384, dropout=0.4, steps=3000),
+    Choice(2e6, layers=3, hidden=512, dropout=0.4, steps=6000),
+    Choice(6e6, layers=3, hidden=512, dropout=0.2, steps=10_000),
+    Choice(inf, layers=3, hidden=512, dropout=0.05, steps=12_000),
+)
+
+
+def set_by_length(cfg: DictConfig, data: CharDataModule, before: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Set what is `auto` in `cfg` and depends on the length of the training text; return these settings.
+
+    `before` is the config of the run that this one resumes, which decides.
+    """
+    characters = len(data.train_ids)
+    values = next(choice.values for choice in CHOICES if characters <= choice.characters)
+    if before is not None:
+        values = {key: OmegaConf.select(OmegaConf.create(before), key) for key in values}
+    return _set(cfg, {key: value for key, value in values.items() if OmegaConf.select(cfg, key) == AUTO})
+
+
+def fit_to_time(cfg: DictConfig, by_length: dict[str, Any], seconds_per_step: float) -> dict[str, Any]:
+    """Set fewer steps in `cfg` than the length of the text decided if `max_minutes` is too short for them.
+
+    Returns the settings that it changed: none if the steps fit, or if the user has set their number.
+    """
+    if STEPS not in by_length or cfg.max_minutes is None:
+        return {}
+    steps = max(VALIDATIONS, int(TRAINING_SHARE * 60 * cfg.max_minutes / seconds_per_step))
+    if steps >= by_length[STEPS]:
+        return {}
+    return _set(cfg, {STEPS: steps, **({INTERVAL: steps // VALIDATIONS} if INTERVAL in by_length else {})})
+
+
+def _set(cfg: DictConfig, values: dict[str, Any]) -> dict[str, Any]:
+    for key, value in values.items():
+        OmegaConf.update(cfg, key, value)
+    return values
