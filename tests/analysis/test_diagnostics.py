@@ -160,7 +160,7 @@ def test_the_effective_context_of_a_shift_register_is_its_length(
     ids = np.tile(np.random.default_rng(0).permutation(symbols)[:remembered].astype(np.uint8), 500)
     loss = memory.loss_by_context(network, ids, 32)
     assert loss is not None
-    expected_K = np.where(np.arange(1, 33) < remembered, math.log(symbols), 0.0)
+    expected_K = np.where(np.arange(1, 33) < remembered, math.log2(symbols), 0.0)
     np.testing.assert_allclose(loss.reset_K, expected_K, atol=1e-6)
     np.testing.assert_allclose(loss.carried_K, 0.0, atol=1e-6)
     assert memory.effective_context(loss) == remembered
@@ -174,18 +174,18 @@ def test_the_loss_by_context_matches_single_steps(
     loss = memory.loss_by_context(network, ids, 5)
     assert loss is not None
 
-    def nats(start: int, position: int) -> float:
-        """Return the loss of the character after `position`, reading from `start`."""
+    def bits(start: int, position: int) -> float:
+        """Return the loss of the character after `position` in bits, reading from `start`."""
         state_LBS = network.initial_state(1)
         with torch.no_grad():
             for i in ids[start : position + 1]:
                 logits_BV, state_LBS = network.step(torch.tensor([int(i)]), state_LBS)
-            return float(nn.functional.cross_entropy(logits_BV, torch.tensor([int(ids[position + 1])])))
+            return -math.log2(float(logits_BV.softmax(1)[0, int(ids[position + 1])]))
 
     windows = [(lane, lane + offset) for lane in (0, 20) for offset in range(5, 16, 2)]
     for k in range(5):
-        assert loss.reset_K[k] == pytest.approx(np.mean([nats(at, at + k) for _, at in windows]), abs=1e-5)
-        assert loss.carried_K[k] == pytest.approx(np.mean([nats(lane, at + k) for lane, at in windows]), abs=1e-5)
+        assert loss.reset_K[k] == pytest.approx(np.mean([bits(at, at + k) for _, at in windows]), abs=1e-5)
+        assert loss.carried_K[k] == pytest.approx(np.mean([bits(lane, at + k) for lane, at in windows]), abs=1e-5)
 
 
 def test_octave_means_and_an_effective_context_beyond_the_measured_ones() -> None:
@@ -194,7 +194,8 @@ def test_octave_means_and_an_effective_context_beyond_the_measured_ones() -> Non
     assert len(means) == 8
     carried_K = np.zeros(9)
     assert memory.effective_context(memory.LossByContext(carried_K + 1, carried_K)) is None
-    assert memory.effective_context(memory.LossByContext(carried_K + 0.009, carried_K)) == 1
+    assert memory.effective_context(memory.LossByContext(carried_K + 0.0144, carried_K)) == 1  # just below 0.01 nats
+    assert memory.effective_context(memory.LossByContext(carried_K + 0.0145, carried_K)) is None
     assert memory.max_effective_context(memory.LossByContext(carried_K, carried_K)) == 5
 
 

@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +9,14 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from selenium import webdriver
-from selenium.webdriver.common.action_chains import ActionChains
-from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 
 from charrnn.data.vocabulary import AnyVocabulary, ByteVocabulary, Vocabulary
-from charrnn.export import arrays, onnx_graph, page
+from charrnn.export import arrays, onnx_graph
 from charrnn.generation.generate import generate_text
 from charrnn.network import CharRNN
 from charrnn.runs.folder import write_summary
 from charrnn.utils.errors import RequestError
-from conftest import OPTIONS, ROOT, call, command, save_network
+from conftest import OPTIONS, ROOT, call, command, mostly_slow, save_network
 from test_bad_requests import refused
 
 LETTERS = Vocabulary("\n abcé€\U0001f600")
@@ -74,7 +69,7 @@ def test_errors_of_the_player_are_one_line(tmp_path: Path) -> None:
         assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", mostly_slow(NETWORKS, 3))
 def test_play_gives_the_same_text_with_numpy_alone(name: str, tmp_path: Path) -> None:
     network, vocabulary = make(name)
     model = tmp_path / "model.npz"
@@ -152,85 +147,3 @@ def test_existing_files_are_not_overwritten(tmp_path: Path) -> None:
     assert out.read_text() == "mine"
     assert call("scripts/export.py", *asked, out, "--force")[0] == 0
     assert "hidden_to_hidden_0" in np.load(out)
-
-
-Open = Callable[[str], tuple[CharRNN, AnyVocabulary]]
-
-
-@pytest.fixture
-def open_page(browser: webdriver.Chrome, tmp_path: Path) -> Open:
-    def opened(name: str) -> tuple[CharRNN, AnyVocabulary]:
-        network, vocabulary = make(name)
-        (tmp_path / "page.html").write_bytes(page.to_html(network, vocabulary, {"val_bits_per_char": 2.345}))
-        browser.get((tmp_path / "page.html").as_uri())
-        return network, vocabulary
-
-    return opened
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_the_browser_gives_the_same_text(name: str, browser: webdriver.Chrome, open_page: Open) -> None:
-    network, vocabulary = open_page(name)
-    most_likely = generate_text(network, vocabulary, prompt=PROMPT, length=300, temperature=0, seed=1)
-    assert browser.execute_script("return charrnn.generate(...arguments)", PROMPT, 300, 0) == most_likely
-    drawn = generate_text(network, vocabulary, prompt=PROMPT, length=300, temperature=0.9, seed=2)
-    script = "const draws = arguments[3]; return charrnn.generate(...[...arguments].slice(0, 3), () => draws.shift())"
-    draws = np.random.default_rng(2).random(300).tolist()
-    assert browser.execute_script(script, PROMPT, 300, 0.9, draws) == drawn
-    assert not browser.get_log("browser")
-
-
-def test_a_prompt_and_the_start_button_give_text(browser: webdriver.Chrome, open_page: Open) -> None:
-    _, vocabulary = open_page("not residual")
-    text, start, stop = (browser.find_element(By.ID, name) for name in ("text", "start", "stop"))
-    canvas = browser.find_elements(By.TAG_NAME, "canvas")[1]
-    canvas_data = "return arguments[0].toDataURL()"
-    blank = browser.execute_script(canvas_data, canvas)
-    browser.find_element(By.ID, "prompt").send_keys("ab€\nc")
-    assert not stop.is_enabled()
-    start.click()
-    WebDriverWait(browser, 20).until(lambda _: len(text.get_property("textContent")) > 20)
-    stop.click()
-    written = text.get_property("textContent")
-    assert written.startswith("ab€\nc")
-    assert set(written) <= set(vocabulary.settings["characters"])
-    assert browser.execute_script(canvas_data, canvas) != blank
-    browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
-    assert text.get_property("textContent") == written
-    stop.click()
-    WebDriverWait(browser, 20).until(lambda _: len(text.get_property("textContent")) > len(written))
-    ActionChains(browser).move_to_element(canvas).perform()
-    unit = browser.find_element(By.ID, "unit")
-    WebDriverWait(browser, 20).until(lambda _: unit.text.startswith("layer 2, unit"))
-    for fact in ("2 layers of 5 (elman, tanh): ", " parameters", "2.345 bits per character"):
-        assert fact in browser.find_element(By.ID, "facts").text
-    assert not browser.get_log("browser")
-
-
-def test_unknown_characters_are_listed(browser: webdriver.Chrome, open_page: Open) -> None:
-    open_page("tanh")
-    prompt, message = (browser.find_element(By.ID, name) for name in ("prompt", "message"))
-    prompt.send_keys("abzü")
-    assert message.is_displayed()
-    assert "Not in the vocabulary: “z” (U+007A), “ü” (U+00FC)." in message.text
-    browser.find_element(By.ID, "start").click()
-    assert not browser.find_element(By.ID, "stop").is_enabled()
-    prompt.clear()
-    prompt.send_keys("ab")
-    assert not message.is_displayed()
-    assert not browser.get_log("browser")
-
-
-@pytest.mark.parametrize("width", [1280, 400])
-def test_the_page_fits_the_window(width: int, browser: webdriver.Chrome, open_page: Open) -> None:
-    size = {"width": width, "height": 900, "deviceScaleFactor": 2, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    try:
-        open_page("lstm")
-        root = "return document.documentElement."
-        assert browser.execute_script(root + "scrollWidth <= document.documentElement.clientWidth")
-        width_of = "return arguments[0].getBoundingClientRect().width"
-        canvas, maps = browser.find_element(By.TAG_NAME, "canvas"), browser.find_element(By.ID, "maps")
-        assert 0 < browser.execute_script(width_of, canvas) <= browser.execute_script(width_of, maps)
-    finally:
-        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

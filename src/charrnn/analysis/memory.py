@@ -3,6 +3,7 @@
 B batch lane, T time step, V vocabulary, K characters of context, counted from 1.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -17,13 +18,13 @@ from charrnn.network.char_rnn import CharRNN, read_chunks
 LANES = 64
 MAX_CHARACTERS = 50_000  # enough to measure the effective context to within a few characters
 WINDOWS_PER_CONTEXT = 2  # a new window starts every K / WINDOWS_PER_CONTEXT characters
-MIN_GAIN_NATS = 0.01  # per character; a smaller gain is not visible
+MIN_GAIN = 0.01 / math.log(2)  # bits per character; a smaller gain is not visible
 
 
 class LossByContext(NamedTuple):
     """The loss after k = 1 ... K characters from a zero state, and of the same characters with the state carried over.
 
-    Both are in nats per character.
+    Both are in bits per character.
     """
 
     reset_K: NDArray[np.floating]
@@ -44,22 +45,22 @@ def loss_by_context(network: CharRNN, ids: Ids, context: int) -> LossByContext |
         return None
     starts_B = np.arange(lanes) * lane_length
     stride = max(1, context // WINDOWS_PER_CONTEXT)
-    carried_TB = _nats(network, ids, starts_B, steps)
+    carried_TB = _bits(network, ids, starts_B, steps)
     offsets = range(context, steps - context + 1, stride)
     sums_2K = np.zeros((2, context))
     for offset in offsets:
-        sums_2K[0] += _nats(network, ids, starts_B + offset, context).mean(axis=1)
+        sums_2K[0] += _bits(network, ids, starts_B + offset, context).mean(axis=1)
         sums_2K[1] += carried_TB[offset : offset + context].mean(axis=1)
     return LossByContext(*(sums_2K / len(offsets)))
 
 
 def effective_context(loss: LossByContext) -> int | None:
-    """Return the number of characters beyond which more context helps by less than MIN_GAIN_NATS per character.
+    """Return the number of characters beyond which more context helps by less than MIN_GAIN per character.
 
     This is the first k whose extra loss over the carried state is below that limit, averaged over the contexts
     k ... 2k - 1 because single contexts are noisy. None if no measured k qualifies. Idea: Khandelwal et al. 2018.
     """
-    gains_K = octave_means(loss.reset_K - loss.carried_K) >= MIN_GAIN_NATS
+    gains_K = octave_means(loss.reset_K - loss.carried_K) >= MIN_GAIN
     return None if gains_K.all() else int(gains_K.argmin()) + 1
 
 
@@ -73,11 +74,11 @@ def max_effective_context(loss: LossByContext) -> int:
     return (len(loss.reset_K) + 1) // 2
 
 
-def _nats(network: CharRNN, ids: Ids, starts_B: NDArray[np.int64], steps: int) -> NDArray[np.floating]:
-    """Return the loss of every target, in nats, [T, B]; each lane starts at its `starts_B` from a zero state."""
+def _bits(network: CharRNN, ids: Ids, starts_B: NDArray[np.int64], steps: int) -> NDArray[np.floating]:
+    """Return the loss of every target, in bits, [T, B]; each lane starts at its `starts_B` from a zero state."""
     chunks = [
         nn.functional.cross_entropy(logits_TBV.float().movedim(-1, 1), targets_TB, reduction="none")
         for logits_TBV, targets_TB, _ in read_chunks(network, [read_sequences(ids, starts_B, steps, starts=True)])
     ]
-    nats: NDArray[np.floating] = torch.cat(chunks).cpu().numpy().astype(np.float64)
-    return nats
+    bits: NDArray[np.floating] = torch.cat(chunks).cpu().numpy().astype(np.float64) / math.log(2)
+    return bits

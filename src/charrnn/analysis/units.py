@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from charrnn.analysis.states import SATURATION_THRESHOLD
 from charrnn.data.vocabulary import Ids
 from charrnn.network.char_rnn import CharRNN, read_chunks
 from charrnn.utils.errors import RequestError
@@ -66,29 +65,18 @@ def _standardized(values_XN: Floats) -> NDArray[np.float64]:
     return result
 
 
-def select_units(correlations_UF: Floats, count: int) -> NDArray[np.intp]:
-    """Return `count` units: the best unit for each feature, then the second best for each, and so on."""
-    by_feature_UF = np.argsort(-np.abs(correlations_UF), axis=0, kind="stable")
-    units, first = np.unique(by_feature_UF, return_index=True)
-    selected: NDArray[np.intp] = units[np.argsort(first)][:count]
-    return selected
-
-
 @dataclass(frozen=True)
 class Activity:
     """How strongly each unit is active over a text.
 
-    `peaks_U`: the largest |h|. `scales_U`: the |h| that is drawn in full color. `histograms_UK`: the share of the text
-    in each bin of h / `ranges_U`, from `low` (-1, or 0 for ReLU) to 1. `flat_U`: the share of the text in which the
-    activation function is flat, so that almost no gradient passes: |h| > SATURATION_THRESHOLD, or h = 0 for ReLU.
+    `scales_U`: the |h| that is drawn in full color. `histograms_UK`: the share of the text
+    in each bin of h / `ranges_U`, from `low` (-1, or 0 for ReLU) to 1.
     """
 
     low: int
-    peaks_U: NDArray[np.float64]
     scales_U: NDArray[np.float64]
     ranges_U: NDArray[np.float64]
     histograms_UK: NDArray[np.float64]
-    flat_U: NDArray[np.float64]
 
 
 def activity(states_UN: Floats, network: CharRNN) -> Activity:
@@ -100,8 +88,6 @@ def activity(states_UN: Floats, network: CharRNN) -> Activity:
     quantiles_U = ranges_U if kind == "tanh" else np.quantile(size_UN, FULL_COLOR_QUANTILE, axis=1).astype(np.float64)
     scales_U = np.where(quantiles_U > 0, quantiles_U, ranges_U)
     low = 0 if kind == "relu" else -1
-    flat_UN = states_UN <= 0 if kind == "relu" else size_UN > SATURATION_THRESHOLD
     rows = zip(states_UN, ranges_U, strict=True)
     counts_UK = np.array([np.histogram(states_N, BINS, (low * limit, limit))[0] for states_N, limit in rows])
-    shares_UK, flat_U = counts_UK / states_UN.shape[1], flat_UN.mean(axis=1, dtype=np.float64)
-    return Activity(low, peaks_U, scales_U, ranges_U, shares_UK, flat_U)
+    return Activity(low, scales_U, ranges_U, counts_UK / states_UN.shape[1])

@@ -62,6 +62,13 @@ def weights_of(network: CharRNN) -> Weights:
     return {name: values.detach().cpu().float().numpy() for name, values in weights.items()}
 
 
+def reading_of(data: dict[str, Any]) -> Facts:
+    """Return how the text was read that a network learned; players treat a prompt in the same way."""
+    text = data.get("text", {})
+    normalize = text.get("normalize", "none")
+    return {"newlines": text.get("newlines", "keep"), "normalize": "" if normalize == "none" else normalize.upper()}
+
+
 def to_numpy(network: CharRNN, vocabulary: AnyVocabulary, facts: Facts) -> bytes:
     """Return the content of an `.npz` file of arrays, numbers and strings, for scripts/play.py."""
     settings = settings_of(network, vocabulary)

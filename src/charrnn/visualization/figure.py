@@ -2,6 +2,8 @@
 
 import importlib.util
 import math
+from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,9 @@ from charrnn.utils.paths import install_command
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+LABEL_SIZE = 9  # points
 
 
 def available() -> bool:
@@ -52,6 +57,43 @@ def style_axes(axes: "Axes", *, grid: bool) -> None:
     if grid:
         axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def label_ends(axes: "Axes", ends: Sequence[tuple[float, float]], labels: Sequence[str], colors: Sequence[Any]) -> None:
+    """Label curves at their last points, right of the axes and apart from each other; the limits of y must be set.
+
+    A dotted leader line connects each label with its point.
+    """
+    line = 1.3 * LABEL_SIZE / 72 * axes.figure.dpi / axes.bbox.height  # as a share of the axes
+    points = [min(1.0, float((axes.transScale + axes.transLimits).transform(end)[1])) for end in ends]
+    places = spread(points, [line * (1 + label.count("\n")) for label in labels])
+    for end, label, color, place in zip(ends, labels, colors, places, strict=True):
+        leader = {
+            "arrowstyle": "-", "linestyle": ":", "linewidth": 0.6, "color": "gray", "shrinkA": 2, "shrinkB": 2,
+            "relpos": (0.0, 0.5),
+        }  # fmt: skip
+        axes.annotate(
+            label, (end[0], min(end[1], axes.get_ylim()[1])), (1.05, place), "data", "axes fraction", leader,
+            annotation_clip=False, fontsize=LABEL_SIZE, color=color, verticalalignment="center", parse_math=False,
+        )  # fmt: skip
+
+
+def spread(places: Sequence[float], heights: Sequence[float]) -> list[float]:
+    """Return the places above 0 nearest to the given ones at which labels of these heights do not overlap."""
+    blocks: list[tuple[list[int], float]] = []  # labels on top of each other, lowest first, and their lower edge
+    for i in sorted(range(len(places)), key=lambda i: places[i]):
+        block, bottom = [i], max(0.0, places[i] - heights[i] / 2)
+        while blocks and blocks[-1][1] + sum(heights[j] for j in blocks[-1][0]) > bottom:
+            block = blocks.pop()[0] + block
+            edges = accumulate((heights[j] for j in block), initial=0.0)
+            moved = [places[j] - heights[j] / 2 - edge for j, edge in zip(block, edges, strict=False)]
+            bottom = max(0.0, sum(moved) / len(moved))
+        blocks.append((block, bottom))
+    found = [0.0] * len(places)
+    for block, bottom in blocks:
+        for j, edge in zip(block, accumulate((heights[j] for j in block), initial=bottom), strict=False):
+            found[j] = edge + heights[j] / 2
+    return found
 
 
 def save_figure(figure: "Figure", file: Path) -> None:

@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -13,7 +13,7 @@ from charrnn.runs.leaderboard import short_names, short_value
 from charrnn.runs.records import Record, validation_curve
 from charrnn.utils.errors import RequestError
 from charrnn.utils.tables import EMPTY_CELL
-from charrnn.visualization.figure import new_figure, new_panels, save_figure, style_axes
+from charrnn.visualization.figure import label_ends, new_figure, new_panels, save_figure, style_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,43 +21,53 @@ if TYPE_CHECKING:
 RESULT = "val_bits_per_char"
 Y_LABEL = "validation, bits per character"
 X_LABELS = {"steps": "step", "characters": "characters read", "minutes": "minutes of training"}
-LINE_HEIGHT = 0.19  # inches
-LEGEND_WIDTH = 70  # characters
+LABEL_WIDTH = 50  # characters
 MAX_COLUMNS = 3
 TICK_LABELS_WIDTH = 36  # characters below one panel; longer labels are rotated
 MAX_VALUE_LENGTH = 20  # characters; a longer value is cut at the front, since the end of a path says most
 MIN_TICK_DISTANCE = 0.1  # as a share of the axis; closer tick labels would overlap
-MAX_LEGEND_KEYS = 4  # with more keys, the legend omits the values that most runs share
+MAX_LABEL_KEYS = 4  # with more keys, a label omits the values that most runs share
+
+FILES = ("init_from", "data.test_path", "data.validation_path", "hydra.run.dir")
 
 Curve = list[tuple[float, float]]  # x, bits per character
+Texts = Mapping[str, Sequence[Record]]  # see `runs.comparison.by_text`
 
 
-def draw_curves(records: Sequence[Record], x: str, file: Path) -> list[Record]:
+def draw_curves(texts: Texts, x: str, file: Path) -> list[Record]:
     """Plot the validation loss over `x` (a key of X_LABELS), and return the runs that have no curve.
 
-    Runs that differ only in the seed share a color; unfinished runs are dashed. Raises `RequestError` if matplotlib is
-    not installed or no run has a curve.
+    Each text has a panel of its own. Runs that differ only in the seed share a color; unfinished runs are dashed.
+    Raises `RequestError` if matplotlib is not installed or no run has a curve.
     """
-    curves = {record.folder: _curve(record, x) for record in records}
-    drawn = [record for record in records if curves[record.folder]]
+    curves = {record.folder: _curve(record, x) for records in texts.values() for record in records}
+    drawn = {text: [record for record in records if curves[record.folder]] for text, records in texts.items()}
+    drawn = {text: records for text, records in drawn.items() if records}
     if not drawn:
         raise RequestError("no run has a validation curve; wait for the first validation, or name other runs")
-    keys = differing(drawn)
-    best_first = sorted(groups(drawn, keys), key=lambda group: min(curves[record.folder][-1][1] for record in group))
-    labels = _labels(best_first, keys)
-    figure = new_figure(8, max(5, LINE_HEIGHT * sum(1 + label.count("\n") for label in labels)))
-    axes = figure.add_subplot(xlabel=X_LABELS[x], ylabel=Y_LABEL)
-    for color, label, group in zip(_colors(len(labels)), labels, best_first, strict=True):
-        axes.plot([], [], color=color, label=label)
+    figure = new_figure(8, 5 * len(drawn))  # without a layout engine, which would make room for the labels
+    figure.subplots_adjust(hspace=0.35)
+    for index, (text, records) in enumerate(drawn.items()):
+        axes = figure.add_subplot(len(drawn), 1, index + 1)
+        axes.set(xlabel=X_LABELS[x], ylabel=Y_LABEL)
+        axes.set_title(text if len(drawn) > 1 else "", parse_math=False)
+        style_axes(axes, grid=True)
+        _draw_curves(axes, records, curves)
+    save_figure(figure, file)
+    return [record for records in texts.values() for record in records if not curves[record.folder]]
+
+
+def _draw_curves(axes: "Axes", records: Sequence[Record], curves: Mapping[Path, Curve]) -> None:
+    keys = differing(records)
+    best_first = sorted(groups(records, keys), key=lambda group: min(curves[record.folder][-1][1] for record in group))
+    labels, colors = _labels(best_first, keys), _colors(len(best_first))
+    for color, group in zip(colors, best_first, strict=True):
         for record in group:
             style = "-" if record.complete else "--"
             axes.plot(*zip(*curves[record.folder], strict=True), style, color=color, linewidth=1.3, marker=".")
-    axes.set_ylim(*_y_limits(drawn, [bits for record in drawn for _, bits in curves[record.folder]]))
-    for text in axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=9, frameon=False).get_texts():
-        text.set_parse_math(False)
-    style_axes(axes, grid=True)
-    save_figure(figure, file)
-    return [record for record in records if not curves[record.folder]]
+    axes.set_ylim(*_y_limits(records, [bits for record in records for _, bits in curves[record.folder]]))
+    ends = [min((curves[record.folder][-1] for record in group), key=lambda end: end[1]) for group in best_first]
+    label_ends(axes, ends, labels, colors)
 
 
 def _curve(record: Record, x: str) -> Curve:
@@ -73,16 +83,16 @@ def _curve(record: Record, x: str) -> Curve:
 
 
 def _labels(grouped: Sequence[Sequence[Record]], keys: Sequence[str]) -> list[str]:
-    """Return a legend label per group: its settings, or only its uncommon ones if there are many keys."""
+    """Return a label per group: its settings, or only its uncommon ones if there are many keys."""
     names, settings = short_names(keys), [group[0].settings for group in grouped]
     labels = []
     for group, own in zip(grouped, settings, strict=True):
-        shown = uncommon(own, keys, settings) if len(keys) > MAX_LEGEND_KEYS else [key for key in keys if key in own]
+        shown = uncommon(own, keys, settings) if len(keys) > MAX_LABEL_KEYS else [key for key in keys if key in own]
         values = ", ".join(f"{names[key]} {_shorten(short_value(key, setting_text(own[key])))}" for key in shown)
         unfinished = sum(not record.complete for record in group)
         notes = [f"{len(group)} runs"] * (len(group) > 1) + [f"{unfinished} unfinished"] * (unfinished > 0)
         label = (values or group[0].folder.name) + (f" ({', '.join(notes)})" if notes else "")
-        labels.append(textwrap.fill(label, LEGEND_WIDTH, break_long_words=False, break_on_hyphens=False))
+        labels.append(textwrap.fill(label, LABEL_WIDTH, break_long_words=False, break_on_hyphens=False))
     return labels
 
 
@@ -90,26 +100,40 @@ def _shorten(text: str) -> str:
     return text if len(text) <= MAX_VALUE_LENGTH else f"…{text[-MAX_VALUE_LENGTH:]}"
 
 
-def draw_effects(records: Sequence[Record], file: Path) -> None:
+def draw_effects(texts: Texts, file: Path) -> None:
     """Plot the result against each setting that differs, one panel per setting: a point per run, a line of medians.
 
-    The x axis is logarithmic if the values span more than a decade; a triangle at the top is a worse result than shown.
-    Raises `RequestError` if matplotlib is not installed or no two finished runs differ.
+    Each text has panels of its own. The x axis is logarithmic if the values span a decade or more; a triangle at the
+    top is a worse result than shown. Raises `RequestError` if matplotlib is not installed or no two finished runs
+    differ.
     """
-    finished = [run for run in records if run.complete and run.number(RESULT) is not None and run.settings]
-    effects = {key: effect for key in differing(finished) if len(effect := _by_value(finished, key)) > 1}
-    if not effects:
+    panels = [(text, records, key, effect) for text, records in texts.items() for key, effect in _effects(records)]
+    if not panels:
         raise RequestError("no two finished runs differ in a setting, so there is no effect to plot")
-    low, high = _y_limits(finished, [record.summary[RESULT] for record in finished])
-    figure, panels = new_panels(len(effects), MAX_COLUMNS, (3.4, 3.0), margin=0.6)
-    names = short_names(list(effects))
-    for index, (axes, (key, effect)) in enumerate(zip(panels, effects.items(), strict=True)):
+    figure, all_axes = new_panels(len(panels), MAX_COLUMNS, (3.4, 3.0), margin=0.6)
+    names = short_names(list(dict.fromkeys(key for _, _, key, _ in panels)))
+    for index, (axes, (text, records, key, effect)) in enumerate(zip(all_axes, panels, strict=True)):
+        finished = _with_result(records)
+        low, high = _y_limits(finished, [record.summary[RESULT] for record in finished])
         axes.set_ylim(low, high)
+        axes.set_title(text if len(texts) > 1 else "", fontsize="medium", parse_math=False)
         axes.set_xlabel(names[key], parse_math=False)
         axes.set_ylabel(Y_LABEL if index % MAX_COLUMNS == 0 else "")
         _draw_effect(axes, {short_value(key, value): bits for value, bits in effect.items()}, high)
         style_axes(axes, grid=True)
     save_figure(figure, file)
+
+
+def _with_result(records: Sequence[Record]) -> list[Record]:
+    return [run for run in records if run.complete and run.number(RESULT) is not None and run.settings]
+
+
+def _effects(records: Sequence[Record]) -> Iterator[tuple[str, dict[Any, list[float]]]]:
+    """Yield each setting that has an effect to plot, with the results by its value; a file has none by its name."""
+    finished = _with_result(records)
+    for key in differing(finished):
+        if key not in FILES and len(effect := _by_value(finished, key)) > 1:
+            yield key, effect
 
 
 def _by_value(records: Sequence[Record], key: str) -> dict[Any, list[float]]:
@@ -126,7 +150,7 @@ def _by_value(records: Sequence[Record], key: str) -> dict[Any, list[float]]:
 def _draw_effect(axes: "Axes", effect: dict[Any, list[float]], high: float) -> None:
     numeric = not any(isinstance(value, str) for value in effect)
     xs = list(effect) if numeric else list(range(len(effect)))
-    if numeric and min(xs) > 0 and max(xs) / min(xs) > 10:
+    if numeric and min(xs) > 0 and max(xs) / min(xs) > 9.99:
         axes.set_xscale("log")
     medians = [median(results) for results in effect.values()]
     axes.plot(xs, medians, "-" if numeric else "_", color="C0", markersize=24, linewidth=1.5)

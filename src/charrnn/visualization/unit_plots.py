@@ -26,11 +26,12 @@ Floats = NDArray[np.floating]
 BEST_UNITS = 4  # shown in text.png and histograms.png
 MIN_CORRELATION = 0.1  # a unit with less does not follow the feature
 LINE_LENGTH, LINES = 76, 9  # of the text below each unit's title, in graphemes
-CELL_WIDTH, CELL_HEIGHT, TITLE_HEIGHT = 0.1, 0.2, 0.35  # inches
+CELL_WIDTH, CELL_HEIGHT, TITLE_HEIGHT, SCALE_HEIGHT = 0.1, 0.2, 0.35, 0.6  # inches
+SCALE_LABEL = "activation, share of the unit's scale"
 HEAT_MAP_COLUMNS = 100  # graphemes
 MAX_GROUP_LABELS = 40  # rows of labels that fit beside the heat map
 TEXT_COLOR, MUTED_COLOR = "#22201d", "#6a655e"
-NEGATIVE, ZERO, POSITIVE = "#5b9cf0", "#ffffff", "#f3705c"  # the same colors as on the page of hidden units
+NEGATIVE, ZERO, POSITIVE = "#5b9cf0", "#ffffff", "#f3705c"
 
 
 def draw_unit_plots(
@@ -50,7 +51,7 @@ def draw_unit_plots(
     limits = [(active.low * active.ranges_U[unit], active.ranges_U[unit]) for unit in units]
     columns = slice(HEAT_MAP_COLUMNS)
     figures = {
-        "text.png": _colored_text(graphemes, levels_UG[units], titles),
+        "text.png": _colored_text(graphemes, levels_UG[units], titles, active.low),
         "heat_map.png": _heat_map(graphemes[columns], levels_UG[:, columns], correlations_UF, active.low),
         "histograms.png": _histograms(active.histograms_UK[units], limits, titles),
     }
@@ -76,18 +77,18 @@ def _title(unit: int, feature: int, correlations_UF: Floats, network: CharRNN) -
     return f"{name}: {FEATURES[feature].name}, r = {correlations_UF[unit, feature]:+.2f}"
 
 
-def _colored_text(graphemes: list[str], levels_XG: Floats, titles: list[str]) -> "Figure":
-    """Draw the beginning of the text once per unit, with a colored cell behind each grapheme."""
+def _colored_text(graphemes: list[str], levels_XG: Floats, titles: list[str], low: int) -> "Figure":
+    """Draw the beginning of the text once per unit, with a colored cell behind each grapheme, and the color scale."""
     rows, columns = _layout(graphemes)
     shown = len(rows)
     lines, width = int(rows.max()) + 1, int(columns.max()) + 1
-    height = len(titles) * (CELL_HEIGHT * lines + TITLE_HEIGHT)
+    height = len(titles) * (CELL_HEIGHT * lines + TITLE_HEIGHT) + SCALE_HEIGHT
     figure = new_figure(CELL_WIDTH * width, height, layout="constrained")
     for index, (title, levels_G) in enumerate(zip(titles, levels_XG, strict=True)):
         axes = figure.add_subplot(len(titles), 1, index + 1)
         cells = np.zeros((lines, width))
         cells[rows, columns] = levels_G[:shown]
-        _image(axes, cells, aspect=CELL_HEIGHT / CELL_WIDTH, interpolation="nearest")
+        image = _image(axes, cells, aspect=CELL_HEIGHT / CELL_WIDTH, interpolation="nearest")
         for grapheme, row, column in zip(graphemes, rows, columns, strict=False):
             color = MUTED_COLOR if grapheme == "↵\n" else TEXT_COLOR
             axes.text(
@@ -96,6 +97,10 @@ def _colored_text(graphemes: list[str], levels_XG: Floats, titles: list[str]) ->
             )  # fmt: skip
         axes.set_title(title, loc="left", fontsize=10, parse_math=False)
         axes.set_axis_off()
+    scale = figure.colorbar(image, ax=figure.axes, location="bottom", shrink=0.5, aspect=40, pad=0.01)
+    scale.set_label(SCALE_LABEL, fontsize=9)
+    scale.ax.set_xlim(low, 1)
+    scale.ax.tick_params(labelsize=8)
     return figure
 
 
@@ -115,8 +120,10 @@ def _layout(graphemes: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]
 
 def _heat_map(graphemes: list[str], levels_UG: Floats, correlations_UF: Floats, low: int) -> "Figure":
     """Draw one row per unit, grouped by the feature each follows best, by descending correlation within a group."""
-    best_U = np.abs(correlations_UF).argmax(axis=1)
-    order = np.lexsort((-correlations_UF[np.arange(len(best_U)), best_U], best_U))
+    best_U, strength_U = np.abs(correlations_UF).argmax(axis=1), np.abs(correlations_UF).max(axis=1)
+    signed_U = correlations_UF[np.arange(len(best_U)), best_U]
+    best_U[strength_U < MIN_CORRELATION] = len(FEATURES)  # also units that never fire, whose correlations are 0
+    order = np.lexsort((-signed_U, best_U))
     figure = new_figure(12, 8, layout="constrained")
     axes = figure.add_subplot()
     image = _image(axes, levels_UG[order], aspect="auto", interpolation="nearest")
@@ -126,11 +133,12 @@ def _heat_map(graphemes: list[str], levels_UG: Floats, correlations_UF: Floats, 
     axes.tick_params(length=0, labelsize=8)
     features, starts, counts = np.unique(best_U[order], return_index=True, return_counts=True)
     labeled = counts >= len(order) / MAX_GROUP_LABELS
-    labels = [FEATURES[feature].name for feature in features[labeled]]
+    names = [*(feature.name for feature in FEATURES), "none of these"]
+    labels = [names[feature] for feature in features[labeled]]
     axes.set_yticks(starts[labeled] + (counts[labeled] - 1) / 2, labels, parse_math=False)
     axes.hlines(starts[1:] - 0.5, -0.5, len(signs) - 0.5, color=MUTED_COLOR, linewidth=0.5)
     axes.set_title(f"All {len(order):,} units over the text, grouped by the feature each follows best", loc="left")
-    colorbar = figure.colorbar(image, fraction=0.02, pad=0.01, label="activation, share of the unit's scale")
+    colorbar = figure.colorbar(image, fraction=0.02, pad=0.01, label=SCALE_LABEL)
     colorbar.ax.set_ylim(low, 1)
     return figure
 
