@@ -5,9 +5,11 @@ python train.py -m model.hidden=64,128 optimizer.lr=1e-3,3e-3
 python train.py --help
 """
 
+import io
 import logging
 import os
 import sys
+from contextlib import nullcontext, redirect_stdout
 
 if not (3, 11) <= sys.version_info[:2] <= (3, 13):
     sys.stderr.write("train.py: this is Python %d.%d; use 3.11, 3.12 or 3.13\n" % sys.version_info[:2])  # noqa: UP031
@@ -18,6 +20,10 @@ except ImportError:
     sys.stderr.write("train.py: Windows is not supported; use WSL, Linux or macOS\n")
     sys.exit(2)
 try:
+    from charrnn.utils.signals import ctrl_c_ends_imports, signals_end_process, signals_raise_stopped
+
+    ctrl_c_ends_imports()
+
     import hydra
     from omegaconf import DictConfig
 
@@ -26,8 +32,8 @@ try:
     from charrnn.utils.errors import RunFailed, Stopped
     from charrnn.utils.hydra_errors import check_command_line, request_line
     from charrnn.utils.paths import require_project
-    from charrnn.utils.process import set_before_torch
-    from charrnn.utils.signals import signals_raise_stopped
+    from charrnn.utils.process import RANK_VARIABLES, set_before_torch
+    from charrnn.utils.screen import ScreenHandler, report
     from charrnn.utils.streams import open_missing_streams, say
 except ModuleNotFoundError as error:
     sys.stderr.write(
@@ -55,7 +61,9 @@ def job(cfg: DictConfig) -> float:
     with sweep.requeued_by_submitit():
         try:
             sweep.refuse_resume_without_sweep(cfg)
-            from charrnn.experiment import run  # torch and lightning take seconds to load: only if there is work
+            say_what_loads()
+            with nullcontext() if sweep.in_submitit_job() else signals_end_process(finish):
+                from charrnn.experiment import run  # torch and lightning take seconds to load: only if there is work
 
             bits_per_char, status = run(cfg), "finished"
         except Exception as error:
@@ -63,6 +71,13 @@ def job(cfg: DictConfig) -> float:
         if in_sweep:
             sweep.end_job(status)
     return bits_per_char
+
+
+def say_what_loads() -> None:
+    """Say why nothing else appears for seconds; only on rank 0, and once in a process."""
+    ranks = [os.environ.get(name, "0") for name in RANK_VARIABLES]
+    if "torch" not in sys.modules and not any(rank.strip("0") for rank in ranks):
+        report("loading", "PyTorch and Lightning")
 
 
 def report_error(error: Exception, in_sweep: bool) -> None:
@@ -83,19 +98,37 @@ def main() -> int:
     set_before_torch()
     open_missing_streams()
     sweep.register_resolvers()
-    sweep.SweepCallback.reset()  # of an earlier sweep of this process, as in a notebook
+    sweep.SweepCallback.reset()  # of an earlier command of this process, as in a notebook
+    ScreenHandler.reported.clear()
     code, all_finished, ended = EXIT_FAILED, True, False
     try:
         code, ended = run_command_line()
     finally:
-        callback = sweep.SweepCallback
-        if callback.folder is not None:
-            table, all_finished = sweep.report_sweep(callback.folder, ended)
-            if table:
-                say(table)
-        elif (before := callback.before) and (dry_run or code == EXIT_REQUEST or not before.has_run()):
-            before.restore_run()
+        all_finished = finish(code, ended)
     return code if all_finished or code else EXIT_FAILED
+
+
+def finish(code: int, ended: bool = False) -> bool:
+    """Report a sweep, or remove what a run without results leaves; return whether all jobs of a sweep finished."""
+    callback = sweep.SweepCallback
+    if callback.folder is not None:
+        table, all_finished = sweep.report_sweep(callback.folder, ended)
+        if table:
+            say(table)
+        return all_finished
+    if (before := callback.before) and (dry_run or code == EXIT_REQUEST or not before.has_run()):
+        before.restore_run()
+    return True
+
+
+def job_or_info() -> None:
+    """Call Hydra, which trains or shows what its flags ask for: `logging` hides that --info could not be printed."""
+    if not any(word.startswith(("-i", "--i")) for word in sys.argv[1:]):
+        job()
+        return
+    with redirect_stdout(io.StringIO()) as shown:
+        job()
+    print(shown.getvalue(), end="")
 
 
 def run_command_line() -> tuple[int, bool]:
@@ -104,7 +137,7 @@ def run_command_line() -> tuple[int, bool]:
         require_project()
         sys.argv[1:] = check_command_line(sys.argv[1:])
         with signals_raise_stopped():
-            job()
+            job_or_info()
         return exit_code, True
     except Stopped as stop:
         return stop.exit_code, False
@@ -128,5 +161,7 @@ if __name__ == "__main__":
         code = main()
     except SystemExit as stop:  # --help
         code = int(stop.code or 0)
+    except KeyboardInterrupt:
+        code = 130
     flushed_code = flushed("train.py", code)
     sys.exit(code if trained else flushed_code)  # a run that nobody could watch has its log in a file

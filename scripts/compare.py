@@ -8,6 +8,8 @@ python scripts/compare.py 'outputs/sweep_*' --curves curves.png --effects effect
 import shutil
 import sys
 
+sys.path.insert(0, __file__.rpartition("/")[0])  # which PYTHONSAFEPATH=1 leaves out
+
 import entry
 from charrnn.utils.cli import CommandParser
 from charrnn.utils.streams import require_stdout
@@ -41,25 +43,26 @@ def main() -> None:
     if not (arguments.out or arguments.curves or arguments.effects):
         require_stdout()
 
-    from charrnn.runs.comparison import SEED, common_folder, differing, group_rows, run_rows, setting_text
-    from charrnn.runs.leaderboard import GROUPED, as_csv, as_json, as_markdown, as_text
+    from charrnn.runs.comparison import TEXT_COLUMNS, by_text, common_folder, setting_text
+    from charrnn.runs.leaderboard import GROUPED, as_csv, as_json, compared, has_groups, markdown_tables, text_tables
     from charrnn.runs.records import find_runs, read_run
     from charrnn.utils.files import user_path, write_text
     from charrnn.utils.paths import OUTPUTS
 
     records = [read_run(folder) for folder in find_runs(arguments.runs or [str(OUTPUTS)])]
-    keys, base = differing(records), common_folder(records)
-    if arguments.no_groups:
-        rows, columns = run_rows(records, keys, base), [*keys, SEED]
-    else:
-        rows, columns = group_rows(records, keys, base), keys
+    base, texts = common_folder(records), by_text(records)
+    tables = compared(texts, base, grouped=not arguments.no_groups)
     if arguments.format == "text":
-        table = f"{len(records)} runs in {setting_text(str(base))}, best first, in bits per character\n"
-        table += "\n" if arguments.no_groups else f"{GROUPED}\n\n"
-        table += as_text(rows, columns, shutil.get_terminal_size((DEFAULT_WIDTH, 0)).columns)
+        runs = "1 run" if len(records) == 1 else f"{len(records)} runs"
+        table = f"{runs} in {setting_text(str(base))}, best first, in bits per character\n"
+        table += f"{GROUPED}\n\n" if any(has_groups(each.rows) for each in tables) else "\n"
+        table += text_tables(tables, shutil.get_terminal_size((DEFAULT_WIDTH, 0)).columns)
     elif arguments.format == "markdown":
-        table = as_markdown(rows, columns)
+        table = markdown_tables(tables)
     else:
+        rows = [row for each in tables for row in each.rows]
+        text_columns = TEXT_COLUMNS if len(texts) > 1 else ()
+        columns = list(dict.fromkeys((*text_columns, *(column for each in tables for column in each.columns))))
         table = as_csv(rows, columns) if arguments.format == "csv" else as_json(rows)
     if arguments.out is None:
         print(table, end="")
@@ -69,13 +72,13 @@ def main() -> None:
     if arguments.curves or arguments.effects:
         from charrnn.visualization.run_plots import draw_curves, draw_effects
     if arguments.curves:
-        missing = draw_curves(records, arguments.x or "steps", user_path(arguments.curves))
+        missing = draw_curves(texts, arguments.x or "steps", user_path(arguments.curves))
         if missing:
             names = ", ".join(str(record.folder.relative_to(base)) for record in missing[:MAX_NAMED_RUNS])
             more = f" and {len(missing) - MAX_NAMED_RUNS} more" if len(missing) > MAX_NAMED_RUNS else ""
             sys.stderr.write(f"compare.py: no validation curve: {names}{more}\n")
     if arguments.effects:
-        draw_effects(records, user_path(arguments.effects))
+        draw_effects(texts, user_path(arguments.effects))
 
 
 if __name__ == "__main__":

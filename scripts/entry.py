@@ -17,6 +17,10 @@ try:
 except ImportError:
     refuse("Windows is not supported; use WSL, Linux or macOS")
 try:
+    from charrnn.utils.signals import ctrl_c_ends_imports
+
+    ctrl_c_ends_imports()
+
     from charrnn.utils.cli import EXIT_BROKEN_PIPE, EXIT_FAILED, EXIT_REQUEST, FULL, flushed, print_error
     from charrnn.utils.errors import RequestError, RunFailed, Stopped
     from charrnn.utils.paths import require_project
@@ -24,6 +28,8 @@ try:
     from charrnn.utils.streams import open_missing_streams
 except ModuleNotFoundError:
     refuse("charrnn is not installed; run scripts/train.sh, or source .venv/bin/activate")
+except KeyboardInterrupt:
+    sys.exit(130)
 
 
 def run_script(main: Callable[[], int | None]) -> None:

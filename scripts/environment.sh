@@ -33,19 +33,19 @@ find_python() {
     fail "Python 3.11, 3.12 or 3.13 is needed, found${found:- none}. Install one, or set PYTHON=/path/to/python3.12"
 }
 
-# prepare_environment ROOT EXTRA: create ROOT/.venv with the project and the optional dependencies EXTRA ("" for none).
+# prepare_environment ROOT EXTRA [LARGER]: create ROOT/.venv with the project and the optional dependencies EXTRA.
+# An environment with LARGER, which includes EXTRA, is used as it is.
 # A marker file with a checksum of the requirements is written last, so that an interrupted or outdated installation
 # is repeated. If the marker is up to date, nothing is installed.
 prepare_environment() {
-    local root=$1 extra=$2 venv python marker checksum
+    local root=$1 extra=$2 larger=${3:-$2} venv python marker checksum
     case "$(uname -s)" in
         MINGW* | MSYS* | CYGWIN*) fail "Windows is not supported; use WSL, Linux or macOS" ;;
     esac
     venv=$root/.venv
     marker=$venv/.charrnn-installed-
     checksum=$(cat "$root/pyproject.toml" "$root/constraints.txt" | cksum)
-    # An environment with an extra also works for calls without one.
-    if [ -x "$venv/bin/python" ] && cat "$marker"${extra:-*} 2>/dev/null | grep -qxF "$checksum $root"; then
+    if [ -x "$venv/bin/python" ] && cat "$marker$extra" "$marker$larger" 2>/dev/null | grep -qxF "$checksum $root"; then
         return
     fi
     if [ -e "$venv" ] && [ ! -e "$venv/pyvenv.cfg" ] && [ -n "$(ls -A "$venv" 2>/dev/null)" ]; then
@@ -62,7 +62,7 @@ prepare_environment() {
     fi
     echo "installing the project and its dependencies into $venv (only once)" >&2
     (cd "$root" && "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-        -e ".${extra:+[$extra]}" -c constraints.txt >&2) \
+        -e ".[$extra]" -c constraints.txt >&2) \
         || fail "the installation failed (see above); run this again to retry"
-    echo "$checksum $root" >"$marker${extra:-base}"
+    echo "$checksum $root" >"$marker$extra"
 }

@@ -10,16 +10,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+sys.path.insert(0, __file__.rpartition("/")[0])  # which PYTHONSAFEPATH=1 leaves out
+
 import entry
-from charrnn.utils.cli import CommandParser, option_names, print_error
+from charrnn.utils.cli import CommandParser, file_to_write, option_names, print_error
 from charrnn.utils.files import user_path
 from charrnn.utils.streams import reconfigure, require_stdout
 from charrnn.utils.validation import require_number
 
 if TYPE_CHECKING:  # these import torch, which takes a second: too slow for --help
-    from charrnn.data.vocabulary import AnyVocabulary, Ids
+    from charrnn.data.vocabulary import Ids
     from charrnn.evaluation.scoring import Score
-    from charrnn.network import CharRNN
+    from charrnn.runs.load import LoadedNetwork
 
 WINDOW = 64
 
@@ -44,9 +46,12 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--surprisal",
         metavar="FILE",
-        help="write an HTML page that shows each character, colored by its bits, and the most likely ones instead; "
-        "- prints the colored text (pipe it to less -R), with the JSON as the last line of stdout",
+        help="write an HTML page that shows each character, colored by its bits, and the most likely ones instead "
+        "(it has the network, and scores other texts too); "
+        "- prints the colored text (pipe it to less -R) and the most surprising places, "
+        "with the JSON as the last line of stdout",
     )
+    parser.add_force()
     arguments = parser.parse_args()
     check(parser, arguments)
     if arguments.protocol == "windows" and arguments.window is None:
@@ -66,8 +71,8 @@ def check(parser: CommandParser, arguments: argparse.Namespace) -> None:
         return
     if arguments.dynamic is not None:
         parser.error("--surprisal can't show dynamic evaluation; remove --dynamic")
-    if user_path(arguments.surprisal).is_dir():
-        parser.error(f"--surprisal needs a file name, but {arguments.surprisal} is a folder")
+    if arguments.surprisal != "-":
+        file_to_write(arguments.surprisal, "--surprisal", arguments.force)
 
 
 def main() -> None:
@@ -81,11 +86,13 @@ def main() -> None:
 def evaluate(arguments: argparse.Namespace) -> None:
     from charrnn.data.splits import named_text
     from charrnn.evaluation.scoring import carried_lanes, per_character, score_carried, score_dynamic, score_windows
+    from charrnn.runs.commands import display_path
     from charrnn.runs.folder import find_checkpoint, json_text
     from charrnn.runs.load import load_network
 
     checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)
-    network, vocabulary, data, _ = load_network(checkpoint)
+    loaded = load_network(checkpoint)
+    network, vocabulary, data, _ = loaded
     text = named_text(data, vocabulary, arguments.text, arguments.split, arguments.encoding, arguments.unknown)
     ids = text.ids
     if text.note:
@@ -107,43 +114,42 @@ def evaluate(arguments: argparse.Namespace) -> None:
         "lanes": lanes,
         "window": arguments.window,
         **dict(text.unknown()),
+        "checkpoint": display_path(checkpoint),  # which run `latest` was
     }
     if arguments.surprisal is not None:
         scored = ids[: symbols.characters + 1]
-        show_surprisal(arguments, network, vocabulary, scored, facts(text.name, checkpoint, network, score, result))
+        show_surprisal(arguments, loaded, scored, facts(text.name, checkpoint, score, result))
     print(json_text(result))
 
 
-def facts(name: str, checkpoint: Path, network: "CharRNN", score: "Score", result: dict[str, Any]) -> dict[str, Any]:
-    """Return the facts that the surprisal page shows above the text."""
+def facts(name: str, checkpoint: Path, score: "Score", result: dict[str, Any]) -> dict[str, Any]:
+    """Return the facts that the page shows about the text and its score."""
     how = f"in {result['lanes']} lanes" if (result["lanes"] or 1) > 1 else "from the first character to the last"
     return {
         "text": name,
-        "window": result["window"],
         "metrics": [
             ["bits per character", f"{score.bits_per_char:.4f}"],
             ["perplexity", f"{score.perplexity:.3f}"],
             ["characters", f"{score.characters:,}"],
         ],
+        "checkpoint": str(Path(*checkpoint.absolute().parts[-3:])),
         "about": [
-            ["network", network.description],
-            ["checkpoint", str(Path(*checkpoint.absolute().parts[-3:]))],
             ["state", f"from zero every {result['window']}" if result["window"] else f"carried {how}"],
         ],
     }
 
 
-def show_surprisal(
-    arguments: argparse.Namespace, network: "CharRNN", vocabulary: "AnyVocabulary", ids: "Ids", facts: dict[str, Any]
-) -> None:
-    """Write the surprisal page, or print the colored text; of a long text, only its start."""
+def show_surprisal(arguments: argparse.Namespace, loaded: "LoadedNetwork", ids: "Ids", facts: dict[str, Any]) -> None:
+    """Write the page, or print the colored text; of a long text, only its start."""
     from charrnn.evaluation.scoring import Score, per_character
     from charrnn.evaluation.surprisal import surprisals
     from charrnn.utils.files import write_text
-    from charrnn.visualization.pages.surprisal_page import MAX_SHOWN_SYMBOLS, page, terminal_text
+    from charrnn.visualization.page.page import max_shown_symbols, measure_units, page
+    from charrnn.visualization.terminal_text import terminal_text
 
+    network, vocabulary = loaded.network, loaded.vocabulary
     # It ends within the first lane of a long text, which starts from a zero state too: the bits are the scored ones.
-    shown, note = ids[: MAX_SHOWN_SYMBOLS + 1], ""
+    shown, note = ids[: max_shown_symbols(network) + 1], ""
     surprisal = surprisals(network, shown, arguments.window)
     if len(shown) < len(ids):
         score = per_character(Score(surprisal.nats, len(shown) - 1), vocabulary, shown)
@@ -155,7 +161,9 @@ def show_surprisal(
         reconfigure(sys.stdout, encoding="utf-8", newline="")
         print(terminal_text(surprisal, shown, vocabulary))
     else:
-        write_text(user_path(arguments.surprisal), page(surprisal, shown, vocabulary, {**facts, "note": note}))
+        units = measure_units(network, vocabulary, shown, facts["text"])
+        content = page(loaded, shown, units, {**facts, "note": note}, tab="score", window=arguments.window)
+        write_text(user_path(arguments.surprisal), content)
 
 
 if __name__ == "__main__":

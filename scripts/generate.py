@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+sys.path.insert(0, __file__.rpartition("/")[0])  # which PYTHONSAFEPATH=1 leaves out
+
 import entry
 from charrnn.utils.cli import CommandParser, option_names
 from charrnn.utils.errors import RequestError
@@ -86,12 +88,13 @@ def read_prompt(arguments: argparse.Namespace) -> str:
         raise RequestError(f"the prompt in {source} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
 
 
-def print_stream(pieces: Iterable[list[str]], shown_from: int) -> str:
-    """Print a text as it is generated, from this character on; return all of it."""
+def print_stream(pieces: Iterable[list[str]], prompt: str) -> str:
+    """Print the pieces of a text as they are generated, after the prompt; return them joined."""
     text: list[str] = []
     terminal = is_terminal(sys.stdout)
+    sys.stdout.write(emphasized(prompt))
     for (piece,) in pieces:
-        sys.stdout.write(piece if text else piece[shown_from:])  # the first piece is the prompt
+        sys.stdout.write(piece)
         text.append(piece)
         if terminal:
             sys.stdout.flush()
@@ -100,12 +103,17 @@ def print_stream(pieces: Iterable[list[str]], shown_from: int) -> str:
     return "".join(text)
 
 
-def print_texts(texts: list[str]) -> None:
-    """Print several texts, with a line between them on stderr."""
+def print_texts(texts: list[str], prompt: str) -> None:
+    """Print several texts, each after `prompt`, with a line between them on stderr."""
     for i, text in enumerate(texts):
         sys.stderr.write(f"--- {i + 1} of {len(texts)} ---\n")
         sys.stderr.flush()
-        print(text, flush=True)
+        print(f"{emphasized(prompt)}{text}", flush=True)
+
+
+def emphasized(prompt: str) -> str:
+    """Return the prompt in bold if stdout is a terminal."""
+    return f"\x1b[1m{prompt}\x1b[0m" if prompt and is_terminal(sys.stdout) else prompt
 
 
 def main() -> None:
@@ -125,11 +133,13 @@ def generate(arguments: argparse.Namespace) -> None:
     from charrnn.evaluation.surprisal import log_probabilities
     from charrnn.generation.generate import fit_prompt, stream_texts  # torch takes a second: not for --help
     from charrnn.generation.sampling import Sampling
+    from charrnn.runs.commands import say_latest
     from charrnn.runs.folder import find_checkpoint
     from charrnn.runs.load import load_network
 
     sampling = Sampling(arguments.temperature, arguments.top_k, arguments.top_p, arguments.min_p)
     checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)
+    say_latest("generate.py", arguments, checkpoint)
     network, vocabulary, data, _ = load_network(checkpoint)
     prompt = fit_prompt(as_training_text(prompt, data), vocabulary, arguments.unknown)
     if arguments.novelty:  # the training text may be missing, so read it before printing anything
@@ -146,9 +156,11 @@ def generate(arguments: argparse.Namespace) -> None:
     }
     reconfigure(sys.stdout, encoding="utf-8", errors="replace", newline="")
     pieces = stream_texts(network, vocabulary, sampling=sampling, **options)
-    shown_from = len(prompt) if arguments.no_prompt else 0
+    shown_prompt = "" if arguments.no_prompt else prompt
     if arguments.samples == 1 and not arguments.json:
-        texts = [print_stream(pieces, shown_from)]
+        if prompt:
+            next(pieces)  # it is printed apart
+        texts = [prompt + print_stream(pieces, shown_prompt)]
     else:
         texts = ["".join(text) for text in zip(*pieces, strict=True)]
         if arguments.json:
@@ -158,7 +170,7 @@ def generate(arguments: argparse.Namespace) -> None:
                 parts = {"text": text, "prompt": prompt, "continuation": text[len(prompt) :]}
                 print(json.dumps({**parts, "log_probabilities": logs, "settings": {**settings, "sample": i}}))
         else:
-            print_texts([text[shown_from:] for text in texts])
+            print_texts([text[len(prompt) :] for text in texts], shown_prompt)
     if arguments.novelty:
         prompt_length = len(vocabulary.encode(prompt))  # the prompt does not count as copied
         new = [vocabulary.encode(text)[prompt_length:] for text in texts]

@@ -8,6 +8,7 @@ import codecs
 import os
 import sys
 import unicodedata
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import numpy as np
@@ -111,22 +112,50 @@ def main() -> None:
         fail(f"the arrays of the model do not fit together ({error!r}); export it again", 2)
     if sys.stdout is None:
         fail("stdout is closed, but the text is printed there", 2)
-    try:
-        if hasattr(sys.stdout, "buffer"):
-            sys.stdout.buffer.write(text.encode("utf-8", "replace"))
-        else:  # as in a notebook
-            sys.stdout.write(text)
-        sys.stdout.flush()
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # otherwise the interpreter tries to write the text again at exit
-        fail("" if isinstance(error, BrokenPipeError) else f"stdout can't be written: {error.strerror}", 1)
+    if hasattr(sys.stdout, "buffer"):
+        sys.stdout.buffer.write(text.encode("utf-8", "replace"))
+    else:  # as in a notebook
+        sys.stdout.write(text)
+
+
+def complain(line: str) -> None:
+    if sys.stderr is not None:
+        with suppress(OSError):  # a full disk
+            sys.stderr.write(f"play.py: {line}\n")
 
 
 def fail(line: str, code: int) -> NoReturn:
-    if line and sys.stderr is not None:
-        sys.stderr.write(f"play.py: {line}\n")
+    complain(line)
     sys.exit(code)
 
 
+def flush(stream: Any, number: int) -> OSError | None:
+    """Flush a standard stream; return the error. What can't be written is dropped: the interpreter would try again."""
+    try:
+        if stream is not None:
+            stream.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+        return error
+    return None
+
+
+def run() -> NoReturn:
+    """Run `main` and exit: with 1 if stdout can't be written, silently if it is a closed pipe."""
+    code: Any = 0
+    problem = None
+    try:
+        main()
+    except SystemExit as stop:  # --help too
+        code = stop.code
+    except OSError as error:
+        problem = error
+    problem = flush(sys.stdout, 1) or problem
+    if problem is not None and not isinstance(problem, BrokenPipeError):
+        complain(f"stdout can't be written: {problem.strerror}")
+    flush(sys.stderr, 2)
+    sys.exit(code or int(problem is not None))
+
+
 if __name__ == "__main__":
-    main()
+    run()

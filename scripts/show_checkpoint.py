@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, __file__.rpartition("/")[0])  # which PYTHONSAFEPATH=1 leaves out
+
 import entry
 from charrnn.utils.cli import CommandParser
 from charrnn.utils.errors import RequestError

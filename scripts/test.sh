@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Run the tests on a fresh machine: creates .venv on first use, then runs pytest with the given arguments.
-# With -n 0, tests run one at a time; with -m slow, those that start several processes of the project.
+# With -n 0, tests run one at a time; with -m slow, those that take long.
 set -eu
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/scripts/environment.sh"

@@ -4,5 +4,5 @@
 set -eu
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/scripts/environment.sh"
-prepare_environment "$root" ""
+prepare_environment "$root" plots test
 exec "$root/.venv/bin/python" "$root/train.py" "$@"

@@ -18,6 +18,8 @@ from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 
+sys.path.insert(0, __file__.rpartition("/")[0])  # which PYTHONSAFEPATH=1 leaves out
+
 import entry
 from charrnn.utils.cli import EXIT_FAILED, CommandParser
 from charrnn.utils.errors import RequestError

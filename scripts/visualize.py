@@ -5,15 +5,18 @@ python scripts/visualize.py --run latest --split test --png plots
 """
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, __file__.rpartition("/")[0])  # which PYTHONSAFEPATH=1 leaves out
+
 import entry
-from charrnn.utils.cli import CommandParser, print_error
+from charrnn.utils.cli import CommandParser, file_to_write, print_error
 from charrnn.utils.files import user_path
 from charrnn.utils.validation import require_integer
 
-SHOWN_CHARACTERS = 20_000  # with 64 units in full, the page is smaller than 4 MB
+SHOWN_CHARACTERS = 20_000  # the page reads them with a network of 512 units in a few seconds
 DEFAULT_PAGE = "units.html"
 
 
@@ -31,12 +34,13 @@ def read_arguments() -> argparse.Namespace:
         default=SHOWN_CHARACTERS,
         help=f"number of characters shown, from the beginning of the text (default: {SHOWN_CHARACTERS})",
     )
+    parser.add_force()
     arguments = parser.parse_args()
     require_integer("--characters", arguments.characters)
     if arguments.out is None and arguments.png is None:
         arguments.out = DEFAULT_PAGE
-    if arguments.out is not None and user_path(arguments.out).is_dir():
-        parser.error(f"--out must be a file name, but {arguments.out} is a folder")
+    if arguments.out is not None:
+        file_to_write(arguments.out, "--out", arguments.force)
     return arguments
 
 
@@ -47,10 +51,11 @@ def main() -> None:
     from charrnn.analysis.text_features import features_of
     from charrnn.analysis.units import max_symbols, read_states
     from charrnn.data.splits import named_text
+    from charrnn.runs.commands import say_latest
     from charrnn.runs.folder import find_checkpoint
     from charrnn.runs.load import load_network
     from charrnn.utils.files import write_text
-    from charrnn.visualization.pages.unit_page import page
+    from charrnn.visualization.page.page import max_shown_symbols, page, unit_facts
 
     if arguments.png is not None:
         from charrnn.visualization.figure import new_figure
@@ -58,7 +63,9 @@ def main() -> None:
 
         new_figure(1, 1)  # raises now if matplotlib is missing, and not only after the text was read
     checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)
-    network, vocabulary, data, _ = load_network(checkpoint)
+    say_latest("visualize.py", arguments, checkpoint)
+    loaded = load_network(checkpoint)
+    network, vocabulary, data, _ = loaded
     text = named_text(data, vocabulary, arguments.text, arguments.split, arguments.encoding, arguments.unknown)
     ids = text.ids
     if text.note:
@@ -66,17 +73,15 @@ def main() -> None:
     read = ids[: max_symbols(network)]
     states_UN = read_states(network, read)
     features_FN = features_of(read, vocabulary)
-    shown = read[: arguments.characters]
+    shown = read[: min(arguments.characters, max_shown_symbols(network))]
     if arguments.png is not None:
         for plot in draw_unit_plots(user_path(arguments.png), states_UN, features_FN, network, shown, vocabulary):
             print(plot)
     if arguments.out is not None:
         facts: dict[str, Any] = {
             "text": text.name,
-            "measured": len(read),
+            "checkpoint": str(Path(*checkpoint.absolute().parts[-3:])),
             "about": [
-                ["network", network.description],
-                ["checkpoint", str(Path(*checkpoint.absolute().parts[-3:]))],
                 ["shown", coverage(len(shown), len(read))],
                 ["correlations over", coverage(len(read), len(ids))],
                 *([name, f"{count:,} unknown characters"] for name, count in text.unknown() if count),
@@ -85,7 +90,8 @@ def main() -> None:
         if (diagnostics := diagnose(network, ids)) is not None:
             facts["diagnostics"] = diagnostics
         file = user_path(arguments.out)
-        write_text(file, page(states_UN, features_FN, network, shown, vocabulary, facts))
+        units = unit_facts(states_UN, features_FN, network, text.name)
+        write_text(file, page(loaded, shown, units, facts, tab="units"))
         print(file)
 
 

@@ -4,15 +4,18 @@ Hydra records what was typed in `.hydra/hydra.yaml`. Values that are added here 
 every word for the shell.
 """
 
+import json
 import os
 import re
 import shlex
 import shutil
 import sys
+from argparse import Namespace
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
@@ -20,12 +23,20 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from charrnn.runs.folder import HYDRA_FOLDER, OVERRIDES
+from charrnn.utils.cli import print_error
 from charrnn.utils.files import command_folder
 from charrnn.utils.paths import CONF, PROJECT
+from charrnn.utils.streams import is_terminal
 
 OF_A_SWEEP = ("hydra.sweep.", "hydra/launcher", "hydra.launcher.", "hydra/sweeper", "hydra.sweeper.", "hydra.mode")
 # What the launchers and the search add to the command of a job.
 ADDED = ("hydra.job.config.override_dirname.exclude_keys=", "hydra.job_logging.root.handlers=[file]")
+
+PINNED = [{"plugin": "scalars", "tag": f"bits_per_char/{split}"} for split in ("train", "val")]
+# Where TensorBoard serves by default: these curves at the top, not smoothed.
+TENSORBOARD_URL = (
+    f"http://localhost:6006/?smoothing=0&pinnedCards={quote(json.dumps(PINNED, separators=(',', ':')))}#timeseries"
+)
 
 
 def display_path(path: Path, base: Path | None = None) -> str:
@@ -33,6 +44,12 @@ def display_path(path: Path, base: Path | None = None) -> str:
     absolute = Path(os.path.abspath(command_folder() / path))  # noqa: PTH100  # resolve() would replace symbolic links
     base = base or command_folder()
     return str(absolute.relative_to(base)) if absolute.is_relative_to(base) else str(absolute)
+
+
+def say_latest(program: str, arguments: Namespace, checkpoint: Path) -> None:
+    """Say on stderr which run was the latest, if none was named; nothing if stderr is not a terminal."""
+    if arguments.checkpoint is None and arguments.run in (None, "latest") and is_terminal(sys.stderr):
+        print_error(program, f"the latest run is {display_path(checkpoint.parent.parent)}")
 
 
 def override(key: str, value: object) -> str:
@@ -72,6 +89,11 @@ def _executable(name: str, base: Path) -> list[str]:
     if name != "python" and not own.exists():  # a library of another environment, which this one sees
         return [*_executable("python", base), "-m", f"{name}.main"]
     return [display_path(own if own.exists() else Path(sys.executable), base)]
+
+
+def show_curves(logs: Path) -> list[str]:
+    """Return the lines that say how to see the curves of the runs below `logs` in TensorBoard."""
+    return [f"curves      {command('tensorboard', ['--logdir', logs])}", f"            then open {TENSORBOARD_URL}"]
 
 
 def resume_run(run: Path) -> str:

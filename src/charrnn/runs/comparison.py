@@ -26,6 +26,11 @@ BITS = ("val_bits_per_char", "test_bits_per_char")
 DEVIATION = "_deviation"
 SEED = "seed"
 NOT_COMPARED = ("resume_from", "sweep.resume", "dry_run")  # these do not affect the result of a finished run
+PATH = "data.path"
+SPLITS = {"validation": "data.validation_fraction", "test": "data.test_fraction"}
+SPLIT_KEYS = (*SPLITS.values(), "data.validation_path", "data.test_path")
+TEXT_COLUMNS = (PATH, *SPLIT_KEYS)  # of a table of several texts
+TEXT_KEYS = ("data.sha256", *TEXT_COLUMNS)  # the same for all runs of a table, or another place of the same text
 
 
 def setting_text(value: Any) -> str:
@@ -37,7 +42,7 @@ def setting_text(value: Any) -> str:
 
 
 def differing(records: Sequence[Record]) -> list[str]:
-    """Return the keys whose values differ between runs, without the seed, in the order of the settings.
+    """Return the keys whose values differ between runs, without seed and text, in the order of the settings.
 
     A key that some runs lack (an activation for a GRU, a setting that an older version did not have) counts only if
     runs with and without it are otherwise the same.
@@ -45,7 +50,7 @@ def differing(records: Sequence[Record]) -> list[str]:
     readable = [record for record in records if record.settings]
     values: dict[str, set[str]] = {}
     for record in readable:
-        for key in record.settings.keys() - {SEED, *NOT_COMPARED}:
+        for key in record.settings.keys() - {SEED, *NOT_COMPARED, *TEXT_KEYS}:
             values.setdefault(key, set()).add(setting_text(record.settings[key]))
     order = {key: index for record in reversed(readable) for index, key in enumerate(record.settings)}
     keys = [key for key in values if len(values[key]) > 1]
@@ -54,6 +59,49 @@ def differing(records: Sequence[Record]) -> list[str]:
         if without & {_signature(record.settings, keys) for record in readable if key in record.settings}:
             keys.append(key)
     return sorted(keys, key=order.__getitem__)
+
+
+def by_text(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """Group the runs by their text and its splits, under a description: other bits per character do not compare.
+
+    A run that failed before it read its text belongs to the runs of the same path, or else to the first group.
+    """
+    hashes = {_path(record): _sha256(record) for record in records if _sha256(record)}
+    by_key: dict[tuple[str, ...], list[Record]] = {}
+    unknown = []
+    for record in records:
+        path = _path(record)
+        text = _sha256(record) or hashes.get(path) or path
+        if text is None:
+            unknown.append(record)
+            continue
+        splits = (setting_text(record.settings.get(key)) for key in SPLIT_KEYS)
+        by_key.setdefault((str(text), *splits), []).append(record)
+    texts: dict[str, list[Record]] = {}
+    for (text, *_), group in by_key.items():
+        name = _describe(group[0], text)
+        texts[f"{name}, SHA-256 {text[:8]}" if name in texts else name] = group
+    first = next(iter(texts), "")
+    return {**texts, first: [*texts.get(first, []), *unknown]} if unknown else texts
+
+
+def _path(record: Record) -> str | None:
+    """Return the path of the text, of which there may be a list, as one string."""
+    path = record.settings.get(PATH)
+    return None if path is None else str(path)
+
+
+def _sha256(record: Record) -> str | None:
+    return record.summary.get("corpus_sha256")
+
+
+def _describe(record: Record, text: str) -> str:
+    """Describe a text and its splits: `input.txt, validation 0.1`."""
+    path = record.settings.get(PATH, record.settings.get("data", f"SHA-256 {text[:8]}"))
+    shares = [
+        f"{split} {setting_text(record.settings[key])}" for split, key in SPLITS.items() if key in record.settings
+    ]
+    return ", ".join([Path(setting_text(path)).name, *shares])
 
 
 def _signature(settings: Row, keys: Iterable[str]) -> tuple[str | None, ...]:

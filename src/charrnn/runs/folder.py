@@ -17,11 +17,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]  # comes with OmegaConf
-
 from charrnn.runs import checkpoint_file
 from charrnn.utils.errors import RequestError
 from charrnn.utils.files import user_path, write_text
@@ -34,8 +29,6 @@ SUMMARY, LOG, SAMPLES = "summary.json", "train.log", "samples.txt"
 METRICS = "metrics.csv"
 LEADERBOARD, MULTIRUN = "leaderboard", "multirun.yaml"  # of a sweep; the first as .csv and .md
 HYDRA_FOLDER, CONFIG, OVERRIDES = ".hydra", "config.yaml", "overrides.yaml"
-# By these keys a run of this project is known, however old: those of .hydra/config.yaml, those of summary.json.
-OWN_SETTINGS, OWN_SUMMARY = {"model", "data", "optimizer", "trainer"}, {"status", "val_bits_per_char", "corpus_sha256"}
 LONGEST_NAME = 120  # most file systems allow 255 bytes
 SWEEP_FILES = (f"{LEADERBOARD}.csv", MULTIRUN, "study.db")  # a folder with one of them is a sweep or a search
 
@@ -140,47 +133,6 @@ def named_folder(typed: str) -> Path | None:
     """Return the existing path that a user typed, as such or below `outputs`; None if there is none."""
     named = user_path(typed)
     return next((path for path in (named, OUTPUTS / named) if path.exists()), None)
-
-
-def refuse_foreign_files(run: Path) -> None:
-    """Raise `RequestError` if a run in this folder would replace a file that no run of this project wrote."""
-    summary, settings = read_summary(run), _keys(run / HYDRA_FOLDER / CONFIG)
-    if settings >= OWN_SETTINGS or summary.keys() >= OWN_SUMMARY:
-        return
-    for name in (SUMMARY, SAMPLES, HYDRA_FOLDER, LOG):
-        if (run / name).exists() and not (name == LOG and _is_own_log(run / name)):
-            raise RequestError(f"{run / name} is not of a run of this project; choose another folder")
-
-
-def refuse_foreign_sweep(sweep: Path) -> None:
-    """Raise `RequestError` if a sweep in this folder would replace a file that no sweep of this project wrote."""
-    for name in (SUMMARY, MULTIRUN, f"{LEADERBOARD}.csv", f"{LEADERBOARD}.md"):
-        if (sweep / name).exists() and not _keys(sweep / MULTIRUN) >= OWN_SETTINGS:
-            raise RequestError(f"{sweep / name} is not of a sweep of this project; choose another folder")
-
-
-def _keys(file: Path) -> set[str]:
-    """Return the keys of a YAML file's settings; none if it has no such contents."""
-    with suppress(OSError, ValueError, YAMLError, OmegaConfBaseException):
-        settings = OmegaConf.load(file)
-        return {str(key) for key in settings} if OmegaConf.is_dict(settings) else set()
-    return set()
-
-
-def _is_own_log(file: Path) -> bool:
-    with file.open(encoding="utf-8", errors="replace") as lines:
-        return re.match(r"$|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ ", lines.readline()) is not None
-
-
-def write_settings(run: Path, cfg: DictConfig) -> None:
-    """Write into `.hydra/` what Hydra would write, but only for a run that starts: not for a refused command."""
-    texts = {CONFIG: OmegaConf.to_yaml(cfg)}
-    if HydraConfig.initialized():
-        hydra = HydraConfig.get()
-        texts["hydra.yaml"] = OmegaConf.to_yaml({"hydra": hydra})
-        texts[OVERRIDES] = OmegaConf.to_yaml(hydra.overrides.task)
-    for name, text in texts.items():
-        write_text(run / HYDRA_FOLDER / name, text)
 
 
 def write_summary(run: Path, summary: dict[str, Any]) -> None:

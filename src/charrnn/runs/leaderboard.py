@@ -1,9 +1,9 @@
 """Format the rows of a comparison as text, Markdown, CSV or JSON, and write the leaderboard files of a sweep."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from charrnn.runs.comparison import (
     BITS,
@@ -11,7 +11,9 @@ from charrnn.runs.comparison import (
     METRICS,
     NOT_COMPARED,
     SEED,
+    TEXT_COLUMNS,
     Row,
+    by_text,
     complete,
     differing,
     group_rows,
@@ -21,14 +23,19 @@ from charrnn.runs.comparison import (
     uncommon,
 )
 from charrnn.runs.folder import LEADERBOARD, json_text
-from charrnn.runs.records import read_job, runs_below
+from charrnn.runs.records import Record, read_job, runs_below
 from charrnn.utils.files import write_text
 from charrnn.utils.tables import EMPTY_CELL, PLUS_MINUS, aligned, csv_text, markdown
 
 OTHER_METRICS = tuple(column for column in METRICS if column not in BITS)
 CLASS_SUFFIX = "._target_"
-GROUPED = "mean ± standard deviation of n runs that differ only in the seed; run is the best of them"
+GROUPED = "mean ± standard deviation of n runs that differ only in the seed;\nrun is the best of them"
 MIN_TEXT_WIDTH = 40  # characters
+
+
+def heading(folder: Path) -> str:
+    """Return the lines above a leaderboard on the screen, which name its files."""
+    return f"leaderboard {folder / LEADERBOARD}.csv and .md:\nbest first, in bits per character"
 
 
 def as_text(rows: Sequence[Row], keys: Sequence[str], width: int) -> str:
@@ -39,7 +46,8 @@ def as_text(rows: Sequence[Row], keys: Sequence[str], width: int) -> str:
     if ranked:
         readable = [row for row in ranked if row.keys() & keys]  # other rows have no settings to compare
         varying = [key for key in keys if len({_cell(row, key) for row in readable}) > 1]
-        columns = _filled(ranked, [*BITS, "n", *varying, *OTHER_METRICS, "run"])
+        number = ["n"] if has_groups(ranked) else []
+        columns = _filled(ranked, [*BITS, *number, *varying, *OTHER_METRICS, "run"])
         headings = ["#", *(names.get(column) or METRICS.get(column, (column,))[0] for column in columns)]
         cells = [[_short(rows, column, _cell(row, column)) or EMPTY_CELL for column in columns] for row in ranked]
         parts.append(aligned(headings, [[str(rank), *row] for rank, row in enumerate(cells, 1)], width))
@@ -53,6 +61,11 @@ def as_text(rows: Sequence[Row], keys: Sequence[str], width: int) -> str:
             settings, reason = f" ({', '.join(shown)})" if shown else "", _cell(row, "reason")
             parts[-1] += wrapper.fill(f"{row['run']}{settings}: {row['status']}{', ' if reason else ''}{reason}") + "\n"
     return "\n".join(parts)
+
+
+def has_groups(rows: Sequence[Row]) -> bool:
+    """Return whether a row is the mean of several runs."""
+    return any(row.get("n", 1) > 1 for row in rows)
 
 
 def _short(rows: Sequence[Row], column: str, cell: str) -> str:
@@ -111,25 +124,62 @@ def _cell(row: Row, column: str) -> str:
     return setting_text(value)
 
 
+class Table(NamedTuple):
+    """Rows that compare: `columns` are the settings that differ, `text` describes the text and its splits."""
+
+    text: str
+    rows: list[Row]
+    columns: list[str]
+
+
+def compared(texts: Mapping[str, Sequence[Record]], base: Path, *, grouped: bool) -> list[Table]:
+    """Return a table for each text (see `by_text`): `grouped` by the settings, or with every run and its seed.
+
+    Names of runs are paths relative to `base`.
+    """
+    tables = []
+    for text, records in texts.items():
+        keys = differing(records)
+        more = TEXT_COLUMNS if len(texts) > 1 else ()  # for CSV and JSON, which have one table
+        rows = (group_rows if grouped else run_rows)(records, [*more, *keys], base)
+        tables.append(Table(text, rows, keys if grouped else [*keys, SEED]))
+    return tables
+
+
+def text_tables(tables: Sequence[Table], width: int) -> str:
+    """Return the tables for a terminal; if there are several, each with the text above it."""
+    titles = [f"{table.text}:\n" if len(tables) > 1 else "" for table in tables]
+    shown = [as_text(table.rows, table.columns, width) for table in tables]
+    return "\n".join(title + table for title, table in zip(titles, shown, strict=True))
+
+
+def markdown_tables(tables: Sequence[Table]) -> str:
+    """Return the tables in Markdown; if there are several, each with the text above it."""
+    titles = [f"{table.text}:\n\n" if len(tables) > 1 else "" for table in tables]
+    shown = [as_markdown(table.rows, table.columns) for table in tables]
+    return "\n".join(title + table for title, table in zip(titles, shown, strict=True))
+
+
 def write_leaderboard(sweep: Path, width: int) -> tuple[list[Row], str]:
     """Write `leaderboard.csv` and `leaderboard.md` into the sweep's folder; return the rows and the terminal text.
 
     Each job has the settings named on its command line. If seeds are swept, a second table shows the means over seeds.
     """
-    records = [read_job(folder) for folder in runs_below(sweep)]
-    keys = differing(records)
+    texts = by_text([read_job(folder) for folder in runs_below(sweep)])
+    records = [record for group in texts.values() for record in group]
     all_settings = [record.settings for record in records if record.settings]
     values_by_key = {key: {settings.get(key) for settings in all_settings} for named in all_settings for key in named}
     swept = [key for key, values in values_by_key.items() if len(values) > 1 and key not in NOT_COMPARED]
-    rows = run_rows(records, list(values_by_key), sweep)
-    tables, screens = [as_markdown(rows, swept)], [as_text(rows, swept, width)]
-    finished = [record for record in records if record.complete]
-    if any(len(group) > 1 for group in groups(finished, keys)):
-        means = group_rows(finished, keys, sweep)
-        tables.append(f"{GROUPED}:\n\n{as_markdown(means, keys)}")
-        screens.append(f"{GROUPED}:\n{as_text(means, keys, width)}")
+    tables = [Table(text, run_rows(group, list(values_by_key), sweep), swept) for text, group in texts.items()]
+    parts, screens = [markdown_tables(tables)], [text_tables(tables, width)]
+    finished = {text: [record for record in group if record.complete] for text, group in texts.items()}
+    if any(len(seeds) > 1 for group in finished.values() for seeds in groups(group, differing(group))):
+        means = compared(finished, sweep, grouped=True)
+        parts.append(f"{GROUPED}:\n\n{markdown_tables(means)}")
+        screens.append(f"{GROUPED}:\n{text_tables(means, width)}")
     if same := [f"{key}={values.pop()}" for key, values in values_by_key.items() if len(values) == 1]:
-        tables.append(f"The same in every job: {', '.join(same)}\n")
+        parts.append(f"The same in every job: {', '.join(same)}\n")
+    rows = [row for table in tables for row in table.rows]
     write_text(sweep / f"{LEADERBOARD}.csv", as_csv(rows, list(values_by_key)))
-    write_text(sweep / f"{LEADERBOARD}.md", "\n".join(tables))
+    write_text(sweep / f"{LEADERBOARD}.md", "\n".join(parts))
     return rows, "\n".join(screens)

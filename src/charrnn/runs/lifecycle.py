@@ -15,9 +15,9 @@ from charrnn.runs.folder import (
     SUMMARY,
     json_text,
     read_summary,
-    write_settings,
     write_summary,
 )
+from charrnn.runs.settings_files import write_settings
 from charrnn.utils.errors import Pruned, RequestError, RunFailed, Stopped, one_line
 
 log = logging.getLogger(__name__)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]  # comes with OmegaConf
@@ -99,6 +101,14 @@ def read_job(folder: Path) -> Record:
     overrides = _load(folder / HYDRA_FOLDER / OVERRIDES)
     pairs = [str(override).partition("=") for override in overrides] if isinstance(overrides, list) else []
     return Record(folder, {key: value for key, _, value in pairs}, read_summary(folder))
+
+
+def named_settings(run: Path) -> set[str]:
+    """Return the keys that the run's command line named; of a job of a sweep, only those that are swept."""
+    named = {key.lstrip("+~") for key in read_job(run).settings}
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        named -= set(HydraConfig.get().job.config.override_dirname.exclude_keys)
+    return named
 
 
 def _load(file: Path) -> Any:

@@ -20,14 +20,22 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from charrnn.runs.commands import override, resume_sweep
-from charrnn.runs.folder import CHECKPOINTS, LOG, SUMMARY, job_folder_name, read_summary, refuse_foreign_sweep
-from charrnn.runs.leaderboard import write_leaderboard
+from charrnn.runs.commands import override, resume_sweep, show_curves
+from charrnn.runs.folder import (
+    CHECKPOINTS,
+    HYDRA_FOLDER,
+    LOG,
+    SUMMARY,
+    job_folder_name,
+    read_summary,
+)
+from charrnn.runs.leaderboard import heading, write_leaderboard
 from charrnn.runs.leftovers import Before
+from charrnn.runs.settings_files import refuse_foreign_sweep
 from charrnn.runs.sweep_checks import check_sweep
 from charrnn.utils.cli import EXIT_FAILED, EXIT_REQUEST
 from charrnn.utils.errors import RequestError, Stopped, one_line
-from charrnn.utils.hydra_errors import request_line
+from charrnn.utils.hydra_errors import check_options, request_line
 from charrnn.utils.paths import CONF, OUTPUTS, require_project
 from charrnn.utils.process import cpu_cores, default_threads, when_parent_ends
 from charrnn.utils.streams import say
@@ -53,6 +61,7 @@ def composed(overrides: Sequence[str]) -> DictConfig:
     """Compose the config that train.py would have, `hydra` included; raise `RequestError` for wrong overrides."""
     register_resolvers()
     require_project()
+    check_options(overrides)
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
             return compose("config", overrides=list(overrides), return_hydra_config=True)
@@ -196,15 +205,16 @@ def launcher_line(error: Exception) -> tuple[str, int] | None:
 def report_sweep(folder: Path, ended: bool) -> tuple[str, bool]:
     """Write the leaderboard; return its text and whether all jobs finished.
 
-    `ended` says whether the sweep itself ran to its end. A dry run, or a sweep without a job, leaves nothing.
+    `ended` says whether the sweep itself ran to its end. A dry run leaves nothing, nor a sweep whose jobs never began.
     """
     jobs = [job for job in folder.glob("*/") if (job / LOG).exists() or (job / SUMMARY).exists()]
     all_finished = ended and all(read_summary(job).get("status") == "finished" for job in jobs)
-    if not jobs or SweepCallback.dry_run:
+    began = ended or any((job / name).exists() for job in jobs for name in (HYDRA_FOLDER, SUMMARY))
+    if not (jobs and began) or SweepCallback.dry_run:
         if SweepCallback.before is not None:
             SweepCallback.before.restore_sweep()
         return "", all_finished or not jobs
     _, table = write_leaderboard(folder, shutil.get_terminal_size((120, 0)).columns)
-    title = f"leaderboard {folder / 'leaderboard.csv'} and .md, best first, in bits per character:"
+    curves = "\n\n" + "\n".join(show_curves(folder)) if any(folder.glob("*/events.out.*")) else ""
     advice = "" if all_finished else f"\n\nto resume:\n  {SweepCallback.command}"
-    return f"{title}\n{table}".rstrip() + advice, all_finished
+    return f"{heading(folder)}\n{table}".rstrip() + curves + advice, all_finished

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from charrnn.runs.commands import rerun
 from charrnn.runs.comparison import complete
-from charrnn.runs.leaderboard import as_text, write_leaderboard
+from charrnn.runs.leaderboard import as_text, heading, write_leaderboard
 from charrnn.runs.records import read_job
 
 BITS = "val_bits_per_char"
@@ -26,7 +26,7 @@ def report(folder: Path, keys: Sequence[str], width: int) -> str:
     steps = sum(trial.number("steps") or 0 for trial in trials)
     full_steps = len(trials) * max((trial.number("steps") or 0 for trial in trials if trial.complete), default=0)
     share = f"; {100 * steps / full_steps:.0f} % of the steps of {len(trials)} full runs" if full_steps else ""
-    lines = [f"leaderboard {folder / 'leaderboard.csv'} and .md, best first, in bits per character:"]
+    lines = [heading(folder)]
     lines += [as_text(ranked[:10], keys, width), f"trials    {len(trials)}: {outcomes}{share}"]
     if ranked:
         results = [(trial.number(BITS) if trial.complete else None) or math.inf for trial in trials]

@@ -29,7 +29,7 @@ from charrnn.search.space import (
     rounded,
 )
 from charrnn.utils.errors import RequestError, one_line
-from charrnn.utils.validation import count_devices
+from charrnn.utils.validation import count_devices, require_integer
 
 SEARCH_PATH = "hydra.searchpath"  # where else Hydra looks for config files
 HEARTBEAT_SECONDS = 5
@@ -87,7 +87,8 @@ def make_request(folder: Path, overrides: Sequence[str], name: str, trials: int,
         raise RequestError(f"a trial of a search needs one device, got trainer.devices={cfg.trainer.devices}; use 1")
     if not cfg.data.get("validation_fraction") and cfg.data.get("validation_path") is None:
         raise RequestError("a search compares runs on the validation split; set data.validation_fraction above 0")
-    groups, every = cfg.hydra.runtime.choices, cfg.trainer.val_check_interval
+    groups = cfg.hydra.runtime.choices
+    every = require_integer("trainer.val_check_interval", cfg.trainer.val_check_interval)
     start = {key: choice(groups[key] if key in groups else _selected(cfg, key)) for key in fit.space}
     trials = int(min(trials, count(fit.space, fit.lacking)))
     fields = (fit.space, components, fit.lacking, fit.left_out)

@@ -54,7 +54,7 @@ def work(request: Request, study: optuna.Study) -> None:
         settings = request.settings(suggested(trial, request))
         resumes = bool(RetryHeartbeatStaleTrialCallback.retry_history(study.trials[trial.number]))
         wanted, repeated = (True, False) if resumes else _is_wanted(study, request, trial.number, settings)
-        return run_trial(study, request, trial, settings) if wanted else math.nan
+        return run_trial(study, request, trial, settings, received) if wanted else math.nan
 
     with record_signals() as received:  # so that no signal interrupts a database write; a run handles signals itself
         while not received:
@@ -122,13 +122,20 @@ def suggested(trial: optuna.Trial, request: Request) -> dict[str, Any]:
     return params
 
 
-def run_trial(study: optuna.Study, request: Request, trial: optuna.Trial, settings: dict[str, str]) -> float:
+def run_trial(
+    study: optuna.Study, request: Request, trial: optuna.Trial, settings: dict[str, str], received: list[int]
+) -> float:
     """Run or resume a trial; return its validation bits per character."""
     record = study.trials[trial.number]
     deaths = len(RetryHeartbeatStaleTrialCallback.retry_history(record)) - record.user_attrs.get(STOPS, 0)
     folder, names = _folder(request, record), short_names([*settings])
 
+    def stop_if_asked() -> None:
+        if received:  # a signal from before the run had its own handlers
+            raise Stopped(received[0])
+
     def on_validation(step: int, bits_per_char: float) -> None:
+        stop_if_asked()
         if not math.isfinite(bits_per_char):  # the run recovers, or fails
             return
         trial.report(bits_per_char, step // request.validate_every_steps)
@@ -140,6 +147,7 @@ def run_trial(study: optuna.Study, request: Request, trial: optuna.Trial, settin
             raise RunFailed(f"its process was killed {deaths} times")
         with locked(folder, wait=True):  # a process that was declared dead may still be running it
             pass
+        stop_if_asked()
         bits_per_char = _run(
             [*request.overrides, *(f"{key}={text}" for key, text in settings.items())], folder, on_validation
         )

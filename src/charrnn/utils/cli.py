@@ -5,9 +5,12 @@ import errno
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 from charrnn.utils.errors import RequestError, one_line
+from charrnn.utils.files import user_path
+from charrnn.utils.signals import ctrl_c_ends_process
 from charrnn.utils.streams import flush_streams
 from charrnn.utils.validation import SPLITS
 
@@ -53,6 +56,20 @@ class CommandParser(argparse.ArgumentParser):
             "replace uses its unknown symbol, or a space if it has none (default: error)",
         )
 
+    def add_force(self) -> None:
+        """Add the option that lets `file_to_write` return an existing file."""
+        self.add_argument("--force", action="store_true", help="overwrite an existing file")
+
+
+def file_to_write(typed: object, option: str, force: bool) -> Path:
+    """Return the path of a file to write; raise `RequestError` for a folder, and without `force` for an old file."""
+    path = user_path(typed)
+    if path.is_dir():
+        raise RequestError(f"{path} is a folder; choose a file with {option}")
+    if path.is_file() and not force:
+        raise RequestError(f"{path} already exists; choose another file with {option}, or overwrite it with --force")
+    return path
+
 
 @contextmanager
 def option_names(arguments: argparse.Namespace) -> Iterator[None]:
@@ -81,9 +98,13 @@ def unwritten(program: str, error: OSError) -> int:
 
 
 def flushed(program: str, code: int) -> int:
-    """Flush the standard streams at the end of a command; return its exit code, which is not 0 if that fails."""
+    """Flush the standard streams at the end of a command; return its exit code, which is not 0 if that fails.
+
+    From then on, Ctrl-C ends the process silently.
+    """
     error = flush_streams()
     if error is not None and not code:
         code = unwritten(program, error)
     flush_streams()  # the error line may be lost too
+    ctrl_c_ends_process()
     return code

@@ -19,6 +19,15 @@ from charrnn.utils.unknown_settings import HELP, unknown_key
 
 # Hydra's launchers are separate packages: the extra of this project that installs each.
 LAUNCHER_EXTRAS = {"joblib": "sweep", "submitit_local": "cluster", "submitit_slurm": "cluster"}
+NO_NAMES = ("", "null", "none", "no", "off", "false")  # what a user types to switch a group off
+# How to switch a group off, where that is possible.
+SWITCHED_OFF = {
+    "callbacks": "to leave all out, use callbacks=none",
+    "experiment": "to use no recipe, leave experiment out",
+    "hydra/launcher": "to run the jobs one by one, leave hydra/launcher out",
+    "logger": "to log nothing but metrics.csv, use logger=csv",
+    "scheduler": "to keep the learning rate constant, use scheduler=constant",
+}
 
 
 def check_command_line(arguments: list[str]) -> list[str]:
@@ -28,6 +37,7 @@ def check_command_line(arguments: list[str]) -> list[str]:
     flags (Hydra would print its whole usage).
     """
     overrides = _parsed(arguments).overrides
+    check_options(overrides)
     flags = list(arguments)
     for override in overrides:
         flags.remove(override)
@@ -41,6 +51,35 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
     return parser.parse_intermixed_args(arguments)
+
+
+def check_options(overrides: Sequence[str]) -> None:
+    """Raise `RequestError` for a value of a group that is no name, such as null: Hydra's error would not name it."""
+    for typed in overrides:
+        group, _, value = typed.lstrip("+").partition("=")
+        if not group or not (CONF / group).is_dir():
+            continue
+        try:
+            override = OverridesParser.create().parse_override(typed)
+            swept = list(override.sweep_string_iterator()) if override.is_sweep_override() else None
+        except HydraException:  # a mistake, which Hydra refuses when it reads the command, or glob(), which finds names
+            continue
+        if swept is not None:
+            check_options([f"{group}={each}" for each in swept])
+            continue
+        parsed = override.value()
+        names = parsed if isinstance(parsed, list) else [parsed]
+        if not (isinstance(parsed, dict) or all(isinstance(name, str) for name in names)):
+            raise RequestError(_no_option(group, value, ()))
+
+
+def _no_option(group: str, option: str, found: Sequence[str]) -> str:
+    """Return the message for an option that a group lacks; Hydra `found` other options, also in other folders."""
+    known = ", ".join(sorted({*(file.stem for file in (CONF / group).glob("*.yaml")), *found}))
+    advice = SWITCHED_OFF.get(group, "") if option.strip("[]\"'").lower() in NO_NAMES else ""
+    if group == "data":
+        advice = "for a text of your own, use data=text data.path=FILE"
+    return f"{group}={option} does not exist; {group} must be one of {known}" + (f"; {advice}" if advice else "")
 
 
 def _expand_folder(override: str) -> str:
@@ -65,10 +104,7 @@ def request_line(error: Exception, arguments: Sequence[str] = ()) -> str | None:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         outer = "hydra/" * error.missing_cfg_file.startswith("hydra/")
         group, _, option = error.missing_cfg_file.removeprefix(outer).partition("/")
-        group = outer + group
-        own_text = "; for a text of your own, use data=text data.path=FILE" if group == "data" else ""
-        known = ", ".join(sorted({*(file.stem for file in (CONF / group).glob("*.yaml")), *error.options}))
-        return f"{group}={option} does not exist; {group} must be one of {known}{own_text}"
+        return _no_option(outer + group, option, error.options)
     if isinstance(error, ConfigCompositionException):
         key = re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct|delete .*?'([^']+)'", str(error))
         if key:

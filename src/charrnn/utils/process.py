@@ -3,6 +3,7 @@
 Every run sets all of it, because the jobs of a sweep share a process.
 """
 
+import ctypes
 import logging
 import math
 import os
@@ -21,6 +22,8 @@ MAX_THREADS = 8  # the matmuls of a small network are too short to benefit from 
 # Idle OpenMP threads spin this often before they sleep: long enough for the pause between two operations. By default
 # they spin forever, which made a run ten times slower when another program was running. See docs/benchmark.md.
 SPIN_COUNT = "2000"
+MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # glibc's numbers for these settings
+LARGEST_KEPT = 2**26  # bytes of a piece of memory
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 # Lightning warns about settings that the run chooses itself, so the user cannot act on these messages.
 HIDDEN_WARNINGS = (
@@ -41,18 +44,9 @@ def set_before_torch() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if not os.environ.get("MPLBACKEND", "module://").startswith("module://"):  # not a notebook's
         os.environ["MPLBACKEND"] = "agg"  # plots are only written to files; others may need a screen
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # at INFO it reports its font cache
     for name in RANK_VARIABLES:  # Lightning reads them when it is imported, and fails
         if not os.environ.get(name, "0").isdigit():
             del os.environ[name]
-
-
-class ScreenHandler(logging.StreamHandler):
-    """Writes log lines to the screen; if a closed pipe or a full disk loses them, the run continues."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        if not isinstance(sys.exc_info()[1], OSError):
-            super().handleError(record)
 
 
 class LogFile(logging.FileHandler):
@@ -87,9 +81,21 @@ def prepare_process(seed: object, threads: object, processes: int = 1) -> tuple[
         warnings.filterwarnings("ignore", message=message)
     lightning.seed_everything(seed, workers=True, verbose=False)
     torch.set_num_threads(threads)
+    keep_freed_memory()
     torch.set_flush_denormal(True)  # denormal numbers are many times slower on some CPUs
     torch.set_float32_matmul_precision("highest")
     return seed, threads
+
+
+def keep_freed_memory() -> None:
+    """Let the process keep memory that it frees: a step needs the same again. See docs/benchmark.md.
+
+    By default glibc gives large pieces back to the system, and each step waits for hundreds of fresh pages.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries lack it
+    if mallopt is not None:
+        mallopt(MMAP_THRESHOLD, LARGEST_KEPT)
+        mallopt(TRIM_THRESHOLD, 4 * LARGEST_KEPT)
 
 
 def when_parent_ends(action: Callable[[], None]) -> None:

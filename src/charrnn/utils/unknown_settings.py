@@ -30,7 +30,9 @@ def unknown_key(key: str, command: argparse.Namespace) -> str:
     if not isinstance(siblings, dict):
         known = [*flattened(settings), *settings]
         return _message(key, difflib.get_close_matches(key, known, n=1))
-    if similar := difflib.get_close_matches(name, [str(each) for each in siblings if each != "_target_"], 1, SIMILAR):
+    if similar := difflib.get_close_matches(
+        name, [str(each) for each in siblings if each not in ("_target_", name)], 1, SIMILAR
+    ):
         return _message(key, [f"{group}.{similar[0]}" if group else similar[0]])
     target = siblings.get("_target_")
     if target and _takes(target, name):
