@@ -7,10 +7,11 @@ import os
 import re
 import runpy
 import shutil
+import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any, NamedTuple
@@ -31,6 +32,9 @@ from charrnn.runs.folder import read_summary
 from charrnn.runs.sweep import SweepCallback
 from charrnn.utils.paths import CONF
 from zygote import Child, Zygote
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job that a shell started in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # so that processes that the tests start hear Ctrl-C
 
 ROOT = Path(__file__).resolve().parents[1]
 OPTIONS: dict[str, Any] = {
@@ -127,7 +131,7 @@ def make_network() -> Callable[..., CharRNN]:
         options = OPTIONS if cell == "elman" else {}
         settings = {"cell": cell, "hidden": 5, "layers": 1, "dropout": 0.0, "residual": False, **options, **changes}
         network = CharRNN(vocabulary_size, **settings)
-        if trained:  # the output layer starts at zero, which would hide what the tests look for
+        if trained:  # so that the biases of the output are not zero, which would hide what the tests look for
             torch.nn.init.normal_(network.hidden_to_output)
             torch.nn.init.normal_(network.output_bias)
         return network
@@ -205,6 +209,11 @@ def call(script: str, *arguments: object) -> Called:
             HydraConfig.instance().cfg = None  # what a process of its own would not leave
             SweepCallback.reset()
     return Called(int(code or 0), out.getvalue(), err.getvalue())
+
+
+def mostly_slow(values: Iterable[Any], quick: int = 1) -> list[Any]:
+    """Return the values of a parameter, all of which but the first ones are for the slow tests only."""
+    return [pytest.param(value, marks=[pytest.mark.slow] if i >= quick else []) for i, value in enumerate(values)]
 
 
 ZYGOTE = Zygote()

@@ -22,7 +22,7 @@ WINGS = {
     "experiment": "training module evaluation runs network data utils",
     "training": f"module {BELOW_TRAINING}",
     "module": "evaluation runs network data utils",
-    "visualization": "analysis evaluation generation runs network data utils",
+    "visualization": "analysis evaluation export generation runs network data utils",
     "evaluation": "network data utils",
     "export": "generation network data utils",
     "generation": "network data utils",
@@ -98,7 +98,8 @@ def test_files_are_short() -> None:
 
 
 def test_tests_mirror_the_wings() -> None:
-    others = {ROOT / "tests", ROOT / "tests" / "cases"}  # end-to-end tests; what users ran into
+    # End-to-end tests, what users ran into, and the documentation.
+    others = {ROOT / "tests", ROOT / "tests" / "cases", ROOT / "tests" / "docs"}
     for folder in {file.parent for file in (ROOT / "tests").rglob("test_*.py")} - others:
         assert (PACKAGE / folder.relative_to(ROOT / "tests")).is_dir()
 

@@ -33,7 +33,7 @@ def defaults(function: Callable[..., Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("cell", ["elman", "gru", "lstm"])
 def test_of_the_network(cell: str) -> None:
     expected = settings(f"model/{cell}")
-    size = {} if cell == "elman" else {"hidden": expected["hidden"]}  # as many parameters as 256 plain units
+    size = {} if cell == "elman" else {"hidden": expected["hidden"]}  # as many parameters as 512 plain units
     assert CharRNN(5, cell=cell, **size).settings == {"vocabulary_size": 5, **expected}
 
 

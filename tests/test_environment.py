@@ -58,7 +58,7 @@ def test_the_first_call_installs_and_the_second_starts_at_once(project: Path) ->
     code, _, calls = call(project, "train.sh", "model.hidden=64")
     assert code == 0
     assert calls[0] == "made"
-    assert calls[1].endswith("-e . -c constraints.txt")
+    assert calls[1].endswith("-e .[plots] -c constraints.txt")
     assert calls[2] == f"ran {project}/train.py model.hidden=64"
     assert call(project, "train.sh", "seed=2") == (0, "", [f"ran {project}/train.py seed=2"])
     code, _, calls = call(project, "test.sh", "-x")  # the tests have more dependencies; the environment is kept

@@ -247,7 +247,7 @@ def test_a_full_disk_costs_a_warning_and_the_run_goes_on(
     assert "last.ckpt (No space left on device); the older file is kept" in caplog.text
     ours = outcome(tmp_path)
     assert_equal(ours["weights"]["last"], whole["weights"]["last"])
-    assert_equal(ours["curves"]["nats_per_char/train"], whole["curves"]["nats_per_char/train"])
+    assert_equal(ours["curves"]["bits_per_char/train"], whole["curves"]["bits_per_char/train"])
 
 
 def test_without_any_checkpoint_the_weights_are_scored(text: Path, tmp_path: Path) -> None:
@@ -272,8 +272,8 @@ def test_a_finished_run_is_left_alone_and_goes_on_when_asked_for_more(text: Path
     go_on(tmp_path / "run", text, *constant)
     ours, whole = outcome(tmp_path / "run"), outcome(tmp_path / "whole")
     assert_equal(ours["weights"], whole["weights"])
-    assert_equal(ours["curves"]["nats_per_char/train"], whole["curves"]["nats_per_char/train"])
-    assert_equal(ours["curves"]["nats_per_char/val"], whole["curves"]["nats_per_char/val"])
+    assert_equal(ours["curves"]["bits_per_char/train"], whole["curves"]["bits_per_char/train"])
+    assert_equal(ours["curves"]["bits_per_char/val"], whole["curves"]["bits_per_char/val"])
 
 
 def test_a_dry_run_and_a_lost_summary_leave_a_finished_run_as_it_is(text: Path, tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_a_dry_run_and_a_lost_summary_leave_a_finished_run_as_it_is(text: Path, 
     again = outcome(tmp_path)
     for part in ("weights", "summary", "samples"):
         assert_equal(again[part], whole[part])
-    assert_equal(again["curves"]["nats_per_char/val"], whole["curves"]["nats_per_char/val"])
+    assert_equal(again["curves"]["bits_per_char/val"], whole["curves"]["bits_per_char/val"])
     assert read_summary(tmp_path)["train_seconds"] == pytest.approx(seconds, abs=0.2)
 
 
@@ -308,7 +308,7 @@ def test_a_run_goes_on_in_another_folder(text: Path, tmp_path: Path) -> None:
     train(tmp_path / "rest", text, "scheduler=constant", f"resume_from={tmp_path}/half/checkpoints/last.ckpt")
     whole, rest = outcome(tmp_path / "whole"), outcome(tmp_path / "rest")
     assert_equal(rest["weights"]["last"], whole["weights"]["last"])
-    assert [step for step, _ in rest["curves"]["nats_per_char/train"]] == list(range(32, 61, 4))
+    assert [step for step, _ in rest["curves"]["bits_per_char/train"]] == list(range(32, 61, 4))
     assert rest["summary"]["best_step"] >= 31  # the best of before lies elsewhere
 
 

@@ -41,9 +41,9 @@ def test_side_by_side_and_issued_again(text_file: Path, tmp_path: Path) -> None:
     assert read_summary(jobs[8])["threads"] == default_threads(2)
     for hidden, job in jobs.items():
         assert f"{job.name}: {'failed' if hidden == -1 else 'finished, '}" in done.stdout
-    assert "step 20 of 20" not in done.stdout  # only in train.log
+    assert "20  val " not in done.stdout  # only in train.log
     assert (tmp_path / "leaderboard.csv").read_text().count("finished") == 2
-    assert "step 20 of 20" in (jobs[9] / "train.log").read_text()
+    assert "20  val " in (jobs[9] / "train.log").read_text()
 
     (jobs[9] / "summary.json").write_text('{"status": "interrupted"}')  # as if killed while it was scored
     logs = (jobs[8] / "train.log", jobs[9] / "train.log", tmp_path / "multirun.yaml")

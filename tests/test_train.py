@@ -11,12 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from charrnn.runs.checkpoint_file import read
 from charrnn.runs.folder import read_summary
 from charrnn.runs.load import load_network
-from conftest import ROOT, Called, call, command, start, train_here, wait_for
+from conftest import ROOT, Called, call, command, composed, start, train_here, wait_for
 
 SMALL = (
     "data=text", "model.hidden=32", "data.batch_size=8", "data.sequence_length=16", "data.validation_fraction=0.1",
@@ -41,25 +42,32 @@ def run(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_a_person_sees(run: Path, text_file: Path) -> None:
     screen = (run / "stdout.txt").read_text()
+    report = " ".join(screen.split())  # without its line breaks
     summary = read_summary(run)
     for expected in (
-        "cpu, 1 threads",
+        "cpu, 1 thread,",
         "small.txt: 30,000 characters",
         "train 24,000, validation 3,000, test 3,000",
         f"{summary['parameters']:,} parameters",
         "an epoch has 188 batches",
-        "step 100 of 250: train ",
-        "step 200 of 250: train ",
+        "100  train ",
+        "200  train ",
         f"validation  {summary['val_bits_per_char']:.4f} bits per character",
         f"test        {summary['test_bits_per_char']:.4f} bits per character",
         "checkpoints/best.ckpt",
         "curves      ",
         " --logdir ",
+        "then open http://localhost:6006/?smoothing=0&pinnedCards=%5B%7B%22plugin%22%3A%22scalars%22",
     ):
-        assert expected in screen
+        assert " ".join(expected.split()) in report
+    # These may be longer than 80 columns, to be pasted.
+    commands = ("curves ", "more text ", "look inside ", "            then open ")
+    assert [line for line in screen.splitlines() if len(line) > 80 and not line.startswith(commands)] == []
     sample = re.search(r"sample of step \d+:\n(.*)\n\nvalidation", screen, re.DOTALL)
     assert sample
-    assert len(sample[1]) == 301  # the random start character counts
+    written = (run / "samples.txt").read_text().rpartition("---\n")[2].removesuffix("\n\n")
+    assert sample[1].replace("\n", "") == written.replace("\n", "")
+    assert len(written) == 301  # the random start character counts
     for noise in ("litlogger", "GPU available", "Warning", "LOCAL_RANK"):
         assert noise not in screen
 
@@ -69,7 +77,7 @@ def test_what_a_run_leaves(run: Path) -> None:
         ".hydra", "checkpoints", "metrics.csv", "samples.txt", "stdout.txt", "summary.json", "train.log",
     }  # fmt: skip
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
-    assert "step 200 of 250" in (run / "train.log").read_text()
+    assert "200  train " in (run / "train.log").read_text()
     assert (run / "samples.txt").read_text().count("--- step ") == 3
     summary = read_summary(run)
     assert summary["status"] == "finished"
@@ -90,23 +98,27 @@ def test_what_tensorboard_shows(run: Path) -> None:
     events = EventAccumulator(str(run), size_guidance={"scalars": 0})
     events.Reload()
     tags = events.Tags()
-    watched = ("network/", "gradient/", "update_ratio/", "memory/")  # test_watching.py
-    assert {"network/spectrum", "gradient/by_lag", "memory/loss_by_context"} == set(tags["images"])
+    watched = ("network/", "gradient/", "update_ratio/")  # test_monitors.py
+    assert set(tags["images"]) == {
+        "network/eigenvalues", "network/singular_values", "gradient/by_lag", "gradient/over_training",
+        "memory/loss_by_context", "memory/gain_by_context",
+    }  # fmt: skip
+    assert set(tags["histograms"]) == {"weights/W_hh", "states/h_t"}
     assert {tag for tag in tags["scalars"] if not tag.startswith(watched)} == {
         *(f"reference/{name}_bits_per_char" for name in ("unigram", "trigram", "xz")),
-        "nats_per_char/train", "bits_per_char/train", "nats_per_char/val", "bits_per_char/val",
+        "bits_per_char/train", "bits_per_char/val",
         "optimizer/learning_rate", "optimizer/gradient_norm", "speed/chars_per_second",
         "sample/longest_copy", "sample/copied_10grams",
-        "result/val_bits_per_char", "result/test_bits_per_char",
+        "result/val_bits_per_char", "result/test_bits_per_char", "result/memory_characters",
     }  # fmt: skip
     assert {"sample/text_summary", "_hparams_/session_start_info"} <= set(tags["tensors"]) | set(
         events.summary_metadata
     )
-    assert [event.step for event in events.Scalars("nats_per_char/train")] == list(range(10, 251, 10))
+    assert [event.step for event in events.Scalars("bits_per_char/train")] == list(range(10, 251, 10))
     assert [event.step for event in events.Scalars("bits_per_char/val")] == [100, 200, 250]
     (final,) = events.Scalars("result/val_bits_per_char")
     assert final.value == pytest.approx(read_summary(run)["val_bits_per_char"], rel=1e-6)
-    losses = [event.value for event in events.Scalars("nats_per_char/train")]
+    losses = [event.value for event in events.Scalars("bits_per_char/train")]
     assert losses[0] > losses[-1] + 0.5
 
 
@@ -225,6 +237,8 @@ def test_a_sweep_names_its_jobs_and_survives_one_that_fails(text_file: Path, tmp
     assert table.count("finished") == table.count("failed") == 2
     assert table.index("finished") < table.index("failed")
     assert "leaderboard" in done.stdout
+    (curves,) = [line for line in done.stdout.splitlines() if line.startswith("curves ")]  # once, for all jobs
+    assert curves.endswith(f" --logdir {tmp_path}")
     for job in jobs:
         summary = read_summary(tmp_path / job)
         assert summary["status"] == ("failed" if "--1" in job else "finished")
@@ -252,12 +266,27 @@ def test_a_signal_saves_the_run_and_ends_it(text_file: Path, tmp_path: Path, sig
     assert f"hydra.run.dir={tmp_path} resume_from=last" in stdout
 
 
-def test_help_answers_at_once_and_names_groups_and_keys() -> None:
+def test_help_fits_a_screen_and_its_defaults_are_those_of_the_config() -> None:
     done = call("train.py", "--help")
-    assert done.returncode == 0
-    for expected in ("optimizer: adagrad, adam, adamw, rmsprop, sgd", "data.sequence_length", "python train.py -m "):
-        assert expected in done.stdout
-    assert "$" not in done.stdout
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert len(lines) <= 45 and max(map(len, lines)) <= 80
+    assert 'eval "$(python train.py -sc install=bash)"' in done.stdout
+    cfg = composed("optimizer=adamw")
+    listed = [re.fullmatch(r"  ([\w., ]+?)  +.*\[(.+)\]", line) for line in lines]
+    pairs = [
+        (key, default)
+        for found in listed
+        if found
+        for key, default in zip(found[1].split(", "), found[2].split(", "), strict=True)
+    ]
+    assert len(pairs) == 16
+    for key, default in pairs:
+        assert default == str(OmegaConf.select(cfg, key)), key
+    for group in ("model", "data", "optimizer", "scheduler", "trainer", "callbacks", "logger"):
+        (options,) = re.findall(rf"^  {group}  +(.*)", done.stdout, re.MULTILINE)
+        files = {file.stem for file in (ROOT / "conf" / group).glob("*.yaml")}
+        assert files <= set(re.findall(r"\w+", options)), group
 
 
 def test_runs_go_to_the_project_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,3 +305,13 @@ def test_a_reader_that_goes_away_does_not_disturb_a_run(text_file: Path, tmp_pat
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("\n") == 1
     assert read_summary(tmp_path)["status"] == "finished"
+
+
+def test_the_prompt_is_bold_on_a_terminal(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ("--run", run, "--prompt", "The ", "--length", "20")
+    plain = call("scripts/generate.py", *asked)
+    monkeypatch.setattr("charrnn.utils.streams.is_terminal", lambda stream: True)
+    assert call("scripts/generate.py", *asked).stdout == f"\x1b[1mThe \x1b[0m{plain.stdout[4:]}"
+    several = call("scripts/generate.py", *asked, "--samples", 2).stdout
+    assert several.count("\x1b[1mThe \x1b[0m") == 2 and plain.stdout[4:] in several
+    assert "\x1b" not in call("scripts/generate.py", *asked, "--no-prompt").stdout

@@ -23,6 +23,11 @@ def test_the_page_shows_the_validation_split_by_default(run: Path, tmp_path: Pat
     page = (tmp_path / "units.html").read_text("utf-8")
     assert "small.txt: validation split" in page
     assert "the first 200 of 1,500 symbols" in page
+    (tmp_path / "units.html").write_text("mine")
+    again = command("scripts/visualize.py", "--run", run, cwd=tmp_path)
+    assert (again.returncode, (tmp_path / "units.html").read_text()) == (2, "mine")
+    assert "units.html already exists; choose another file with --out, or overwrite it with --force" in again.stderr
+    assert command("scripts/visualize.py", "--run", run, "--force", cwd=tmp_path).stdout == "units.html\n"
 
 
 def test_plots_of_a_text(run: Path, text_file: Path, tmp_path: Path) -> None:
@@ -35,7 +40,7 @@ def test_plots_of_a_text(run: Path, text_file: Path, tmp_path: Path) -> None:
 def test_wrong_requests_end_with_one_line(run: Path) -> None:
     for arguments, message in (
         (("--characters", "0"), "--characters must be a positive integer, got 0"),
-        (("--out", run), "--out must be a file name"),
+        (("--out", run), "is a folder; choose a file with --out"),
         (("--run", run, "--checkpoint", run), "not allowed with argument"),
     ):
         refused(*call("scripts/visualize.py", *arguments), message, "visualize.py")

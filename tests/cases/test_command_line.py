@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 import charrnn
 from charrnn.runs import sweep
 from charrnn.runs.commands import override
-from charrnn.runs.folder import read_summary, refuse_foreign_files
+from charrnn.runs.folder import read_summary
+from charrnn.runs.settings_files import refuse_foreign_files
 from charrnn.utils.errors import RequestError, Stopped, one_line
 from conftest import ROOT, Called, call, command
 
@@ -123,6 +124,10 @@ def test_9_also_in_jobs_side_by_side(here: Path) -> None:
         (("-m", "optimizer=adam", "optimizer.weight_decay=0.1,0.2"), "+optimizer.weight_decay=0.1,0.2"),
         (("optimizer=adam", "optimizer.beta=[0.9,0.9]"), "did you mean optimizer.betas?"),
         (("model=gru", "model.activation=relu"), "model.activation is not a setting here; only model=elman has it"),
+        (
+            ("-m", "model=elman,gru", "model.activation=tanh,relu"),
+            "model.activation is not a setting here; only model=",
+        ),
         (("optimiser.lr=1",), "did you mean optimizer.lr?"),
         (("hidden=7",), "unknown setting hidden;"),
     ],
@@ -368,7 +373,8 @@ def test_x22_runs_of_all_ages_are_ours(tmp_path: Path) -> None:
         (("data.sha256=2",), "data.sha256 must be a checksum of 64 hexadecimal digits"),
         (("data.sha256={a: 1}",), "data.sha256 must be a checksum"),
         (("optimizer.betas=[]",), "optimizer: torch.optim.AdamW can't be built with these settings"),
-        (("experiment=python_docs", "~optimizer"), "optimizer names no class; choose an option with optimizer=NAME"),
+        (("experiment=shakespeare_minute", "~optimizer"), "optimizer names no class; choose an option with optimizer="),
+        (("~optimizer",), "optimizer is missing; choose an option with optimizer=NAME"),
         (('hydra.run.dir="~x"', "model.hidden=0"), "model.hidden must be a positive integer"),
     ],
 )

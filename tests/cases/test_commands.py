@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from charrnn.runs.commands import command as printed
 from charrnn.runs.commands import override, resume_run, resume_sweep
 from charrnn.runs.folder import read_summary
 from charrnn.runs.sweep import composed
-from conftest import ROOT, Called, call, start, wait_for
+from conftest import ROOT, Called, call, mostly_slow, start, wait_for
 
 TINY = (
     "data=text", "model.hidden=4", "data.batch_size=2", "data.sequence_length=4", "threads=1", "callbacks=none",
@@ -156,8 +157,8 @@ def test_5_a_config_of_ones_own_by_name(here: Path) -> None:
 # 3, X4: sweeps
 
 
-@pytest.mark.parametrize("name", ["sweep", ALL])
-@pytest.mark.parametrize("by", ["recipe", "flag", "mode"])
+@pytest.mark.parametrize("name", mostly_slow([ALL, "sweep"]))
+@pytest.mark.parametrize("by", mostly_slow(["recipe", "flag", "mode"], 2))
 def test_x4_a_sweep_is_resumed_by_what_it_prints(here: Path, by: str, name: str) -> None:
     values = {"recipe": "hydra: {mode: MULTIRUN, sweeper: {params: {seed: '1,2'}}}"}.get(by, "{}")
     typed = {"recipe": [], "flag": ["-m", "seed=1,2"], "mode": ["hydra.mode=MULTIRUN", "seed=1,2"]}[by]
@@ -240,11 +241,13 @@ def test_x6_a_search_is_continued_by_what_it_prints(here: Path, search: Path) ->
 
 
 @pytest.mark.parametrize("name", ["run", "-x", "latest", "~x", ALL])
-def test_x6_curves_and_more_text_work_from_where_they_are_printed(here: Path, name: str) -> None:
+def test_x6_the_commands_of_a_finished_run_work_from_where_they_are_printed(here: Path, name: str) -> None:
     done = call("train.py", *TINY, "data.path=book.txt", override("hydra.run.dir", name))
     assert done.returncode == 0, done
     more = paste(f"{line_of(done, 'more text')} --length 5")
     assert (more.returncode, len(more.stdout)) == (0, 6), more
+    page = paste(line_of(done, "look inside"))
+    assert (page.returncode, (here / "best.html").exists()) == (0, True), page
     *program, option, folder = shlex.split(line_of(done, "curves"))
     assert option == "--logdir" and program in (["tensorboard"], ["python", "-m", "tensorboard.main"])
     assert any((here / folder).glob("events*"))
@@ -302,3 +305,16 @@ def test_x6_in_a_shell(here: Path, kind: str) -> None:
     if kind == "run":
         more = bash(f"{line_of(Called(0, finished.stdout, ''), 'more text')} --length 9", here)
         assert (more.returncode, len(more.stdout)) == (0, 10), more
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_generate_says_which_run_was_the_latest(here: Path, terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = here / "runs" / "newest"
+    shutil.copytree(ROOT / "tests" / "stored" / "run", run)
+    monkeypatch.setattr(folders, "latest_run", lambda: run)
+    monkeypatch.setattr("charrnn.runs.commands.is_terminal", lambda stream: terminal)
+    note = "generate.py: the latest run is runs/newest\n" if terminal else ""
+    for named in ([], ["--run", "latest"]):
+        done = call("scripts/generate.py", *named, "--prompt", "a", "--length", "5")
+        assert (done.returncode, len(done.stdout), done.stderr) == (0, 6, note)
+    assert call("scripts/generate.py", "--run", "runs/newest", "--length", "5").stderr == ""

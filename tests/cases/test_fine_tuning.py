@@ -85,7 +85,7 @@ def test_6_another_level_is_refused(base: tuple[str, Path], other: Path, tmp_pat
 @pytest.mark.parametrize(
     ("change", "advice"),
     [
-        (("model.activation=relu",), "model.activation=tanh"),
+        (("model.activation=tanh",), "model.activation=relu"),
         (("model.residual=false", "model.hidden=9"), "model.hidden=6 model.residual=true"),
         (("model.layers=1",), "model.layers=2"),
         (("model.dropout=0.2", "model.kernel=reference", "model.input_std=0.1"), None),

@@ -37,13 +37,13 @@ def last(run: Path) -> dict[str, Any]:
 
 
 CHANGES = {
-    "optimizer.lr=1e-4": "optimizer.lr: 0.003 -> 0.0001",
+    "optimizer.lr=1e-4": "optimizer.lr: 0.006 -> 0.0001",
     "data.batch_size=5": "data.batch_size: 3 -> 5",
     "data.sequence_length=30": "data.sequence_length: 7 -> 30",
     "scheduler=constant": "scheduler._target_: warmup_cosine -> ConstantLR",
     "scheduler=plateau": "scheduler._target_: warmup_cosine -> ReduceLROnPlateau",
     "optimizer=sgd": "optimizer._target_: AdamW -> SGD",
-    "optimizer.weight_decay=0.5": "optimizer.weight_decay: 0.01 -> 0.5",
+    "optimizer.weight_decay=0.5": "optimizer.weight_decay: 0.1 -> 0.5",
     "model.dropout=0.5": "model.dropout: 0.0 -> 0.5",
     "trainer.precision=bf16-mixed": "trainer.precision: 32-true -> bf16-mixed",
     "trainer.accumulate_grad_batches=2": "trainer.accumulate_grad_batches: 1 -> 2",
@@ -99,7 +99,7 @@ TOTAL_STEPS = ["scheduler.total_steps: None -> 40"]
     [
         ("model.hidden=7", "resume with model.hidden=6$"),
         ("model=gru", "resume with model=elman model.hidden=6$"),
-        ("model.activation=relu", "resume with model.activation=tanh$"),
+        ("model.activation=tanh", "resume with model.activation=relu$"),
         ("data.validation_fraction=0.2", "resume with data.validation_fraction=0.05$"),
         ("data.newlines=lf", None),
     ],

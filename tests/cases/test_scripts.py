@@ -130,7 +130,7 @@ def test_x18_a_text_that_was_kept_keeps_the_prompt(make_network: Callable[..., A
 @pytest.mark.parametrize("script", ["evaluate", "visualize"])
 def test_22_characters_that_the_network_does_not_know(script: str, run: Path, tmp_path: Path) -> None:
     (tmp_path / "other.txt").write_text("a café! by the sea ☃!")
-    page = ("--out", tmp_path / "page.html") if script == "visualize" else ()
+    page = ("--out", tmp_path / "page.html", "--force") if script == "visualize" else ()
     options = (f"scripts/{script}.py", "--run", run, "--text", tmp_path / "other.txt", *page)
     for action in ((), ("--unknown", "error")):
         refused(
@@ -372,7 +372,7 @@ def test_x23_play_needs_only_numpy(model: Path, tmp_path: Path) -> None:
     shutil.copy(ROOT / "scripts" / "play.py", tmp_path)
     source = (tmp_path / "play.py").read_text("utf-8")
     imported = set(re.findall(r"^(?:import|from) (\w+)", source, re.MULTILINE))
-    assert imported <= {"argparse", "codecs", "os", "sys", "typing", "numpy", "zipfile", "unicodedata"}
+    assert imported <= {"argparse", "codecs", "contextlib", "os", "sys", "typing", "numpy", "zipfile", "unicodedata"}
 
 
 @pytest.mark.parametrize("script", ["export", "show_checkpoint", "generate"])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from charrnn.runs.sweep import composed as with_hydra
 from charrnn.utils.errors import RequestError, Stopped
-from conftest import call, command
+from conftest import call, command, mostly_slow
 
 pytest.importorskip("optuna", reason="needs pip install -e '.[tune]'")
 from charrnn.search import study, tune
@@ -62,7 +62,7 @@ def work(wanted: Request) -> None:
     tune.work(wanted, open_study(wanted))
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", mostly_slow(SAMPLERS))
 def test_x1_a_grid_is_tried_to_its_last_setting(sampler: str, runs: list[tuple[str, ...]], tmp_path: Path) -> None:
     file = search_file(tmp_path, GRID, SAMPLERS[sampler])
     for trials in (11, 40):  # stopped, and continued
@@ -74,7 +74,7 @@ def test_x1_a_grid_is_tried_to_its_last_setting(sampler: str, runs: list[tuple[s
     assert len(runs) == 32
 
 
-@pytest.mark.parametrize("sampler", ["TPE", "Grid"])
+@pytest.mark.parametrize("sampler", mostly_slow(["TPE", "Grid"]))
 def test_x1_two_processes_share_a_grid(sampler: str, runs: list[tuple[str, ...]], tmp_path: Path) -> None:
     file = search_file(tmp_path, GRID, SAMPLERS[sampler])
     requests = [make_request(tmp_path / "study", ["model.layers=1"], file, 32) for _ in range(2)]
@@ -84,6 +84,7 @@ def test_x1_two_processes_share_a_grid(sampler: str, runs: list[tuple[str, ...]]
     assert len(runs) == len(set(runs)) == 16
 
 
+@pytest.mark.slow
 def test_x1_the_order_of_a_grid_is_reproducible(runs: list[tuple[str, ...]], tmp_path: Path) -> None:
     orders = []
     for name in ("first", "second"):
@@ -167,7 +168,7 @@ def own_experiment(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("flag", ["--config-dir", "-cd", "hydra.searchpath"])
+@pytest.mark.parametrize("flag", mostly_slow(["--config-dir", "-cd", "hydra.searchpath"]))
 def test_31_own_config_files_can_be_searched(flag: str, text_file: Path, tmp_path: Path) -> None:
     folder = own_experiment(tmp_path / ("plain" if "=" in flag or "hydra" in flag else "it's mine, x=1"))
     option = [f"{flag}=[{folder}]"] if flag.startswith("hydra") else [flag, folder]

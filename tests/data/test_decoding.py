@@ -82,7 +82,7 @@ def test_bytes_that_are_invalid_in_utf_16(tmp_path: Path) -> None:
         ({"normalize": "NFC"}, "normalize must be one of none, nfc, nfkc"),
         ({"min_count": 0}, "min_count must be a positive integer"),
         ({"separator": None}, "separator must be a string, got None"),
-        ({"level": "byte", "min_count": 2}, "min_count=2 needs level=char"),
+        ({"level": "byte", "min_count": 2}, "data.min_count=2 needs data.level=char; data.level=byte keeps"),
     ],
 )
 def test_options_out_of_range_are_refused(changes: dict[str, Any], message: str) -> None:

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 from test_records import make_run
 
-from charrnn.runs.comparison import common_folder, differing, group_rows, groups, run_rows, setting_text, uncommon
+from charrnn.runs.comparison import (
+    by_text,
+    common_folder,
+    differing,
+    group_rows,
+    groups,
+    run_rows,
+    setting_text,
+    uncommon,
+)
 from charrnn.runs.records import Record
 from conftest import call, command
 
@@ -101,6 +110,47 @@ def test_settings_are_shown_on_one_line(value: Any, text: str) -> None:
     text.encode()
 
 
+def test_runs_on_other_texts_or_splits_are_other_tables() -> None:
+    def on(name: str, sha: str | None, **settings: Any) -> Record:
+        return record(name, 2.0 if sha else None, summary={"corpus_sha256": sha}, **settings)
+
+    runs = [
+        on("a", "1" * 64, data_path="x/a.txt", data_validation_fraction=0.1),
+        on("moved", "1" * 64, data_path="/y/a.txt", data_validation_fraction=0.1),
+        on("split", "1" * 64, data_path="x/a.txt", data_validation_fraction=0.2),
+        on("changed", "2" * 64, data_path="a.txt", data_validation_fraction=0.1),
+        on("list", "3" * 64, data_path=["a.txt", "b.txt"], data_validation_fraction=0.1),
+        on("failed", None, data_path="x/a.txt", data_validation_fraction=0.2),
+        Record(Path("/runs/torn"), {}, {"status": "missing"}),
+    ]
+    found = {text: [run.folder.name for run in group] for text, group in by_text(runs).items()}
+    assert found == {
+        "a.txt, validation 0.1": ["a", "moved", "torn"],
+        "a.txt, validation 0.2": ["split", "failed"],
+        "a.txt, validation 0.1, SHA-256 22222222": ["changed"],
+        '["a.txt", "b.txt"], validation 0.1': ["list"],
+    }
+    assert differing(runs[:4]) == []
+    assert by_text([]) == {}
+
+
+def test_the_script_shows_a_table_per_text(tmp_path: Path) -> None:
+    for name, bits in (("one", 2.2), ("other", 2.1)):
+        config = f"data: {{path: {name}.txt, validation_fraction: 0.1}}\nmodel: {{hidden: 8}}\nseed: 1\n"
+        summary = {"status": "finished", "val_bits_per_char": bits, "corpus_sha256": name}
+        make_run(tmp_path / name, config, json.dumps(summary))
+    done = call("scripts/compare.py", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    ranks = [line.split() for line in done.stdout.splitlines() if line.startswith("1 ")]
+    assert ranks == [["1", "2.2000", "one"], ["1", "2.1000", "other"]]
+    assert "mean" not in done.stdout  # of single runs
+    assert call("scripts/compare.py", tmp_path / "one").stdout.startswith(f"1 run in {tmp_path}, best first")
+    assert "one.txt, validation 0.1:\n" in done.stdout and "other.txt, validation 0.1:\n" in done.stdout
+    table = list(csv.DictReader(io.StringIO(call("scripts/compare.py", tmp_path, "--format", "csv").stdout)))
+    assert [row["data.path"] for row in table] == ["one.txt", "other.txt"]
+    assert "other.txt, validation 0.1:\n\n| run" in call("scripts/compare.py", tmp_path, "--format", "markdown").stdout
+
+
 @pytest.fixture
 def sweep(tmp_path: Path) -> Path:
     results = {(8, 1): 2.1, (8, 2): 2.2, (16, 1): 2.0, (32, 1): None}
@@ -116,7 +166,8 @@ def test_the_script_shows_groups_and_writes_csv_json_and_markdown(sweep: Path, t
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0] == f"4 runs in {sweep}, best first, in bits per character"
-    assert lines[5].split() == ["2", "2.1500", "±", "0.0707", "2", "8", "8-1"]
+    assert lines[1].startswith("mean ")
+    assert lines[6].split() == ["2", "2.1500", "±", "0.0707", "2", "8", "8-1"]
     assert lines[-1] == "  32-1 (hidden=32): failed, it broke"
     done = call("scripts/compare.py", sweep, "--format", "json")
     assert [row.get("n") for row in json.loads(done.stdout)] == [1, 2, None]

@@ -130,6 +130,7 @@ def test_wrong_requests(tmp_path: Path) -> None:
         (RATES, "data.validation_fraction=0", "set data.validation_fraction above 0"),
         (RATES, "model.dropout=2", "model.dropout must be a number"),
         (RATES, "trainer.val_check_interval=0.5", "trainer.val_check_interval must be a positive integer, got 0.5"),
+        (RATES, "trainer.val_check_interval=auto", "trainer.val_check_interval must be a positive integer, got 'auto'"),
     ):
         with pytest.raises(RequestError, match=message):
             tune.prepare(make_request(tmp_path / "study", [override], search_file(tmp_path, space=space), 2))
@@ -191,6 +192,23 @@ def test_an_interrupted_trial_is_retried_and_an_ended_one_is_not(runs: Runs, tmp
     assert [*resumed[-1].intermediate_values][:2] == [1, 2]
     work(replace(wanted, trials=7))
     assert (len(runs.started), len({name for name, _ in runs.started})) == (10, 7)
+
+
+def test_a_signal_before_the_run_handles_signals_ends_the_search(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def signalled(*arguments: Any) -> float:
+        signal.raise_signal(signal.SIGINT)  # while the run starts
+        return runs(*arguments)
+
+    wanted = request(tmp_path, trials=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(tune, "_run", signalled)
+        with pytest.raises(Stopped):
+            work(wanted)
+    assert ended(wanted) == [] and len(runs.started) == 1
+    work(wanted)
+    assert len(ended(wanted)) == 2 and runs.started[1] == runs.started[0]  # the stopped trial is retried
 
 
 def test_a_trial_that_died_before_its_first_heartbeat_is_replaced(runs: Runs, tmp_path: Path) -> None:
@@ -262,7 +280,7 @@ def test_settings_that_kill_their_process_are_not_retried_forever(
 def test_good_settings_are_found_and_poor_ones_end_early(
     text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    space = "{optimizer.lr: [1e-6, 0.003], model.activation: [tanh, selu]}"
+    space = "{optimizer.lr: [1e-6, 0.006], model.activation: [relu, selu]}"
     pruner = "{_target_: optuna.pruners.MedianPruner, n_startup_trials: 1, n_warmup_steps: 2}"
     overrides = [*SMALL, f"data.path={text_file}", "optimizer.weight_decay=0.02"]
     wanted = make_request(tmp_path / "study", overrides, search_file(tmp_path, space=space, pruner=pruner), 9)
@@ -271,16 +289,16 @@ def test_good_settings_are_found_and_poor_ones_end_early(
     assert "failed: model.activation must be one of tanh, relu; got 'selu'" in capsys.readouterr().out
     trials = [read_job(folder) for folder in sorted(wanted.folder.glob("trial_*"))]
     found = {(trial.settings["optimizer.lr"], trial.settings["model.activation"]): trial for trial in trials}
-    assert found["0.003", "tanh"] is trials[0]  # the settings without a search
+    assert found["0.006", "relu"] is trials[0]  # the settings without a search
     *_, counts, progress, best, rerun = report(wanted.folder, list(wanted.space), 120).splitlines()
     assert counts == "trials    4: 1 finished, 1 pruned, 2 failed; 38 % of the steps of 4 full runs"
     assert progress == f"progress  {trials[0].summary['val_bits_per_char']:.4f} after 1"
     assert best.startswith(f"best      {trials[0].folder}, ")
     assert rerun.startswith(f"rerun     python train.py {' '.join(SMALL)}")
-    assert rerun.endswith("optimizer.weight_decay=0.02 optimizer.lr=0.003 model.activation=tanh")
+    assert rerun.endswith("optimizer.weight_decay=0.02 optimizer.lr=0.006 model.activation=relu")
     assert (wanted.folder / "leaderboard.csv").read_text().count(",pruned,") == 1
 
-    pruned = found["1e-06", "tanh"]  # a pruned trial can be resumed as a run
+    pruned = found["1e-06", "relu"]  # a pruned trial can be resumed as a run
     assert (pruned.summary["status"], pruned.summary["steps"]) == ("pruned", 20)
     assert checkpoint_file.read(Path(pruned.summary["checkpoint"]))["global_step"] == 20
     overrides = [f"{key}={value}" for key, value in pruned.settings.items() if not key.startswith("data.path")]

@@ -2,7 +2,7 @@ import pytest
 from hydra.errors import MissingConfigException
 
 from charrnn.utils.errors import RequestError
-from charrnn.utils.hydra_errors import check_command_line, request_line
+from charrnn.utils.hydra_errors import check_command_line, check_options, request_line
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,19 @@ def test_a_missing_launcher_names_its_extra(launcher: str, extra: str) -> None:
     line = request_line(MissingConfigException("not found", f"hydra/launcher/{launcher}"))  # also below slurm_gpu
     advice = f"run pip install -e '.[{extra}]', or remove hydra/launcher to run the jobs one by one"
     assert line == f"Hydra's launcher {launcher} is not installed; {advice}"
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["model=gru", "logger=[csv,wandb]", "model={hidden: 3}", "model=glob(*)", "model=1x", "~model", "seed=null", "=3"],
+)
+def test_names_of_options_and_settings_are_left_to_hydra(typed: str) -> None:
+    check_options([typed])
+
+
+@pytest.mark.parametrize(
+    "typed", ["logger=null", "+logger=null", "logger=[csv,null]", "logger=csv,null", "hydra/launcher=3"]
+)
+def test_a_value_of_a_group_that_is_no_name_is_refused_with_the_names(typed: str) -> None:
+    with pytest.raises(RequestError, match=r"(logger|hydra/launcher)=\S+ does not exist; \1 must be one of \w+, \w+"):
+        check_options([typed])
