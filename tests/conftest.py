@@ -75,6 +75,7 @@ def _same_process_for_every_test() -> None:
     torch.manual_seed(0)
     torch.set_flush_denormal(False)  # a run sets it, for its process
     torch.set_num_threads(1)  # the problems are tiny, and waiting threads cost more than they give
+    logging.getLogger().setLevel(logging.WARNING)  # a command sets it, and `caplog` sees what it lets through
 
 
 @pytest.fixture(scope="session", autouse=True)
