@@ -14,7 +14,7 @@ sys.path.insert(0, __file__.rpartition("/")[0])  # which PYTHONSAFEPATH=1 leaves
 
 import entry
 from charrnn.utils.cli import CommandParser, file_to_write, option_names, print_error
-from charrnn.utils.files import user_path
+from charrnn.utils.files import display_path, user_path
 from charrnn.utils.streams import reconfigure, require_stdout
 from charrnn.utils.validation import require_number
 
@@ -86,7 +86,6 @@ def main() -> None:
 def evaluate(arguments: argparse.Namespace) -> None:
     from charrnn.data.splits import named_text
     from charrnn.evaluation.scoring import carried_lanes, per_character, score_carried, score_dynamic, score_windows
-    from charrnn.runs.commands import display_path
     from charrnn.runs.folder import find_checkpoint, json_text
     from charrnn.runs.load import load_network
 

@@ -39,8 +39,7 @@ def main() -> None:
 
     from charrnn.export.arrays import reading_of, to_numpy  # imports torch, which takes a second: too slow for --help
     from charrnn.export.onnx_graph import to_onnx
-    from charrnn.runs.commands import say_latest
-    from charrnn.runs.folder import find_checkpoint
+    from charrnn.runs.folder import find_checkpoint, say_latest
     from charrnn.runs.load import load_network
     from charrnn.utils.files import atomic_write
 

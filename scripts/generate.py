@@ -133,8 +133,7 @@ def generate(arguments: argparse.Namespace) -> None:
     from charrnn.evaluation.surprisal import log_probabilities
     from charrnn.generation.generate import fit_prompt, stream_texts  # torch takes a second: not for --help
     from charrnn.generation.sampling import Sampling
-    from charrnn.runs.commands import say_latest
-    from charrnn.runs.folder import find_checkpoint
+    from charrnn.runs.folder import find_checkpoint, say_latest
     from charrnn.runs.load import load_network
 
     sampling = Sampling(arguments.temperature, arguments.top_k, arguments.top_p, arguments.min_p)

@@ -51,8 +51,7 @@ def main() -> None:
     from charrnn.analysis.text_features import features_of
     from charrnn.analysis.units import max_symbols, read_states
     from charrnn.data.splits import named_text
-    from charrnn.runs.commands import say_latest
-    from charrnn.runs.folder import find_checkpoint
+    from charrnn.runs.folder import find_checkpoint, say_latest
     from charrnn.runs.load import load_network
     from charrnn.utils.files import write_text
     from charrnn.visualization.page.page import max_shown_symbols, page, unit_facts

@@ -112,6 +112,7 @@ def test_tests_mirror_the_wings() -> None:
         ("scripts/tune.py", ["--help"], "torch"),
         ("scripts/compare.py", ["--help"], "torch"),
         ("scripts/generate.py", ["--checkpoint", "net.ckpt", "--length", "3"], "lightning"),
+        ("scripts/generate.py", ["--checkpoint", "net.ckpt", "--length", "3"], "hydra"),
     ],
 )
 def test_what_must_be_quick_does_without_heavy_imports(

@@ -12,7 +12,6 @@ from charrnn.data.datamodule import CharDataModule
 from charrnn.evaluation.scoring import per_character, score_carried
 from charrnn.network import CharRNN
 from charrnn.runs.checkpoint_file import network_weights, read
-from charrnn.runs.commands import display_path
 from charrnn.runs.folder import locked
 from charrnn.runs.lifecycle import RunRecord, recorded
 from charrnn.runs.settings_files import refuse_foreign_files
@@ -29,6 +28,7 @@ from charrnn.training.resume import refuse_used_folder
 from charrnn.training.setup import Training, assemble
 from charrnn.training.text_length import fit_to_time
 from charrnn.utils.errors import RunFailed, Stopped
+from charrnn.utils.files import display_path
 from charrnn.utils.screen import report
 from charrnn.utils.signals import signals_raise_stopped
 

@@ -312,7 +312,7 @@ def test_generate_says_which_run_was_the_latest(here: Path, terminal: bool, monk
     run = here / "runs" / "newest"
     shutil.copytree(ROOT / "tests" / "stored" / "run", run)
     monkeypatch.setattr(folders, "latest_run", lambda: run)
-    monkeypatch.setattr("charrnn.runs.commands.is_terminal", lambda stream: terminal)
+    monkeypatch.setattr("charrnn.runs.folder.is_terminal", lambda stream: terminal)
     note = "generate.py: the latest run is runs/newest\n" if terminal else ""
     for named in ([], ["--run", "latest"]):
         done = call("scripts/generate.py", *named, "--prompt", "a", "--length", "5")

@@ -10,7 +10,6 @@ import re
 import shlex
 import shutil
 import sys
-from argparse import Namespace
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -23,10 +22,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from charrnn.runs.folder import HYDRA_FOLDER, OVERRIDES
-from charrnn.utils.cli import print_error
-from charrnn.utils.files import command_folder
+from charrnn.utils.files import command_folder, display_path
 from charrnn.utils.paths import CONF, PROJECT
-from charrnn.utils.streams import is_terminal
 
 OF_A_SWEEP = ("hydra.sweep.", "hydra/launcher", "hydra.launcher.", "hydra/sweeper", "hydra.sweeper.", "hydra.mode")
 # What the launchers and the search add to the command of a job.
@@ -37,19 +34,6 @@ PINNED = [{"plugin": "scalars", "tag": f"bits_per_char/{split}"} for split in ("
 TENSORBOARD_URL = (
     f"http://localhost:6006/?smoothing=0&pinnedCards={quote(json.dumps(PINNED, separators=(',', ':')))}#timeseries"
 )
-
-
-def display_path(path: Path, base: Path | None = None) -> str:
-    """Return the path as typed from `base`, by default the folder of the command; absolute if it is not below it."""
-    absolute = Path(os.path.abspath(command_folder() / path))  # noqa: PTH100  # resolve() would replace symbolic links
-    base = base or command_folder()
-    return str(absolute.relative_to(base)) if absolute.is_relative_to(base) else str(absolute)
-
-
-def say_latest(program: str, arguments: Namespace, checkpoint: Path) -> None:
-    """Say on stderr which run was the latest, if none was named; nothing if stderr is not a terminal."""
-    if arguments.checkpoint is None and arguments.run in (None, "latest") and is_terminal(sys.stderr):
-        print_error(program, f"the latest run is {display_path(checkpoint.parent.parent)}")
 
 
 def override(key: str, value: object) -> str:

@@ -12,15 +12,19 @@ import logging
 import math
 import os
 import re
+import sys
+from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from charrnn.runs import checkpoint_file
+from charrnn.utils.cli import print_error
 from charrnn.utils.errors import RequestError
-from charrnn.utils.files import user_path, write_text
+from charrnn.utils.files import display_path, user_path, write_text
 from charrnn.utils.paths import OUTPUTS
+from charrnn.utils.streams import is_terminal
 
 log = logging.getLogger(__name__)
 
@@ -127,6 +131,12 @@ def find_checkpoint(run: str | None, checkpoint: str | None) -> Path:
         raise RequestError(f"{found} is a file; use --checkpoint for it")
     best = checkpoint_at(found)
     return checkpoint_of(found) if best == found else best
+
+
+def say_latest(program: str, arguments: Namespace, checkpoint: Path) -> None:
+    """Say on stderr which run was the latest, if none was named; nothing if stderr is not a terminal."""
+    if arguments.checkpoint is None and arguments.run in (None, "latest") and is_terminal(sys.stderr):
+        print_error(program, f"the latest run is {display_path(checkpoint.parent.parent)}")
 
 
 def named_folder(typed: str) -> Path | None:

@@ -9,11 +9,12 @@ import torch
 from omegaconf import DictConfig
 
 from charrnn.data.datamodule import CharDataModule
-from charrnn.runs.commands import command, display_path, resume_run, show_curves
+from charrnn.runs.commands import command, resume_run, show_curves
 from charrnn.runs.folder import METRICS
 from charrnn.runs.sweep import in_sweep
 from charrnn.training.preparation import Preparation
 from charrnn.training.setup import Training
+from charrnn.utils.files import display_path
 from charrnn.utils.paths import OUTPUTS
 from charrnn.utils.screen import report, report_sample
 

@@ -52,6 +52,13 @@ def command_folder() -> Path:
     return Path(hydra.HydraConfig.get().runtime.cwd)
 
 
+def display_path(path: Path, base: Path | None = None) -> str:
+    """Return the path as typed from `base`, by default the folder of the command; absolute if it is not below it."""
+    absolute = Path(os.path.abspath(command_folder() / path))  # noqa: PTH100  # resolve() would replace symbolic links
+    base = base or command_folder()
+    return str(absolute.relative_to(base)) if absolute.is_relative_to(base) else str(absolute)
+
+
 def user_path(typed: object) -> Path:
     """Return a path that a user typed, which counts from the folder where the command was given.
 
