@@ -166,10 +166,14 @@ def test_every_recipe_is_listed_with_what_it_sets() -> None:
     assert re.findall(r"^### `experiment=(\w+)`$", recipes, re.MULTILINE) == names
     for name in names:
         cfg = composed(f"experiment={name}")
+        recipe = OmegaConf.load(CONF / "experiment" / f"{name}.yaml")
+        swept = OmegaConf.select(recipe, "hydra.sweeper.params", default={})
         rows = recipes.split(f"### `experiment={name}`\n")[1].split("### ")[0]
         for key, text in re.findall(r"^\| `([\w.]+\.\w+)` \| `(.*?)` \|", rows, re.MULTILINE):
             value = OmegaConf.select(cfg, key)
-            if OmegaConf.is_dict(value):  # an object, named by its class
+            if key in swept:  # several values, of which each job has one
+                assert text == swept[key]
+            elif OmegaConf.is_dict(value):  # an object, named by its class
                 assert value["_target_"].endswith(f".{text}")
             else:
                 assert value == _value(text), (name, key)
