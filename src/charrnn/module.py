@@ -82,10 +82,6 @@ class CharRNNModule(lightning.LightningModule):
         if self.trainer.global_rank:  # each rank draws its own dropout masks
             torch.manual_seed(torch.initial_seed() + self.trainer.global_rank)
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Move a batch to the device. A batch starts on the CPU: Lightning would look through it for nothing."""
-        return batch if device.type == "cpu" else super().transfer_batch_to_device(batch, device, dataloader_idx)
-
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         self._step_before = self.global_step
         if self._saved_rng_state is not None:  # not earlier: Lightning may draw random numbers while it starts

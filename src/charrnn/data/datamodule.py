@@ -6,8 +6,9 @@ from typing import Any
 
 import lightning
 import numpy as np
+import torch
 
-from charrnn.data.batches import CharDataset, LaneBatches, ShuffledBatches, StreamBatches
+from charrnn.data.batches import Batch, CharDataset, LaneBatches, ShuffledBatches, StreamBatches
 from charrnn.data.corpus import read_corpus
 from charrnn.data.options import TextOptions
 from charrnn.data.sources import absolute_paths
@@ -137,3 +138,10 @@ class CharDataModule(lightning.LightningDataModule):
         # Longer chunks than in training: nothing is kept for a backward pass, and each batch has its price.
         steps = min(VALIDATION_STEPS, MAX_VALIDATION_LOGITS // (lanes * len(self.vocabulary)))
         return LaneBatches(ids, lanes, max(self.sequence_length, steps), self._rank, self._ranks)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move a batch to the device. It comes from the CPU, where Lightning would look through it for nothing."""
+        if device.type == "cpu":
+            return batch
+        moved: Batch = super().transfer_batch_to_device(batch, device, dataloader_idx)
+        return moved
