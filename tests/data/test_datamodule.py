@@ -3,8 +3,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from charrnn.data.batches import IGNORED
+from charrnn.data.batches import IGNORED, Batch
 from charrnn.data.datamodule import CharDataModule
 from charrnn.data.splits import read_split, split
 from charrnn.utils.errors import RequestError
@@ -47,6 +48,15 @@ def test_splits_batches_and_settings_of_a_data_module(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text(text + "!")
     with pytest.raises(RequestError, match="has changed since"):
         read_split(data.settings, data.vocabulary, "train")
+
+
+def test_a_batch_moves_to_another_device_only(tmp_path: Path) -> None:
+    data = make_data(tmp_path, "ab" * 50)
+    batch = next(iter(data.train_dataloader()))
+    assert data.transfer_batch_to_device(batch, torch.device("cpu"), 0) is batch
+    moved = data.transfer_batch_to_device(batch, torch.device("meta"), 0)
+    assert isinstance(moved, Batch) and moved.starts is True
+    assert moved.inputs_TB.device.type == moved.targets_TB.device.type == "meta"
 
 
 def test_without_a_validation_split_there_are_no_validation_batches(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ TRAINING_SHARE = 0.9  # of max_minutes; the rest is for the validations
 
 
 class Choice(NamedTuple):
-    """The settings for training splits of at most `characters`; measured in docs/learning.md."""
+    """The settings for training splits of at most `characters`; docs/learning.md says which were measured."""
 
     characters: float
     layers: int
