@@ -52,6 +52,7 @@ def main() -> None:
             )
         if name == "gpu":
             subcommand.add_argument("--minutes", type=float, default=9, help="when to stop (default: 9)")
+            subcommand.add_argument("--only", nargs="+", metavar="SECTION", help="sections to run (default: all)")
         if name in ("lightning", "gpu"):
             subcommand.set_defaults(accelerator="cpu", grid=None)
             subcommand.add_argument("--steps", type=int, default=600, help="optimizer steps per run (default: 600)")

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from benchmarks import lightning_runs
-from benchmarks.candidates import BASELINE, Candidate, candidates, check_equality, graphed
-from benchmarks.gpu_checks import TOLERANCES, checkpoints, device_tests, equality, set_precision
+from benchmarks.candidates import AS_TRAINED, BASELINE, Candidate, candidates, check_equality, graphed
+from benchmarks.gpu_checks import DTYPES, checkpoints, device_tests, equality, set_precision
 from benchmarks.record import interleaved, print_records, summary, write_record
 from charrnn.network.recurrence import KERNELS, usable_kernels
 
@@ -32,7 +32,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "waiting": waiting, "tests": device_tests,
     }  # fmt: skip
     results: dict[str, Any] = {"device": torch.cuda.get_device_name() if device == "cuda" else "cpu"}
-    for name, section in sections.items():
+    for name in [name for name in sections if name in (arguments.only or sections)]:
+        section = sections[name]
         left = end - time.monotonic()
         if left <= 0:
             results[name] = "no time left"
@@ -53,20 +54,23 @@ def recurrence(arguments: argparse.Namespace, device: str) -> list[dict[str, Any
     """Time forward and backward of the kernels and of `nn.RNN`, each alone and under a CUDA graph."""
     rows = []
     for size in TOY_GRID if arguments.toy else GRID:
-        for precision in TOLERANCES:
+        for precision in ("float32", "tf32", "bfloat16"):
             context = set_precision(precision, device)
             found = candidates(size, device)
             del found["one-hot loop"]
             if precision == "float32":
                 check_equality(found)
-            for name in [name for name in found if _unusable(name, size[-1], precision, device)]:
+            del found["reference"]
+            for name in [name for name in found if _unusable(name, precision, device)]:
                 del found[name]
             calls: dict[str, Callable[[], object]] = {
                 name: _within(context, candidate) for name, candidate in found.items()
             }
             if device == "cuda":
                 with context:
-                    calls |= {f"{name}, graph": graphed(candidate) for name, candidate in found.items()}
+                    calls |= {
+                        f"{name}, graph": graphed(candidate) for name, candidate in found.items() if name != AS_TRAINED
+                    }
             seconds = interleaved(calls, arguments.rounds, device)
             theirs = {
                 end: summary(seconds[BASELINE + end])["median_ms"]
@@ -85,9 +89,9 @@ def recurrence(arguments: argparse.Namespace, device: str) -> list[dict[str, Any
     return rows
 
 
-def _unusable(kernel: str, hidden: int, precision: str, device: str) -> bool:
-    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    return kernel in KERNELS and usable_kernels(torch.device(device), dtype, hidden)[kernel] is not None
+def _unusable(kernel: str, precision: str, device: str) -> bool:
+    dtype = DTYPES.get(precision, torch.float32)
+    return kernel in KERNELS and usable_kernels(torch.device(device), dtype)[kernel] is not None
 
 
 def _within(context: torch.autocast, candidate: Candidate) -> Callable[[], None]:
@@ -114,7 +118,7 @@ def waiting(arguments: argparse.Namespace, device: str) -> list[dict[str, Any]]:
     kinds = [torch.profiler.ProfilerActivity.CPU] + [torch.profiler.ProfilerActivity.CUDA] * (device == "cuda")
     for size in TOY_GRID if arguments.toy else RUNS:
         found = candidates(size, device)
-        for name in ("fused", BASELINE):
+        for name in (AS_TRAINED if device == "cuda" else "fused", BASELINE):
             candidate = found[name]
             candidate.backward()
             with torch.profiler.profile(activities=kinds) as profiler:
@@ -124,7 +128,8 @@ def waiting(arguments: argparse.Namespace, device: str) -> list[dict[str, Any]]:
                 if device == "cuda":
                     torch.cuda.synchronize()
                 wall = time.perf_counter() - start
-            busy = sum(event.self_device_time_total for event in profiler.key_averages()) / 1e6
+            kernels = (each for each in profiler.events() or [] if each.device_type.name == "CUDA")
+            busy = sum(kernel.self_device_time_total for kernel in kernels) / 1e6
             rows.append(
                 {
                     "B, T, H": "{}, {}, {}".format(*size), "by": name,

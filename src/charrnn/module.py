@@ -22,6 +22,7 @@ from charrnn.data.batches import Batch
 from charrnn.data.vocabulary import AnyVocabulary
 from charrnn.evaluation.metrics import MetricLog, TrainingMetrics, ValidationMetrics
 from charrnn.network import CharRNN
+from charrnn.network.cuda_graph import GraphedLoss
 from charrnn.runs.checkpoint_file import FORMAT, network_weights
 from charrnn.utils.process_state import gather_state, restore_rng_state, state_of_rank
 
@@ -33,10 +34,10 @@ class CharRNNModule(lightning.LightningModule):
     """Trains a `CharRNN` by truncated back-propagation through time (Werbos 1990; Williams and Peng 1990).
 
     Each batch starts from the state after the previous batch. That state is detached, so gradients stop at the boundary
-    between batches. `optimizer` and `scheduler` are callables that take what they act
-    on. Metrics are logged every `log_every` steps, per character: those per symbol times `symbols_per_character` of
-    the split (1 unless the symbols are bytes). `about` holds plain values that go into every checkpoint, beside the
-    network's settings and the vocabulary.
+    between batches. `optimizer` and `scheduler` are callables that take what they act on. Metrics are logged every
+    `log_every` steps, per character: those per symbol times `symbols_per_character` of the split (1 unless the symbols
+    are bytes). With `cuda_graph`, a step on an NVIDIA GPU is a CUDA graph. `about` holds plain values that go into
+    every checkpoint, beside the network's settings and the vocabulary.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class CharRNNModule(lightning.LightningModule):
         optimizer: Callable[[list[nn.Parameter]], Optimizer] = DEFAULT_OPTIMIZER,
         scheduler: Callable[[Optimizer], LRScheduler | ReduceLROnPlateau] | None = None,
         log_every: int = 50,
+        cuda_graph: bool = True,
         symbols_per_character: dict[str, float] | None = None,
         about: dict[str, Any] | None = None,
     ) -> None:
@@ -60,6 +62,8 @@ class CharRNNModule(lightning.LightningModule):
         self._optimizer = optimizer
         self._scheduler = scheduler
         self._log_every = log_every
+        self.cuda_graph = cuda_graph
+        self._loss = GraphedLoss(network) if cuda_graph else network.loss
         self._about = about or {}
         # Plain attributes, not buffers: a state belongs to this process and its streams.
         self._train_state_LBS: Tensor | None = None
@@ -90,7 +94,7 @@ class CharRNNModule(lightning.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         state_LBS = self._state(batch, self._train_state_LBS)
-        loss, state_LBS = self.network.loss(batch.inputs_TB, batch.targets_TB, state_LBS)
+        loss, state_LBS = self._loss(batch.inputs_TB, batch.targets_TB, state_LBS)
         self._train_state_LBS = state_LBS.detach()
         if batch.weight != 1:  # the gradient is the mean over the ranks
             loss = loss * batch.weight

@@ -75,7 +75,7 @@ def test_a_run_plans_for_its_minutes(
     text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The schedule and the checkpoint know of the fewer steps too, so that it ends at a rate of zero."""
-    monkeypatch.setattr("charrnn.training.setup.seconds_per_step", lambda *_: 1.0)
+    monkeypatch.setattr("charrnn.training.setup.seconds_per_step", lambda *_, **__: 1.0)
     small = ("experiment=my_text", "model.hidden=4", "data.batch_size=2", "max_minutes=0.5")
     assert train_here(tmp_path, *small, path=text_file)["steps"] == 27
     saved = read(tmp_path / CHECKPOINTS / LAST)

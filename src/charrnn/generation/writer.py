@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from charrnn.generation.sampling import MIN_TEMPERATURE, Sampling
 from charrnn.generation.stepper import Step, as_floats, stepper
 from charrnn.network import CharRNN
-from charrnn.network.recurrence import usable_kernels
+from charrnn.network.recurrence import nearest_kernel
 
 # Random numbers in [0, 1), [N, B], in; the ids of the next symbol of each text out, N times.
 Writer = Callable[[NDArray[np.float64]], Iterator[list[int]]]
@@ -23,10 +23,8 @@ Writer = Callable[[NDArray[np.float64]], Iterator[list[int]]]
 
 def make_writer(network: CharRNN, sampling: Sampling, logits_BV: Tensor, state_LBS: Tensor) -> Writer:
     """Return the fastest writer for this network, which continues from these logits and state."""
-    cell, dtype = network.cells[0], network.output_bias.dtype
-    compiles = getattr(cell, "kernel", "torch") in ("auto", "numba")
-    hidden = network.settings["hidden"]
-    if compiles and usable_kernels(torch.device("cpu"), dtype, hidden)["numba"] is None:
+    kernel = getattr(network.cells[0], "kernel", None)
+    if kernel and nearest_kernel(kernel, torch.device("cpu"), network.output_bias.dtype) == "numba":
         return compiled_writer(network, sampling, logits_BV, state_LBS)
     return stepping_writer(network, sampling, logits_BV, state_LBS)
 

@@ -13,6 +13,7 @@ from charrnn.utils.errors import RequestError
 from charrnn.utils.validation import require_choice, require_integer, require_number
 
 RECURRENT_INITS = ("auto", "orthogonal", "identity")
+ONE_HOT_INPUTS = 512  # with more symbols, one-hot vectors cost a GPU more than a lookup
 
 
 class ElmanCell(nn.Module):
@@ -59,6 +60,10 @@ class ElmanCell(nn.Module):
         """Return W_xh x + b_h, [..., H], for ids, [...], or vectors, [..., inputs]."""
         if not self.reads_ids:
             return linear(x, self.input_to_hidden, self.hidden_bias, self.kernel)
+        if x.device.type == "cuda" and self.inputs <= ONE_HOT_INPUTS:
+            # The gradient of a product is a product; that of a lookup would sort the ids, or add in a varying order.
+            one_hot = torch.eye(self.inputs, dtype=self.input_to_hidden.dtype, device=x.device)[x]
+            return nn.functional.linear(one_hot, self.input_to_hidden, self.hidden_bias)
         # Add the bias to the table: V rows are fewer than T * B. Contiguous, so that a lookup reads one row.
         table_VH = (self.input_to_hidden.t() + self.hidden_bias).contiguous()
         if x.device.type == "cpu":  # its gradient is several times faster than that of `embedding` on a CPU

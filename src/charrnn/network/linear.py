@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from charrnn.network.recurrence import choose_kernel
+from charrnn.network.recurrence import nearest_kernel
 
 
 def linear(x: Tensor, weight_MK: Tensor, bias_M: Tensor, kernel: str = "auto") -> Tensor:
     """Return W x + b, [..., M], for vectors x, [..., K]."""
-    if not _compiled(x, weight_MK.shape[0], kernel):
+    if not _compiled(x, kernel):
         return nn.functional.linear(x, weight_MK, bias_M)
     result: Tensor = _Linear.apply(x.flatten(0, -2), weight_MK, bias_M)
     return result.view(*x.shape[:-1], -1)
@@ -27,17 +27,17 @@ def linear_cross_entropy(
 
     The compiled function holds a block of logits at a time, and knows the gradients as soon as it knows the loss.
     """
-    if torch.is_grad_enabled() and _compiled(x_NH, x_NH.shape[1], kernel):
+    if torch.is_grad_enabled() and _compiled(x_NH, kernel):
         loss: Tensor = _LinearCrossEntropy.apply(x_NH, weight_VH, bias_V, targets_N)
         return loss
     return nn.functional.cross_entropy(nn.functional.linear(x_NH, weight_VH, bias_V), targets_N)
 
 
-def _compiled(x: Tensor, hidden: int, kernel: str) -> bool:
+def _compiled(x: Tensor, kernel: str) -> bool:
     """Return whether the compiled functions belong to this kernel here."""
     if x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         return False
-    return choose_kernel(kernel, x.device, x.dtype, hidden)[0] == "numba"
+    return nearest_kernel(kernel, x.device, x.dtype) == "numba"
 
 
 class _Linear(torch.autograd.Function):

@@ -43,7 +43,7 @@ from charrnn.training.preview import seconds_per_step
 from charrnn.training.run_state import RunState
 from charrnn.utils.config import plain
 from charrnn.utils.errors import RequestError, RunFailed, one_line
-from charrnn.utils.validation import require_integer
+from charrnn.utils.validation import require_flag, require_integer
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,10 @@ class Training:
         """Return the time of a training step on this device, measured with a copy of the network."""
         lanes, trainer = ready.data.batch_size // ranks.size, self.trainer
         device = trainer.strategy.root_device
-        return seconds_per_step(ready.network, ready.data, lanes, self.make_optimizer, device, trainer.precision)
+        return seconds_per_step(
+            ready.network, ready.data, lanes, self.make_optimizer, device, trainer.precision,
+            cuda_graph=self.module.cuda_graph,
+        )  # fmt: skip
 
     def fit(self, ready: Preparation) -> None:
         """Train from the checkpoint where the run starts, if there is one; do nothing if all steps were made before.
@@ -160,6 +163,8 @@ def assemble(
         scheduler=build_scheduler(cfg, ready.steps),
         symbols_per_character={split: ready.data.symbols_per_character(split) for split in ("train", "validation")},
         log_every=require_integer("trainer.log_every_n_steps", cfg.trainer.log_every_n_steps),
+        # Several processes wait for each other between their kernels, which was not tried with graphs.
+        cuda_graph=require_flag("cuda_graph", cfg.cuda_graph) and trainer.world_size == 1,
         about={"data": ready.data.settings, "config": plain(cfg), "run": run},
     )
     return Training(trainer, module, make_optimizer, state, checkpoints, throughput, samples, stop, kernel, reason)
@@ -172,11 +177,11 @@ def _set_kernel(network: CharRNN, trainer: lightning.Trainer, before: str | None
         return "torch", "PyTorch's own layer"
     requested = settings["kernel"]
     if requested == "auto" and before is not None:
-        if usable_kernels(device, dtype, settings["hidden"]).get(before, "unknown") is None:
+        if usable_kernels(device, dtype).get(before, "unknown") is None:
             requested = before
         else:
             log.warning("kernel %s, which this run started with, is not available here; using another", before)
-    kernel, why = choose_kernel(requested, device, dtype, settings["hidden"])
+    kernel, why = choose_kernel(requested, device, dtype)
     for cell in network.cells:
         cell.kernel = kernel  # type: ignore[assignment]  # a ModuleList does not know its element type
     return kernel, "as before" if before == kernel else why

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from charrnn.network.recurrence import ACTIVATIONS, KERNELS, choose_kernel, elman_scan, usable_kernels
+from charrnn.network.recurrence import ACTIVATIONS, KERNELS, choose_kernel, elman_scan, kernels, usable_kernels
 from charrnn.runs import checkpoint_file
 from charrnn.utils.errors import RequestError
 from conftest import call, train_here
@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 
 
 def usable(dtype: torch.dtype) -> list[str]:
-    return [kernel for kernel, reason in usable_kernels(CPU, dtype, 8).items() if reason is None]
+    return [kernel for kernel, reason in usable_kernels(CPU, dtype).items() if reason is None]
 
 
 USABLE = usable(torch.float64)
@@ -131,33 +131,34 @@ def test_autocast_computes_in_its_dtype(kernel: str) -> None:
 
 
 def test_available_kernels_and_why_others_are_not() -> None:
-    usable = usable_kernels(CPU, torch.float32, 256)
+    usable = usable_kernels(CPU, torch.float32)
     assert set(usable) == set(KERNELS)
     assert usable["reference"] is usable["fused"] is usable["numba"] is None
     assert usable["triton"] == "it needs a CUDA device, not cpu"
-    assert choose_kernel("auto", CPU, torch.float32, 256) == ("numba", "chosen for cpu and float32")
-    assert choose_kernel("reference", CPU, torch.float32, 256) == ("reference", "as requested")
+    assert choose_kernel("auto", CPU, torch.float32) == ("numba", "chosen for cpu and float32")
+    assert choose_kernel("reference", CPU, torch.float32) == ("reference", "as requested")
     for unknown in ("warp", "onednn"):
         with pytest.raises(RequestError, match=f"auto, reference, fused, numba, triton; got '{unknown}'"):
-            choose_kernel(unknown, CPU, torch.float32, 256)
+            choose_kernel(unknown, CPU, torch.float32)
     with pytest.raises(
         RequestError,
         match="model.kernel=triton is not available here: it needs a CUDA device, not cpu; use model.kernel=auto",
     ):
-        choose_kernel("triton", CPU, torch.float32, 256)
+        choose_kernel("triton", CPU, torch.float32)
 
 
-def test_the_limits_of_the_triton_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_triton_kernel_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = torch.device("cuda")
+    for cached in (kernels._why_not, kernels._automatic):
+        monkeypatch.setattr(kernels, cached.__name__, cached.__wrapped__)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    for dtype, largest in ((torch.float32, 128), (torch.bfloat16, 256)):
-        assert usable_kernels(cuda, dtype, largest)["triton"] is None
-        assert f"at most {largest} in {dtype}, not {largest + 1}" in str(
-            usable_kernels(cuda, dtype, largest + 1)["triton"]
-        )
-    assert "not torch.float64" in str(usable_kernels(cuda, torch.float64, 8)["triton"])
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        assert usable_kernels(cuda, dtype)["triton"] is None
+        assert choose_kernel("auto", cuda, dtype)[0] == "triton"
+    assert "not torch.float64" in str(usable_kernels(cuda, torch.float64)["triton"])
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert usable_kernels(cuda, torch.float32, 8)["triton"] == "triton is not installed"
+    assert usable_kernels(cuda, torch.float32)["triton"] == "triton is not installed"
+    assert choose_kernel("auto", cuda, torch.float32)[0] == "fused"
 
 
 def test_runs_of_the_removed_kernel_resume(text_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

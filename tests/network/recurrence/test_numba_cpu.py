@@ -93,11 +93,11 @@ def test_nan_stays_nan(activation: str) -> None:
 
 
 def test_what_it_can_not_do_is_said() -> None:
-    assert usable_kernels(CPU, torch.float32, 8)["numba"] is None
-    assert "supports torch.float32" in str(usable_kernels(CPU, torch.float64, 8)["numba"])
-    assert "runs on the CPU" in str(usable_kernels(torch.device("cuda"), torch.float32, 8)["numba"])
-    assert choose_kernel("auto", CPU, torch.float32, 8)[0] == "numba"
-    assert choose_kernel("auto", CPU, torch.bfloat16, 8)[0] == "fused"
+    assert usable_kernels(CPU, torch.float32)["numba"] is None
+    assert "supports torch.float32" in str(usable_kernels(CPU, torch.float64)["numba"])
+    assert "runs on the CPU" in str(usable_kernels(torch.device("cuda"), torch.float32)["numba"])
+    assert choose_kernel("auto", CPU, torch.float32)[0] == "numba"
+    assert choose_kernel("auto", CPU, torch.bfloat16)[0] == "fused"
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_without_numba_auto_falls_back_and_says_so_once(
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(kernels.importlib.util, "find_spec", lambda name: None)
     for _ in range(2):
-        assert choose_kernel("auto", CPU, torch.float32, 8)[0] == "fused"
+        assert choose_kernel("auto", CPU, torch.float32)[0] == "fused"
     assert caplog.text.count("is not available: numba is not installed; using fused") == 1
 
 
@@ -127,7 +127,7 @@ def test_a_failed_compilation_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> No
         raise ValueError("no such target\nand more")
 
     monkeypatch.setattr(loading, "_load", fails)
-    reason = usable_kernels(CPU, torch.float32, 8)["numba"]
+    reason = usable_kernels(CPU, torch.float32)["numba"]
     assert reason == "it can't be compiled here (ValueError: no such target)"
 
 

@@ -17,7 +17,7 @@ DTYPES = {torch.float32: 1e-5, **({torch.bfloat16: 4e-2} if ON_GPU else {})}  # 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [(1, 3, 5), (6, 20, 32), (5, 2, 17)])
+@pytest.mark.parametrize("shape", [(1, 3, 5), (6, 20, 32), (5, 2, 17), (4, 3, 130), (3, 35, 300)])
 def test_values_and_gradients_of_the_kernel(activation: str, dtype: torch.dtype, shape: tuple[int, int, int]) -> None:
     from charrnn.network.recurrence import triton_gpu
 

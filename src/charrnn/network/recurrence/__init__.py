@@ -6,7 +6,16 @@ from charrnn.network.recurrence.kernels import (
     REMOVED_KERNELS,
     choose_kernel,
     elman_scan,
+    nearest_kernel,
     usable_kernels,
 )  # fmt: skip
 
-__all__ = ["ACTIVATIONS", "KERNELS", "REMOVED_KERNELS", "choose_kernel", "elman_scan", "usable_kernels"]
+__all__ = [
+    "ACTIVATIONS",
+    "KERNELS",
+    "REMOVED_KERNELS",
+    "choose_kernel",
+    "elman_scan",
+    "nearest_kernel",
+    "usable_kernels",
+]

@@ -18,7 +18,7 @@ SIGMOID_DTYPES = (torch.float32, torch.float64)
 
 def elman_scan(inputs_TBH: Tensor, state_BH: Tensor, weight_HH: Tensor, activation: str) -> Tensor:
     """Return states[t] = phi(inputs[t] + states[t-1] @ weight.T), [T, B, H], like `reference.elman_scan`."""
-    return bptt.scan(_LOOPS, inputs_TBH, state_BH, weight_HH, activation)
+    return bptt.scan(LOOPS, inputs_TBH, state_BH, weight_HH, activation)
 
 
 def _forward(states_TBH: Tensor, inputs_TBH: Tensor, weight_HH: Tensor, activation: str) -> None:
@@ -59,4 +59,4 @@ def activation_backward(activation: str, gradient: Tensor, state: Tensor, *, out
         aten.threshold_backward.grad_input(gradient, state, 0, grad_input=out)
 
 
-_LOOPS = bptt.Loops(_forward, _backward)
+LOOPS = bptt.Loops(_forward, _backward)

@@ -39,21 +39,20 @@ KERNELS: dict[str, Kernel] = {
     "reference": reference.elman_scan, "fused": fused.elman_scan, "numba": _numba_scan, "triton": _triton_scan,
 }  # fmt: skip
 REMOVED_KERNELS = ("onednn",)  # old checkpoints may name them
-# A larger weight matrix does not fit into the registers of one multiprocessor.
-TRITON_LARGEST_HIDDEN = {torch.float32: 128, torch.bfloat16: 256}
+TRITON_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 ACTIVATIONS = ("tanh", "relu")
 
 
-def usable_kernels(device: torch.device, dtype: torch.dtype, hidden: int) -> dict[str, str | None]:
+def usable_kernels(device: torch.device, dtype: torch.dtype) -> dict[str, str | None]:
     """Return for each kernel None if it is available here, or the reason why it is not."""
-    return {kernel: _why_not(kernel, device.type, dtype, hidden) for kernel in KERNELS}
+    return {kernel: _why_not(kernel, device.type, dtype) for kernel in KERNELS}
 
 
-@cache  # called for every sequence
-def _why_not(kernel: str, device: str, dtype: torch.dtype, hidden: int) -> str | None:
+@cache
+def _why_not(kernel: str, device: str, dtype: torch.dtype) -> str | None:
     if kernel == "numba":
         return _why_not_numba(device, dtype)
-    return _why_not_triton(device, dtype, hidden) if kernel == "triton" else None
+    return _why_not_triton(device, dtype) if kernel == "triton" else None
 
 
 def _why_not_numba(device: str, dtype: torch.dtype) -> str | None:
@@ -68,41 +67,47 @@ def _why_not_numba(device: str, dtype: torch.dtype) -> str | None:
     return operations.problem()
 
 
-def _why_not_triton(device: str, dtype: torch.dtype, hidden: int) -> str | None:
+def _why_not_triton(device: str, dtype: torch.dtype) -> str | None:
     if device != "cuda":
         return f"it needs a CUDA device, not {device}"
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed"
-    largest = TRITON_LARGEST_HIDDEN.get(dtype)
-    if largest is None:
-        return f"it supports {' and '.join(map(str, TRITON_LARGEST_HIDDEN))}, not {dtype}"
-    if hidden > largest:
-        return f"it supports a hidden size of at most {largest} in {dtype}, not {hidden}"
+    if dtype not in TRITON_DTYPES:
+        return f"it supports {', '.join(map(str, TRITON_DTYPES))}, not {dtype}"
     return None
 
 
-def choose_kernel(requested: str, device: torch.device, dtype: torch.dtype, hidden: int) -> tuple[str, str]:
+def choose_kernel(requested: str, device: torch.device, dtype: torch.dtype) -> tuple[str, str]:
     """Return the kernel to use, and why. `auto` depends only on fixed rules, so a resumed run uses the same kernel.
 
     Raises `RequestError` if the kernel is unknown or not available here.
     """
     require_choice("kernel", requested, ("auto", *KERNELS))
-    if requested == "auto":  # the fastest in docs/benchmark.md; triton has no GPU measurements yet
+    if requested == "auto":  # the fastest in docs/benchmark.md
         return _automatic(device.type, dtype), f"chosen for {device.type} and {str(dtype).removeprefix('torch.')}"
-    reason = _why_not(requested, device.type, dtype, hidden)
+    reason = _why_not(requested, device.type, dtype)
     if reason is not None:
         raise RequestError(f"model.kernel={requested} is not available here: {reason}; use model.kernel=auto")
     return requested, "as requested"
 
 
-@cache  # warns once
+@cache  # tells once
 def _automatic(device: str, dtype: torch.dtype) -> str:
-    if device != "cpu" or dtype != torch.float32:
+    fastest = {"cpu": "numba", "cuda": "triton"}.get(device)
+    if fastest is None or (device == "cpu" and dtype != torch.float32):
         return "fused"
-    reason = _why_not_numba(device, dtype)
+    reason = _why_not(fastest, device, dtype)
     if reason is not None:
-        log.info("hint      model.kernel=numba, the fastest on CPUs, is not available: %s; using fused", reason)
-    return "numba" if reason is None else "fused"
+        log.info("hint      model.kernel=%s, the fastest here, is not available: %s; using fused", fastest, reason)
+    return fastest if reason is None else "fused"
+
+
+@cache  # called for every sequence
+def nearest_kernel(requested: str, device: torch.device, dtype: torch.dtype) -> str:
+    """Return the requested kernel if it is available here, and otherwise what `auto` chooses."""
+    require_choice("kernel", requested, ("auto", *KERNELS))
+    available = requested != "auto" and _why_not(requested, device.type, dtype) is None
+    return requested if available else _automatic(device.type, dtype)
 
 
 def elman_scan(
@@ -110,7 +115,8 @@ def elman_scan(
 ) -> Tensor:
     """Return all states of one layer: states[t] = phi(inputs[t] + states[t-1] @ weight.T), [T, B, H].
 
-    phi is tanh or relu (`activation`). Under autocast, everything is computed in its dtype. Source: Elman 1990.
+    phi is tanh or relu (`activation`). Under autocast, everything is computed in its dtype. Where `kernel` is not
+    available, `auto` is used: a network that was trained on a GPU is read on a CPU. Source: Elman 1990.
     """
     device = inputs_TBH.device
     if torch.is_autocast_enabled(device.type):
@@ -118,5 +124,4 @@ def elman_scan(
         dtype = torch.get_autocast_dtype(device.type)
         with torch.autocast(device.type, enabled=False):
             return elman_scan(inputs_TBH.to(dtype), state_BH.to(dtype), weight_HH.to(dtype), activation, kernel)
-    name, _ = choose_kernel(kernel, device, inputs_TBH.dtype, weight_HH.shape[0])
-    return KERNELS[name](inputs_TBH, state_BH, weight_HH, activation)
+    return KERNELS[nearest_kernel(kernel, device, inputs_TBH.dtype)](inputs_TBH, state_BH, weight_HH, activation)

@@ -1,104 +1,242 @@
-"""The Triton kernel: one CUDA kernel per direction, with the weight kept on chip over all time steps.
+"""The Triton kernel: one CUDA kernel computes all time steps, so that neither launches nor Python come between them.
 
-A program computes all time steps of some lanes, so only inputs and states move through memory. Matmuls use the dtype
-of the tensors (float32 with or without TF32, as in torch's matmul setting); sums and activations are float32.
-Source: persistent RNNs, Diamos et al. 2016. B lane, T time step, H hidden unit.
+Both directions repeat one operation, a product of the vector of the step before and a matrix that stays on chip:
+
+    h[t] = phi(inputs[t] + h[t-1] W^T)          e[t] = (gradients[t] + e[t+1] W) phi'(h[t])
+
+Small layers: a program computes one lane, a thread one unit with its column of the matrix in registers. Larger layers:
+a program computes some units of some lanes, on tensor cores, and all programs of a lane wait for each other after each
+step; the states pass between them through the L2 cache. Sums are float32; float32 products are exact to 2^-21
+(three TF32 products), or TF32 where torch's matmuls are. Sources: persistent RNNs, Diamos et al. 2016; Ootomo and
+Yokota 2022 for products of three.
+B lane, T time step, H hidden unit.
 
 A JIT function sees only its arguments. Names in capitals are compile-time constants.
 """
+
+from functools import cache
+from typing import Any, NamedTuple
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from charrnn.network.recurrence import bptt
+from charrnn.network.recurrence import bptt, fused
 
-LANES_PER_PROGRAM = 16  # the minimum for tensor cores, so that as many programs as possible share the batch
+LARGEST_LANE_HIDDEN = 256  # the registers of a multiprocessor hold half of such a matrix, its L1 cache the other half
+REGISTER_HIDDEN = 128  # they hold all of such a matrix
+# Lanes and units of a program; the first that leaves no more programs than multiprocessors is used.
+TILES = ((16, 32), (32, 32), (64, 32))
+EXACT_TILES = ((16, 32), (16, 64))  # for float32 without TF32
+SHARED_MEMORY = 200_000  # bytes of a multiprocessor that a program may fill
 
 
 def elman_scan(inputs_TBH: Tensor, state_BH: Tensor, weight_HH: Tensor, activation: str) -> Tensor:
-    """Return states[t] = phi(inputs[t] + states[t-1] @ weight.T), [T, B, H], like `reference.elman_scan`."""
+    """Return states[t] = phi(inputs[t] + states[t-1] @ weight.T), [T, B, H], like `reference.elman_scan`.
+
+    Sizes for which there are too few multiprocessors are computed by the kernel `fused`.
+    """
     return bptt.scan(_LOOPS, inputs_TBH, state_BH, weight_HH, activation)
 
 
 @triton.jit
-def _forward_kernel(
-    states, inputs, weight, steps, lanes, H, ACTIVATION: tl.constexpr, PRECISION: tl.constexpr, LANES: tl.constexpr,
-    PADDED: tl.constexpr,
-):  # fmt: skip
-    lane = tl.program_id(0) * LANES + tl.arange(0, LANES)
-    unit = tl.arange(0, PADDED)
-    mask = (lane < lanes)[:, None] & (unit < H)[None, :]
-    weight_mask = (unit < H)[:, None] & (unit < H)[None, :]
-    offset = lane[:, None] * H + unit[None, :]
-    transposed = tl.load(weight + unit[None, :] * H + unit[:, None], weight_mask, other=0.0)
-    state = tl.load(states + offset, mask, other=0.0)
-    for t in range(steps):
-        x = tl.load(inputs + t * lanes * H + offset, mask, other=0.0).to(tl.float32)
-        a = x + tl.dot(state, transposed, input_precision=PRECISION)
-        if ACTIVATION == "tanh":
-            h = 2 * tl.sigmoid(2 * a) - 1
-        else:
-            h = tl.maximum(a, 0.0)
-        state = h.to(transposed.dtype)
-        tl.store(states + (t + 1) * lanes * H + offset, state, mask)
+def _phi(a, ACTIVATION: tl.constexpr):
+    return 2 * tl.sigmoid(2 * a) - 1 if ACTIVATION == "tanh" else tl.maximum(a, 0.0)
 
 
 @triton.jit
-def _backward_kernel(
-    errors, gradients, states, weight, steps, lanes, H, ACTIVATION: tl.constexpr, PRECISION: tl.constexpr,
-    LANES: tl.constexpr, PADDED: tl.constexpr,
+def _phi_backward(error, h, ACTIVATION: tl.constexpr):
+    return error * (1 - h * h) if ACTIVATION == "tanh" else tl.where(h > 0, error, 0.0)
+
+
+@triton.jit
+def _rows(matrix, first, H: tl.constexpr, PADDED: tl.constexpr, PARTS: tl.constexpr):
+    """Load every PARTS-th row of the matrix, from `first` on, as [unit, row]."""
+    unit = tl.arange(0, PADDED)[:, None]
+    row = (tl.arange(0, PADDED // PARTS) * PARTS)[None, :]
+    return tl.load(matrix + (first + row) * H + unit, (unit < H) & (first + row < H), other=0.0).to(tl.float32)
+
+
+@triton.jit
+def _product(rows, vector, PADDED: tl.constexpr, WIDTH: tl.constexpr):
+    """Return rows @ vector as the sum of a few independent sums, because one sum would wait for each addition."""
+    SUMS: tl.constexpr = 4 if WIDTH >= 64 else 1
+    products = tl.reshape(rows * vector[None, :], (PADDED, SUMS, WIDTH // SUMS))
+    return tl.sum(tl.sum(products, axis=2), axis=1)
+
+
+# Without vectors of 4 units per thread, Triton gives each thread one unit and all of its sum.
+@triton.jit(do_not_specialize_on_alignment=["matrix"], do_not_specialize=["zero"])
+def _lane_kernel(
+    out, given, states, start, matrix, steps, lanes, zero, FORWARD: tl.constexpr, ACTIVATION: tl.constexpr,
+    H: tl.constexpr, PADDED: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
-    lane = tl.program_id(0) * LANES + tl.arange(0, LANES)
+    """Compute one lane. Forward: `given` are the inputs, `start` is h[-1]. Backward: the gradients; no start."""
     unit = tl.arange(0, PADDED)
-    mask = (lane < lanes)[:, None] & (unit < H)[None, :]
-    weight_mask = (unit < H)[:, None] & (unit < H)[None, :]
-    offset = lane[:, None] * H + unit[None, :]
-    w = tl.load(weight + unit[:, None] * H + unit[None, :], weight_mask, other=0.0)
-    carried = tl.zeros((LANES, PADDED), dtype=tl.float32)  # error[t+1] @ weight
+    mask = unit < H
+    lane = tl.program_id(0) * H + unit
+    stride = lanes * H if FORWARD else -lanes * H
+    offset = lane if FORWARD else (steps - 1) * lanes * H + lane
+    kept = _rows(matrix, 0, H, PADDED, PARTS)
+    vector = tl.zeros((PADDED,), dtype=tl.float32)
+    if FORWARD:
+        vector += tl.load(start + lane, mask, other=0.0).to(tl.float32)
+    x = tl.load(given + offset, mask, other=0.0).to(tl.float32)
+    h = x if FORWARD else tl.load(states + offset, mask, other=0.0).to(tl.float32)
     for step in range(steps):
-        t = steps - 1 - step
-        offset_t = t * lanes * H + offset
-        h = tl.load(states + offset_t, mask, other=0.0).to(tl.float32)
-        error = tl.load(gradients + offset_t, mask, other=0.0).to(tl.float32) + carried
-        if ACTIVATION == "tanh":
-            error = error * (1 - h * h)
+        # Values of the next step are loaded a step ahead, because memory takes as long as a step.
+        more = mask & (step + 1 < steps)
+        next_x = tl.load(given + offset + stride, more, other=0.0).to(tl.float32)
+        next_h = next_x if FORWARD else tl.load(states + offset + stride, more, other=0.0).to(tl.float32)
+        if PARTS == 1:
+            a = x + _product(kept, vector, PADDED, PADDED)
         else:
-            error = tl.where(h > 0, error, 0.0)
-        stored = error.to(w.dtype)
-        tl.store(errors + offset_t, stored, mask)
-        carried = tl.dot(stored, w, input_precision=PRECISION)
+            even, odd = tl.split(tl.reshape(vector, (PADDED // 2, 2)))
+            # `zero` keeps the compiler from loading these rows once, for which there are no registers.
+            cached = _rows(matrix + step * zero, 1, H, PADDED, PARTS)
+            a = x + _product(cached, odd, PADDED, PADDED // 2) + _product(kept, even, PADDED, PADDED // 2)
+        result = _phi(a, ACTIVATION) if FORWARD else _phi_backward(a, h, ACTIVATION)
+        stored = result.to(out.dtype.element_ty)
+        tl.store(out + offset, stored, mask)
+        vector = stored.to(tl.float32) if FORWARD else result
+        x = next_x
+        h = next_h
+        offset += stride
 
 
-def _options(tensor: Tensor, activation: str) -> dict[str, object]:
-    hidden = tensor.shape[-1]
-    tf32 = tensor.dtype == torch.float32 and torch.backends.cuda.matmul.allow_tf32
-    return {
-        "ACTIVATION": activation,
-        "PRECISION": "tf32" if tf32 else "ieee",
-        "LANES": LANES_PER_PROGRAM,
-        "PADDED": max(16, triton.next_power_of_2(hidden)),
-        "num_warps": 8 if hidden > 64 else 4,
-    }
+@triton.jit
+def _block(matrix, unit, row, H):
+    """Load the part of the matrix in these rows and units."""
+    return tl.load(matrix + row[:, None] * H + unit[None, :], (row < H)[:, None] & (unit < H)[None, :], other=0.0)
+
+
+@triton.jit
+def _vectors(values, lane, row, lanes, H):
+    """Load values that other programs wrote, which an L1 cache would not notice."""
+    mask = (lane < lanes)[:, None] & (row < H)[None, :]
+    return tl.load(values + lane[:, None] * H + row[None, :], mask, other=0.0, cache_modifier=".cg")
+
+
+@triton.jit
+def _grid_kernel(
+    out, given, states, start, matrix, arrivals, first, last, steps, lanes, H, FORWARD: tl.constexpr,
+    ACTIVATION: tl.constexpr, PRECISION: tl.constexpr, WAIT: tl.constexpr, LANES: tl.constexpr, UNITS: tl.constexpr,
+    BLOCKS: tl.constexpr, WIDTH: tl.constexpr, PARTS: tl.constexpr, ON_CHIP: tl.constexpr,
+):  # fmt: skip
+    """Compute steps `first` to `last` of LANES lanes and UNITS units, of which BLOCKS programs compute all.
+
+    With WAIT, the programs of these lanes run at the same time, and count in `arrivals` who has finished a step.
+    With ON_CHIP, their part of the matrix stays in shared memory; without, it is read again, mostly from the L1 cache.
+    """
+    lane = tl.program_id(1) * LANES + tl.arange(0, LANES)
+    unit = tl.program_id(0) * UNITS + tl.arange(0, UNITS)
+    row = tl.arange(0, WIDTH)
+    mask = (lane < lanes)[:, None] & (unit < H)[None, :]
+    values = lane[:, None] * H + unit[None, :]
+    rows = ()
+    if ON_CHIP:
+        for part in tl.static_range(PARTS):
+            rows += (_block(matrix, unit, row + part * WIDTH, H),)  # type: ignore[assignment]
+    for step in range(first, last):
+        t = step if FORWARD else steps - 1 - step
+        offset = t.to(tl.int64) * lanes * H  # type: ignore[union-attr]  # Triton makes a number of every integer
+        x = tl.load(given + offset + values, mask, other=0.0).to(tl.float32)
+        h = x if FORWARD else tl.load(states + offset + values, mask, other=0.0).to(tl.float32)
+        a = x
+        if FORWARD or step > 0:
+            if WAIT and step > 0:
+                while tl.atomic_add(arrivals + tl.program_id(1), 0, sem="acquire") < step * BLOCKS:
+                    pass
+            before = out + offset - lanes * H if FORWARD else out + offset + lanes * H
+            if FORWARD and step == 0:
+                before = start
+            if ON_CHIP:
+                loaded = ()
+                for part in tl.static_range(PARTS):
+                    loaded += (_vectors(before, lane, row + part * WIDTH, lanes, H),)  # type: ignore[assignment]
+                for part in tl.static_range(PARTS):
+                    a = tl.dot(loaded[part], rows[part], a, input_precision=PRECISION)
+            else:
+                for part in range(PARTS):
+                    vectors = _vectors(before, lane, row + part * WIDTH, lanes, H)
+                    a = tl.dot(vectors, _block(matrix, unit, row + part * WIDTH, H), a, input_precision=PRECISION)
+        result = _phi(a, ACTIVATION) if FORWARD else _phi_backward(a, h, ACTIVATION)
+        tl.store(out + offset + values, result.to(out.dtype.element_ty), mask)
+        if WAIT:
+            tl.debug_barrier()  # all threads of this program have stored
+            tl.atomic_add(arrivals + tl.program_id(1), 1, sem="release")
+
+
+class Plan(NamedTuple):
+    """How a layer is spread over programs, with the constants of the kernel that computes it."""
+
+    programs: tuple[int, ...]
+    constants: dict[str, Any]
+
+
+@cache
+def plan(lanes: int, hidden: int, dtype: torch.dtype, tf32: bool, multiprocessors: int) -> Plan | None:
+    """Return how to spread a layer, or None if it needs more programs at a time than there are multiprocessors."""
+    if hidden <= LARGEST_LANE_HIDDEN:
+        padded = max(32, triton.next_power_of_2(hidden))
+        parts = 1 if hidden <= REGISTER_HIDDEN else 2
+        return Plan((lanes,), {"H": hidden, "PADDED": padded, "PARTS": parts, "num_warps": padded // 32})
+    exact = dtype == torch.float32 and not tf32
+    for size, units in EXACT_TILES if exact else TILES:
+        blocks, groups = triton.cdiv(hidden, units), triton.cdiv(lanes, size)
+        if blocks * groups <= multiprocessors:
+            break
+    else:
+        return None
+    # Three products per number, or more lanes, need so many registers that little may be in flight.
+    on_chip = not exact and size == 16 and (units + size) * hidden * dtype.itemsize <= SHARED_MEMORY
+    width = 128 if on_chip else 64
+    constants = {
+        "PRECISION": "tf32x3" if exact else "tf32", "LANES": size, "UNITS": units, "BLOCKS": blocks, "WIDTH": width,
+        "PARTS": triton.cdiv(hidden, width), "ON_CHIP": on_chip,
+        "num_warps": 4 if on_chip or (exact and units == 32) else 8,
+    }  # fmt: skip
+    return Plan((blocks, groups), constants)
+
+
+@cache
+def _multiprocessors(device: torch.device) -> int:
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 132
+
+
+def _run(
+    out: Tensor, given: Tensor, states: Tensor, start: Tensor, matrix_HH: Tensor, activation: str, *, forward: bool
+) -> bool:
+    """Start the kernel that suits the size, and return whether there is one."""
+    steps, lanes, hidden = out.shape
+    spread = plan(lanes, hidden, out.dtype, torch.backends.cuda.matmul.allow_tf32, _multiprocessors(out.device))
+    if spread is None:
+        return False
+    constants = {"FORWARD": forward, "ACTIVATION": activation, **spread.constants}
+    tensors = out, given, states, start, matrix_HH
+    if len(spread.programs) == 1:
+        _lane_kernel[spread.programs](*tensors, steps, lanes, 0, **constants)
+        return True
+    arrivals = torch.zeros(spread.programs[1], dtype=torch.int32, device=out.device)
+    wait = out.device.type == "cuda"  # Triton's interpreter runs one program after the other
+    for first, last in [(0, steps)] if wait else [(step, step + 1) for step in range(steps)]:
+        _grid_kernel[spread.programs](*tensors, arrivals, first, last, steps, lanes, hidden, WAIT=wait, **constants)
+    return True
 
 
 def _forward(states_TBH: Tensor, inputs_TBH: Tensor, weight_HH: Tensor, activation: str) -> None:
-    steps, lanes, hidden = inputs_TBH.shape
-    _forward_kernel[(triton.cdiv(lanes, LANES_PER_PROGRAM),)](
-        states_TBH, inputs_TBH.contiguous(), weight_HH.contiguous(), steps, lanes, hidden,
-        **_options(states_TBH, activation),
-    )  # fmt: skip
+    inputs_TBH, matrix_HH = inputs_TBH.contiguous(), weight_HH.t().contiguous()
+    if not _run(states_TBH[1:], inputs_TBH, states_TBH[1:], states_TBH[0], matrix_HH, activation, forward=True):
+        fused.LOOPS.forward(states_TBH, inputs_TBH, weight_HH, activation)
 
 
 def _backward(
     errors_TBH: Tensor, gradients_TBH: Tensor, states_TBH: Tensor, weight_HH: Tensor, activation: str
 ) -> None:
-    steps, lanes, hidden = errors_TBH.shape
-    _backward_kernel[(triton.cdiv(lanes, LANES_PER_PROGRAM),)](
-        errors_TBH, gradients_TBH.contiguous(), states_TBH, weight_HH.contiguous(), steps, lanes, hidden,
-        **_options(errors_TBH, activation),
-    )  # fmt: skip
+    gradients_TBH, matrix_HH = gradients_TBH.contiguous(), weight_HH.contiguous()
+    if not _run(errors_TBH, gradients_TBH, states_TBH, states_TBH, matrix_HH, activation, forward=False):
+        fused.LOOPS.backward(errors_TBH, gradients_TBH, states_TBH, weight_HH, activation)
 
 
 _LOOPS = bptt.Loops(_forward, _backward)
