@@ -14,14 +14,13 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from pydoc_data.topics import topics
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from selenium import webdriver
 
 from charrnn import experiment
 from charrnn.data.options import TextOptions
@@ -32,6 +31,9 @@ from charrnn.runs.folder import read_summary
 from charrnn.runs.sweep import SweepCallback
 from charrnn.utils.paths import CONF
 from zygote import Child, Zygote
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job that a shell started in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)  # so that processes that the tests start hear Ctrl-C
@@ -149,12 +151,14 @@ def save_network(network: CharRNN, vocabulary: AnyVocabulary, path: Path, **more
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[webdriver.Chrome]:
+def browser() -> Iterator["Chrome"]:
     """A headless Chromium without a network; `browser.get(path.as_uri())` opens a page. Skips where there is none."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     driver = shutil.which("chromedriver")
     if not chromium or not driver:
         pytest.skip("needs chromium and chromedriver (Debian: chromium, chromium-driver)")
+    from selenium import webdriver  # imported here, so that other tests run without it
+
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
     offline = "--host-resolver-rules=MAP * ~NOTFOUND"

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +23,12 @@ from charrnn.utils.paths import PROJECT
 
 Scan = Callable[[Tensor, Tensor, Tensor, str], Tensor]
 
+EXACT: Scan = reference.elman_scan
+# T, B, H and activations; every hidden size is compiled once for each of the rest.
 ODD_SIZES = [
-    (1, 3, 5),
-    (7, 5, 33),
-    (19, 17, 65),
-    (12, 64, 128),
-    (9, 3, 200),
-    (6, 40, 300),
-    (5, 20, 512),
-    (4, 130, 512),
-    (5, 64, 1024),
-]  # T, B, H
+    (1, 3, 5, ACTIVATIONS), (19, 17, 65, ACTIVATIONS), (9, 3, 200, ("tanh",)), (6, 40, 300, ACTIVATIONS),
+    (4, 130, 512, ("tanh",)), (5, 64, 1024, ("tanh",)),
+]  # fmt: skip
 # The largest error that is accepted, as a share of the largest value of a tensor.
 TOLERANCES = {"float32": 1e-5, "tf32": 1e-2, "bfloat16": 5e-2, "float16": 1e-2}
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}  # of the other precisions: float32
@@ -53,19 +48,19 @@ def equality(arguments: argparse.Namespace, device: str) -> list[dict[str, Any]]
     rows = []
     for precision in TOLERANCES:
         dtype = DTYPES.get(precision, torch.float32)
-        for size in ODD_SIZES[: 2 if arguments.toy else None]:
+        for *size, activations in ODD_SIZES[: 2 if arguments.toy else None]:
             usable = usable_kernels(torch.device(device), dtype)
             kernels: dict[str, Scan] = {name: KERNELS[name] for name in KERNELS if usable[name] is None}
-            for activation in ACTIVATIONS:
+            for activation in activations:
                 set_precision(precision, device)
-                # With ReLU, a state that rounds to the other side of 0 changes gradients for nn.RNN too.
-                theirs = _largest_error(_torch_scan, size, activation, device, dtype)
+                # With ReLU, a state that rounds to the other side of 0 changes gradients of any kernel.
+                plain = max(_largest_error(scan, size, activation, device, dtype) for scan in (_torch_scan, EXACT))
                 for name, scan in (kernels | {BASELINE: _torch_scan}).items():
                     error = _largest_error(scan, size, activation, device, dtype)
                     rows.append(
                         {
                             "precision": precision, "T, B, H": "{}, {}, {}".format(*size), "activation": activation,
-                            "by": name, "error": f"{error:.1e}", "ok": error <= max(TOLERANCES[precision], 2 * theirs),
+                            "by": name, "error": f"{error:.1e}", "ok": error <= max(TOLERANCES[precision], 2 * plain),
                         }
                     )  # fmt: skip
     print_records("Largest error of states and gradients, as a share of the largest value", rows)
@@ -82,15 +77,14 @@ def _torch_scan(inputs_TBH: Tensor, state_BH: Tensor, weight_HH: Tensor, activat
     return states
 
 
-def _largest_error(scan: Scan, size: tuple[int, int, int], activation: str, device: str, dtype: torch.dtype) -> float:
+def _largest_error(scan: Scan, size: Sequence[int], activation: str, device: str, dtype: torch.dtype) -> float:
     steps, lanes, hidden = size
     torch.manual_seed(0)
     weight = (torch.linalg.qr(torch.randn(hidden, hidden))[0] * 0.9).contiguous()  # which cuDNN needs
     values = [torch.randn(steps, lanes, hidden), torch.randn(lanes, hidden), weight]
     values = [value.to(dtype) for value in values]  # both sides start from the same numbers
-    exact: Scan = reference.elman_scan
     found = []
-    for compute, where, kind in ((exact, "cpu", torch.float64), (scan, device, dtype)):
+    for compute, where, kind in ((EXACT, "cpu", torch.float64), (scan, device, dtype)):
         given = [value.to(where, kind, copy=True).requires_grad_() for value in values]
         states = compute(given[0], given[1], given[2], activation)
         (states * torch.linspace(-1, 1, hidden).to(states)).sum().backward()

@@ -109,7 +109,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             "training step": {name: training_step(candidate) for name, candidate in found.items()},
         }
         if device == "cuda":
-            recorded = {f"{name}, CUDA graph": graphed(found[name]) for name in ("fused", BASELINE)}
+            recorded = {
+                f"{name}, CUDA graph": graphed(found[name]) for name in ("fused", "triton", BASELINE) if name in found
+            }
             modes["forward + backward"].update(recorded)
         for mode, calls in modes.items():
             if mode in jax_found:

@@ -18,6 +18,12 @@ def test_the_seed_sets_every_generator() -> None:
     assert all(one != other for one, other in zip(drawn[0], drawn[2], strict=True))
 
 
+def test_tf32_is_used_on_request_only() -> None:
+    for tf32 in (True, False):
+        process.prepare_process(1, 1, tf32=tf32)
+        assert torch.backends.cuda.matmul.allow_tf32 == torch.backends.cudnn.allow_tf32 == tf32
+
+
 def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert 1 <= process.default_threads() <= process.MAX_THREADS

@@ -21,7 +21,7 @@ WARM_UP = 3  # calls before recording, in which libraries allocate their workspa
 
 
 class GraphedLoss:
-    """Computes `network.loss` with its gradients, by a CUDA graph where there is one: on NVIDIA GPUs, with gradients.
+    """Computes `network.loss` with its gradients, as a CUDA graph on NVIDIA GPUs.
 
     The state that it returns has no gradients. The loss must be differentiated before the next call. Raises
     `RequestError` if CUDA can't record the network's operations.
@@ -34,7 +34,9 @@ class GraphedLoss:
     def __call__(self, ids_TB: Tensor, targets_TB: Tensor, state_LBS: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean cross-entropy, nats per symbol, and the last state, [L, B, S], like `network.loss`."""
         parameters = [parameter for parameter in self._network.parameters() if parameter.requires_grad]
-        if not state_LBS.is_cuda or not torch.is_grad_enabled() or torch.is_anomaly_enabled() or not parameters:
+        # Gradients in float16 must be computed from a scaled loss, and the scale is not known here.
+        usable = state_LBS.is_cuda and torch.is_grad_enabled() and _autocast_dtype() != torch.float16
+        if not usable or torch.is_anomaly_enabled() or not parameters:
             return self._network.loss(ids_TB, targets_TB, state_LBS)
         # A graph reads and writes the memory that it was recorded with, and repeats the choices of that time.
         key = (
@@ -92,8 +94,8 @@ class _Graph:
 
     def replay(self, given: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """Return the loss and the last state; `gradients` then has those of the loss."""
-        torch._foreach_copy_(self.given[:2], given[:2])
-        self.given[2].copy_(given[2])
+        for own, tensor in zip(self.given, given, strict=True):
+            own.copy_(tensor)
         self._graph.replay()
         self.uses += 1
         return self._loss.clone(), self._state_LBS.clone()

@@ -20,8 +20,9 @@ GROUP_KEYS = {
     "sweep": ("resume",),
 }  # groups that name no class
 TOP_LEVEL_KEYS = (
-    *GROUPS, "seed", "threads", "cuda_graph", "resume_from", "resume_with_changes", "init_from", "init_new_symbols",
-    "checkpoint_every", "checkpoint_minutes", "keep_every", "keep_best", "max_minutes", "recovery", "dry_run", "sweep",
+    *GROUPS, "seed", "threads", "tf32", "cuda_graph", "resume_from", "resume_with_changes", "init_from",
+    "init_new_symbols", "checkpoint_every", "checkpoint_minutes", "keep_every", "keep_best", "max_minutes", "recovery",
+    "dry_run", "sweep",
 )  # fmt: skip
 # Arguments of the Trainer that a run sets itself, and those that would end it at another step than its schedule.
 OWN_TRAINER_KEYS = (

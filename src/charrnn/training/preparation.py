@@ -54,7 +54,7 @@ def prepare(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks) -> Prepara
     earlier = found[0][1]["charrnn"]["run"] if found else {}
     threads = earlier.get("threads", "auto") if cfg.threads == "auto" else cfg.threads
     sharing = 1 if ranks.launcher == "Slurm" else ranks.local_size  # Slurm gives each process its own CPU cores
-    seed, threads = prepare_process(cfg.seed, threads, sharing)
+    seed, threads = prepare_process(cfg.seed, threads, sharing, tf32=require_flag("tf32", cfg.tf32))
     make_vocabulary = vocabulary_from(cfg, found[0][1] if found else None)
     data: CharDataModule = build(cfg, "data", CharDataModule, make_vocabulary=make_vocabulary)
     data.share(ranks.size)

@@ -57,10 +57,10 @@ class LogFile(logging.FileHandler):
             super().handleError(record)
 
 
-def prepare_process(seed: object, threads: object, processes: int = 1) -> tuple[int, int]:
+def prepare_process(seed: object, threads: object, processes: int = 1, *, tf32: bool = False) -> tuple[int, int]:
     """Set random seeds, threads, precision and log levels; return the checked seed and number of threads.
 
-    `processes` of this machine share its CPU cores.
+    `processes` of this machine share its CPU cores. With `tf32`, NVIDIA GPUs multiply float32 numbers as TF32.
     """
     import lightning  # imported here because `set_before_torch` must run first
     import torch
@@ -83,7 +83,8 @@ def prepare_process(seed: object, threads: object, processes: int = 1) -> tuple[
     torch.set_num_threads(threads)
     keep_freed_memory()
     torch.set_flush_denormal(True)  # denormal numbers are many times slower on some CPUs
-    torch.set_float32_matmul_precision("highest")
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = tf32  # torch's own default is True, for recurrent layers too
     return seed, threads
 
 

@@ -5,7 +5,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from charrnn.network.recurrence import ACTIVATIONS, KERNELS, choose_kernel, elman_scan, kernels, usable_kernels
+from charrnn.network.recurrence import (
+    ACTIVATIONS,
+    KERNELS,
+    choose_kernel,
+    elman_scan,
+    kernels,
+    nearest_kernel,
+    usable_kernels,
+)  # fmt: skip
 from charrnn.runs import checkpoint_file
 from charrnn.utils.errors import RequestError
 from conftest import call, train_here
@@ -145,6 +153,17 @@ def test_available_kernels_and_why_others_are_not() -> None:
         match="model.kernel=triton is not available here: it needs a CUDA device, not cpu; use model.kernel=auto",
     ):
         choose_kernel("triton", CPU, torch.float32)
+
+
+@pytest.mark.parametrize(("kernel", "dtype"), [("triton", torch.float32), ("numba", torch.float64)])
+def test_a_kernel_that_is_not_available_is_replaced(kernel: str, dtype: torch.dtype) -> None:
+    """A network that was trained on a GPU, or with another dtype, can be read."""
+    tensors = problem(5, 2, 4, dtype)
+    assert nearest_kernel(kernel, CPU, dtype) == nearest_kernel("auto", CPU, dtype)
+    assert torch.equal(elman_scan(*tensors, "tanh", kernel), elman_scan(*tensors, "tanh", "auto"))
+    assert nearest_kernel("reference", CPU, dtype) == "reference"
+    with pytest.raises(RequestError, match="got 'warp'"):
+        nearest_kernel("warp", CPU, dtype)
 
 
 def test_where_the_triton_kernel_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
