@@ -1,15 +1,11 @@
 """Compare the Triton kernel with the reference, on a GPU if available and otherwise in Triton's interpreter."""
 
-import os
-
 import pytest
 import torch
 
 from charrnn.network.recurrence import ACTIVATIONS, reference
 
 ON_GPU = torch.cuda.is_available()
-if not ON_GPU:
-    os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported
 pytest.importorskip("triton", reason="triton is not installed")
 DEVICE = "cuda" if ON_GPU else "cpu"
 DTYPES = {torch.float32: 1e-5, **({torch.bfloat16: 4e-2} if ON_GPU else {})}  # the interpreter has no bfloat16 matmul
@@ -32,3 +28,40 @@ def test_values_and_gradients_of_the_kernel(activation: str, dtype: torch.dtype,
         results.append([states.detach(), *(tensor.grad for tensor in given)])
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=DTYPES[dtype] * theirs.abs().max().item())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("tf32", [False, True])
+@pytest.mark.parametrize("hidden", [1, 100, 256, 257, 512, 1024, 3000])
+@pytest.mark.parametrize("lanes", [1, 16, 64, 256, 4096])
+def test_programs_that_wait_for_each_other_all_run_at_once(
+    lanes: int, hidden: int, tf32: bool, dtype: torch.dtype
+) -> None:
+    from charrnn.network.recurrence.triton_gpu import plan
+
+    spread = plan(lanes, hidden, dtype, tf32, multiprocessors=132)
+    if hidden <= 256:
+        assert spread is not None
+        assert spread.programs == (lanes,)
+    elif spread is not None:
+        blocks, groups = spread.programs
+        used = spread.constants
+        assert blocks * groups <= 132
+        assert blocks * used["UNITS"] >= hidden > (blocks - 1) * used["UNITS"]
+        assert groups * used["LANES"] >= lanes > (groups - 1) * used["LANES"]
+        assert used["PARTS"] * used["WIDTH"] >= hidden
+        if used["ON_CHIP"]:
+            assert (used["UNITS"] + used["LANES"]) * hidden * dtype.itemsize <= 227 * 1024
+    else:
+        assert lanes * hidden > 64 * 1024  # some two million products a step are too many
+
+
+def test_sizes_for_which_there_are_too_few_multiprocessors(monkeypatch: pytest.MonkeyPatch) -> None:
+    from charrnn.network.recurrence import triton_gpu
+
+    monkeypatch.setattr(triton_gpu, "_multiprocessors", lambda device: 1)
+    values = torch.randn(3, 2, 300), torch.randn(2, 300), torch.randn(300, 300) / 20
+    states, expected = (
+        scan(*(value.to(DEVICE) for value in values), "tanh") for scan in (triton_gpu.elman_scan, reference.elman_scan)
+    )
+    torch.testing.assert_close(states, expected, rtol=0, atol=1e-5)

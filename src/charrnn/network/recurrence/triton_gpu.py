@@ -86,7 +86,7 @@ def _lane_kernel(
     h = x if FORWARD else tl.load(states + offset, mask, other=0.0).to(tl.float32)
     for step in range(steps):
         # Values of the next step are loaded a step ahead, because memory takes as long as a step.
-        more = mask & (step + 1 < steps)
+        more = unit < tl.where(step + 1 < steps, H, 0)
         next_x = tl.load(given + offset + stride, more, other=0.0).to(tl.float32)
         next_h = next_x if FORWARD else tl.load(states + offset + stride, more, other=0.0).to(tl.float32)
         if PARTS == 1:
