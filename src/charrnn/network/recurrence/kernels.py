@@ -39,6 +39,7 @@ KERNELS: dict[str, Kernel] = {
     "reference": reference.elman_scan, "fused": fused.elman_scan, "numba": _numba_scan, "triton": _triton_scan,
 }  # fmt: skip
 REMOVED_KERNELS = ("onednn",)  # old checkpoints may name them
+TRITON_CAPABILITY = (8, 0)  # of products in TF32 and bfloat16
 TRITON_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 ACTIVATIONS = ("tanh", "relu")
 
@@ -70,6 +71,8 @@ def _why_not_numba(device: str, dtype: torch.dtype) -> str | None:
 def _why_not_triton(device: str, dtype: torch.dtype) -> str | None:
     if device != "cuda":
         return f"it needs a CUDA device, not {device}"
+    if torch.cuda.is_available() and (torch.version.hip or torch.cuda.get_device_capability() < TRITON_CAPABILITY):
+        return "it needs an NVIDIA GPU with compute capability 8.0 or more"
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed"
     if dtype not in TRITON_DTYPES:

@@ -29,7 +29,7 @@ REGISTER_HIDDEN = 128  # they hold all of such a matrix
 # Lanes and units of a program; the first that leaves no more programs than multiprocessors is used.
 TILES = ((16, 32), (32, 32), (64, 32))
 EXACT_TILES = ((16, 32), (16, 64))  # for float32 without TF32
-SHARED_MEMORY = 200_000  # bytes of a multiprocessor that a program may fill
+SHARED_MEMORY_LEFT = 4096  # bytes of a multiprocessor that Triton may need for itself
 
 
 def elman_scan(inputs_TBH: Tensor, state_BH: Tensor, weight_HH: Tensor, activation: str) -> Tensor:
@@ -168,6 +168,16 @@ def _grid_kernel(
             tl.atomic_add(arrivals + tl.program_id(1), 1, sem="release")
 
 
+class Device(NamedTuple):
+    """What of a GPU limits the programs that run at the same time; shared memory in bytes of a multiprocessor."""
+
+    multiprocessors: int
+    shared_memory: int
+
+
+H100 = Device(132, 232_448)
+
+
 class Plan(NamedTuple):
     """How a layer is spread over programs, with the constants of the kernel that computes it."""
 
@@ -176,7 +186,7 @@ class Plan(NamedTuple):
 
 
 @cache
-def plan(lanes: int, hidden: int, dtype: torch.dtype, tf32: bool, multiprocessors: int) -> Plan | None:
+def plan(lanes: int, hidden: int, dtype: torch.dtype, tf32: bool, device: Device) -> Plan | None:
     """Return how to spread a layer, or None if it needs more programs at a time than there are multiprocessors."""
     if hidden <= LARGEST_LANE_HIDDEN:
         padded = max(32, triton.next_power_of_2(hidden))
@@ -185,12 +195,13 @@ def plan(lanes: int, hidden: int, dtype: torch.dtype, tf32: bool, multiprocessor
     exact = dtype == torch.float32 and not tf32
     for size, units in EXACT_TILES if exact else TILES:
         blocks, groups = triton.cdiv(hidden, units), triton.cdiv(lanes, size)
-        if blocks * groups <= multiprocessors:
+        if blocks * groups <= device.multiprocessors:
             break
     else:
         return None
     # Three products per number, or more lanes, need so many registers that little may be in flight.
-    on_chip = not exact and size == 16 and (units + size) * hidden * dtype.itemsize <= SHARED_MEMORY
+    needed = (units + size) * hidden * dtype.itemsize + SHARED_MEMORY_LEFT
+    on_chip = not exact and size == 16 and needed <= device.shared_memory
     width = 128 if on_chip else 64
     constants = {
         "PRECISION": "tf32x3" if exact else "tf32", "LANES": size, "UNITS": units, "BLOCKS": blocks, "WIDTH": width,
@@ -201,8 +212,12 @@ def plan(lanes: int, hidden: int, dtype: torch.dtype, tf32: bool, multiprocessor
 
 
 @cache
-def _multiprocessors(device: torch.device) -> int:
-    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 132
+def _properties(device: torch.device) -> Device:
+    if device.type != "cuda":
+        return H100  # Triton's interpreter has no limits
+    properties = torch.cuda.get_device_properties(device)
+    # torch does not document this property; without it, nothing stays on the chip.
+    return Device(properties.multi_processor_count, getattr(properties, "shared_memory_per_block_optin", 0))
 
 
 def _run(
@@ -210,8 +225,8 @@ def _run(
 ) -> bool:
     """Start the kernel that suits the size, and return whether there is one."""
     steps, lanes, hidden = out.shape
-    spread = plan(lanes, hidden, out.dtype, torch.backends.cuda.matmul.allow_tf32, _multiprocessors(out.device))
-    if spread is None:
+    spread = plan(lanes, hidden, out.dtype, torch.backends.cuda.matmul.allow_tf32, _properties(out.device))
+    if spread is None or out.numel() >= 2**31:  # positions are 32-bit numbers
         return False
     constants = {"FORWARD": forward, "ACTIVATION": activation, **spread.constants}
     tensors = out, given, states, start, matrix_HH
