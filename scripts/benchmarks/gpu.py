@@ -17,6 +17,7 @@ from benchmarks.candidates import AS_TRAINED, BASELINE, Candidate, candidates, c
 from benchmarks.gpu_checks import DTYPES, checkpoints, device_tests, equality, set_precision
 from benchmarks.record import interleaved, print_records, summary, write_record
 from charrnn.network.recurrence import KERNELS, usable_kernels
+from charrnn.utils.errors import RunFailed
 
 GRID = [(64, 128, 128), (64, 128, 256), (64, 128, 512), (64, 128, 1024), (256, 128, 512)]
 RUNS = [(32, 64, 512), (64, 128, 512), (64, 128, 1024)]
@@ -47,7 +48,18 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             print(results[name], flush=True)
         if arguments.json:
             write_record(arguments.json, results)
+    failed = [name for name, result in results.items() if _failed(result)]
+    if failed:
+        raise RunFailed(f"failed: {', '.join(failed)}; what they printed is above")
     return results
+
+
+def _failed(result: Any) -> bool:
+    if isinstance(result, str):
+        return "Traceback" in result or " failed" in result or "ERROR" in result
+    if isinstance(result, dict):
+        return any(value is False for value in result.values())
+    return any(row.get("ok") is False for row in result)
 
 
 def recurrence(arguments: argparse.Namespace, device: str) -> list[dict[str, Any]]:

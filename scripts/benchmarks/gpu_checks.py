@@ -90,10 +90,10 @@ def _largest_error(scan: Scan, size: Sequence[int], activation: str, device: str
         (states * torch.linspace(-1, 1, hidden).to(states)).sum().backward()
         gradients = [tensor.grad for tensor in given if tensor.grad is not None]
         found.append([tensor.detach().double().cpu() for tensor in (states, *gradients)])
-    return max(
-        float((theirs - ours).abs().max() / theirs.abs().max().clamp_min(1e-30))
-        for theirs, ours in zip(*found, strict=True)
-    )
+    errors = [
+        (theirs - ours).abs().max() / theirs.abs().max().clamp_min(1e-30) for theirs, ours in zip(*found, strict=True)
+    ]
+    return float(torch.stack(errors).max())  # NaN if there is one
 
 
 def checkpoints(arguments: argparse.Namespace, device: str) -> dict[str, Any]:

@@ -86,6 +86,10 @@ class CharRNNModule(lightning.LightningModule):
         if self.trainer.global_rank:  # each rank draws its own dropout masks
             torch.manual_seed(torch.initial_seed() + self.trainer.global_rank)
 
+    def teardown(self, stage: str) -> None:
+        if isinstance(self._loss, GraphedLoss):
+            self._loss.clear()
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         self._step_before = self.global_step
         if self._saved_rng_state is not None:  # not earlier: Lightning may draw random numbers while it starts

@@ -60,9 +60,10 @@ def test_cuda_graphs_cast_the_weights_of_each_step(dtype: torch.dtype, graphs: i
     graphed = GraphedLoss(network)
     with torch.autocast("cuda", dtype):
         loss_state_gradients(graphed, network, batch)
-        with torch.no_grad():
-            for parameter in network.parameters():
-                parameter.mul_(0.5)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(0.5)
+    with torch.autocast("cuda", dtype):  # a new context in each step, as in Lightning, for it keeps casts
         found = loss_state_gradients(graphed, network, batch)
     with torch.autocast("cuda", dtype):
         expected = loss_state_gradients(network.loss, network, batch)
@@ -93,6 +94,29 @@ def test_a_loss_whose_cuda_graph_ran_again_has_no_gradients() -> None:
     graphed(*batch)
     with pytest.raises(RuntimeError, match="backward"):
         early.backward()
+
+
+@on_gpu
+@pytest.mark.parametrize("change", ["frozen", "hook", "dropout"])
+def test_what_changes_after_cuda_graphs_were_recorded_counts(change: str) -> None:
+    network, batch = example("cuda")
+    graphed = GraphedLoss(network)
+    loss_state_gradients(graphed, network, batch)
+    if change == "frozen":
+        network.output_bias.requires_grad_(False)
+    elif change == "hook":
+        network.output_bias.register_hook(lambda gradient: gradient * 0.5)
+    else:
+        network.dropout.p = 0.9
+    torch.manual_seed(1)
+    losses = [float(graphed(*batch)[0]) for _ in range(2)]
+    assert (losses[0] == losses[1]) == (change != "dropout")
+    if change != "dropout":
+        parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        found = torch.autograd.grad(graphed(*batch)[0], parameters)
+        assert_equal(list(found), list(torch.autograd.grad(network.loss(*batch)[0], parameters)))
+    graphed.clear()
+    assert not graphed._graphs
 
 
 @on_gpu

@@ -7,6 +7,7 @@ B lane, T time step, L layer, S state size of one layer.
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -14,7 +15,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from charrnn.network.char_rnn import CharRNN
-from charrnn.utils.errors import RequestError
+from charrnn.network.recurrence import tf32_allowed
+from charrnn.utils.errors import RequestError, one_line
 
 MOST_GRAPHS = 8  # for further shapes of batches, the loss is computed without a graph
 WARM_UP = 3  # calls before recording, in which libraries allocate their workspaces
@@ -30,38 +32,53 @@ class GraphedLoss:
     def __init__(self, network: CharRNN) -> None:
         self._network = network
         self._graphs: dict[tuple[object, ...], _Graph] = {}
+        self._pool: Any = None  # memory for what the graphs compute on the way: only one runs at a time
 
     def __call__(self, ids_TB: Tensor, targets_TB: Tensor, state_LBS: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean cross-entropy, nats per symbol, and the last state, [L, B, S], like `network.loss`."""
         parameters = [parameter for parameter in self._network.parameters() if parameter.requires_grad]
         # Gradients in float16 must be computed from a scaled loss, and the scale is not known here.
         usable = state_LBS.is_cuda and torch.is_grad_enabled() and _autocast_dtype() != torch.float16
-        if not usable or torch.is_anomaly_enabled() or not parameters:
+        # Hooks of gradients would run when the graph is recorded, and again when gradients are added up.
+        hooked = any(getattr(parameter, "_backward_hooks", None) for parameter in parameters)
+        if not usable or hooked or torch.is_anomaly_enabled() or not parameters:
             return self._network.loss(ids_TB, targets_TB, state_LBS)
         # A graph reads and writes the memory that it was recorded with, and repeats the choices of that time.
-        key = (
-            ids_TB.shape, self._network.training, torch.backends.cuda.matmul.allow_tf32, _autocast_dtype(),
-            *(parameter.data_ptr() for parameter in parameters),
-        )  # fmt: skip
+        memory = tuple(parameter.data_ptr() for parameter in parameters)
+        choices = self._network.training, self._network.dropout.p, tf32_allowed(), _autocast_dtype()
+        key = (memory, ids_TB.shape, *choices)
         graph = self._graphs.get(key)
         if graph is None:
-            self._graphs = {kept: each for kept, each in self._graphs.items() if kept[4:] == key[4:]}
+            self._graphs = {kept: each for kept, each in self._graphs.items() if kept[0] == memory}
             if len(self._graphs) == MOST_GRAPHS:
                 return self._network.loss(ids_TB, targets_TB, state_LBS)
-            graph = self._graphs[key] = _Graph(self._network, parameters, (ids_TB, targets_TB, state_LBS))
+            self._pool = self._pool or torch.cuda.graph_pool_handle()
+            graph = self._graphs[key] = _Graph(self._network, parameters, (ids_TB, targets_TB, state_LBS), self._pool)
         loss: Tensor
         loss, state_LBS = _Replay.apply(graph, (ids_TB, targets_TB, state_LBS), *parameters)
         return loss, state_LBS
+
+    def clear(self) -> None:
+        """Free the memory of all graphs."""
+        self._graphs, self._pool = {}, None
 
 
 def _autocast_dtype() -> torch.dtype | None:
     return torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else None
 
 
+@cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream on which graphs of this device are recorded; libraries keep a workspace for each stream."""
+    return torch.cuda.Stream(device)
+
+
 class _Graph:
     """A recorded graph, with the tensors from which it reads, `given`, and to which it writes."""
 
-    def __init__(self, network: CharRNN, parameters: Sequence[Tensor], given: tuple[Tensor, Tensor, Tensor]) -> None:
+    def __init__(
+        self, network: CharRNN, parameters: Sequence[Tensor], given: tuple[Tensor, Tensor, Tensor], pool: Any
+    ) -> None:
         self.given = tuple(tensor.detach().clone() for tensor in given)
         self.uses = 0
         device = self.given[0].device
@@ -75,7 +92,7 @@ class _Graph:
 
         # Recording draws random numbers for dropout. Without this, a resumed run would draw others than a whole one.
         with torch.random.fork_rng([device]), torch.cuda.device(device):
-            stream = torch.cuda.Stream()
+            stream = _stream(device)
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
                 for _ in range(WARM_UP):
@@ -84,13 +101,14 @@ class _Graph:
             self._graph = torch.cuda.CUDAGraph()
             try:
                 # Only operations of this thread count: others may wait for the device at the same time.
-                with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+                with torch.cuda.graph(self._graph, pool, stream, capture_error_mode="thread_local"):
                     self._loss, self._state_LBS, self.gradients = compute()
+            except torch.OutOfMemoryError:
+                raise
             except RuntimeError as error:
-                problem = str(error).splitlines()[0]
-                raise RequestError(
-                    f"a training step can't be recorded as a CUDA graph: {problem}; use cuda_graph=false"
-                ) from error
+                cause = error.__context__ or error  # ending the record of a failed operation fails too
+                problem = f"a training step can't be recorded as a CUDA graph: {one_line(cause)}"
+                raise RequestError(f"{problem}; use cuda_graph=false") from error
 
     def replay(self, given: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """Return the loss and the last state; `gradients` then has those of the loss."""

@@ -15,7 +15,7 @@ RATE_SETTINGS = ("optimizer.", "scheduler.")
 BATCH_SETTINGS = (
     "data.batch_size.", "data.sequence_length.", "data.order.", "data.seed.", "trainer.accumulate_grad_batches.",
 )  # fmt: skip
-CHANGEABLE = (*RATE_SETTINGS, *BATCH_SETTINGS, "model.dropout.", "trainer.precision.")
+CHANGEABLE = (*RATE_SETTINGS, *BATCH_SETTINGS, "model.dropout.", "trainer.precision.", "tf32.")
 
 
 def can_change(key: str) -> bool:

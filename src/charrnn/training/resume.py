@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 FIXED = (
     "model.", "optimizer.", "scheduler.", "data.order.", "data.batch_size.", "data.sequence_length.", "data.seed.",
     "data.validation_fraction.", "data.test_fraction.", "trainer.accumulate_grad_batches.", "trainer.precision.",
+    "tf32.",
 )  # fmt: skip
 # The first two change how the same result is computed; the third is of the initial weights, and old runs lack it.
 FREE = ("model.kernel", "optimizer.fused", "model.output_std")
@@ -141,7 +142,8 @@ def require_same_settings(
 
 def _comparable(config: dict[str, Any]) -> dict[str, Any]:
     """Return the settings by full key, classes by their bare names: a class keeps its name when its module moves."""
-    return {key: _bare(value) if key.endswith("._target_") else value for key, value in flattened(config).items()}
+    settings = {"tf32": False, **flattened(config)}  # old runs lack it
+    return {key: _bare(value) if key.endswith("._target_") else value for key, value in settings.items()}
 
 
 def _bare(target: object) -> str:

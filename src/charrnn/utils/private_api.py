@@ -9,6 +9,8 @@ PRIVATE_API = {
     # No public function computes the norms of many tensors at once; a loop takes a tenth of a small step's time.
     "torch._foreach_norm": "gradient norms of all parameters in one call (module.py)",
     "torch._foreach_mul": "gradients of a CUDA graph times one number, in one call (cuda_graph.py)",
+    # Hooks of gradients would run twice.
+    "torch.Tensor._backward_hooks": "steps that can't be a CUDA graph (cuda_graph.py)",
     # These operations write into existing memory; the public functions allocate at every time step.
     "torch.ops.aten.tanh_backward.grad_input": "backward pass of tanh (recurrence/fused.py)",
     "torch.ops.aten.threshold_backward.grad_input": "backward pass of ReLU (recurrence/fused.py)",

@@ -83,7 +83,8 @@ def prepare_process(seed: object, threads: object, processes: int = 1, *, tf32: 
     torch.set_num_threads(threads)
     keep_freed_memory()
     torch.set_flush_denormal(True)  # denormal numbers are many times slower on some CPUs
-    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32  # torch's own default is True, for recurrent layers too
     return seed, threads
 

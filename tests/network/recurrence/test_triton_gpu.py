@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from charrnn.network.recurrence import ACTIVATIONS, reference
+from charrnn.network.recurrence import ACTIVATIONS, bptt, reference
 
 ON_GPU = torch.cuda.is_available()
 pytest.importorskip("triton", reason="triton is not installed")
 DEVICE = "cuda" if ON_GPU else "cpu"
+CARDS = {"H100": (132, 232_448), "A100": (108, 166_912), "RTX 3060": (28, 101_376)}
 DTYPES = {torch.float32: 1e-5, **({torch.bfloat16: 4e-2} if ON_GPU else {})}  # the interpreter has no bfloat16 matmul
 
 
@@ -15,6 +16,11 @@ DTYPES = {torch.float32: 1e-5, **({torch.bfloat16: 4e-2} if ON_GPU else {})}  # 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(1, 3, 5), (6, 20, 32), (5, 2, 17), (4, 3, 130), (3, 35, 300)])
 def test_values_and_gradients_of_the_kernel(activation: str, dtype: torch.dtype, shape: tuple[int, int, int]) -> None:
+    compare(shape, dtype, activation)
+
+
+def compare(shape: tuple[int, int, int], dtype: torch.dtype, activation: str) -> None:
+    """Compare states and gradients with those of the reference."""
     from charrnn.network.recurrence import triton_gpu
 
     steps, lanes, hidden = shape
@@ -32,9 +38,9 @@ def test_values_and_gradients_of_the_kernel(activation: str, dtype: torch.dtype,
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("tf32", [False, True])
-@pytest.mark.parametrize("hidden", [1, 100, 256, 257, 512, 1024, 3000])
+@pytest.mark.parametrize("hidden", [1, 100, 256, 257, 512, 800, 1024, 1180, 3000])
 @pytest.mark.parametrize("lanes", [1, 16, 64, 256, 4096])
-@pytest.mark.parametrize(("multiprocessors", "shared_memory"), [(132, 232_448), (28, 101_376)])  # H100, RTX 3060
+@pytest.mark.parametrize(("multiprocessors", "shared_memory"), CARDS.values(), ids=CARDS)
 def test_programs_that_wait_for_each_other_all_run_at_once(
     multiprocessors: int, shared_memory: int, lanes: int, hidden: int, tf32: bool, dtype: torch.dtype
 ) -> None:
@@ -53,7 +59,7 @@ def test_programs_that_wait_for_each_other_all_run_at_once(
         assert groups * used["LANES"] >= lanes > (groups - 1) * used["LANES"]
         assert used["PARTS"] * used["WIDTH"] >= hidden
         if used["ON_CHIP"]:
-            assert (used["UNITS"] + used["LANES"]) * hidden * dtype.itemsize < shared_memory
+            assert (used["UNITS"] + used["LANES"]) * used["PARTS"] * used["WIDTH"] * dtype.itemsize < shared_memory
     else:
         # Even with the largest tile, there are too many.
         units, size = (64, 16) if dtype == torch.float32 and not tf32 else (32, 64)
@@ -63,9 +69,26 @@ def test_programs_that_wait_for_each_other_all_run_at_once(
 def test_sizes_for_which_there_are_too_few_multiprocessors(monkeypatch: pytest.MonkeyPatch) -> None:
     from charrnn.network.recurrence import triton_gpu
 
-    monkeypatch.setattr(triton_gpu, "_properties", lambda device: triton_gpu.Device(1, 232_448))
-    values = torch.randn(3, 2, 300), torch.randn(2, 300), torch.randn(300, 300) / 20
-    states, expected = (
-        scan(*(value.to(DEVICE) for value in values), "tanh") for scan in (triton_gpu.elman_scan, reference.elman_scan)
+    called = []
+    loops = triton_gpu.fused.LOOPS
+    recording = bptt.Loops(
+        lambda *given: called.append("forward") or loops.forward(*given),  # type: ignore[func-returns-value]
+        lambda *given: called.append("backward") or loops.backward(*given),  # type: ignore[func-returns-value]
     )
-    torch.testing.assert_close(states, expected, rtol=0, atol=1e-5)
+    monkeypatch.setattr(triton_gpu.fused, "LOOPS", recording)
+    monkeypatch.setattr(triton_gpu, "_properties", lambda device: triton_gpu.Device(1, 232_448))
+    compare((3, 2, 300), torch.float32, "tanh")
+    assert called == ["forward", "backward"]
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("hidden", [8, 300])
+def test_nan_stays_nan(hidden: int, activation: str) -> None:
+    from charrnn.network.recurrence import triton_gpu
+
+    inputs = torch.randn(3, 2, hidden, device=DEVICE)
+    inputs[1, 1, 3] = torch.nan
+    given = inputs, torch.zeros(2, hidden, device=DEVICE), torch.full((hidden, hidden), 0.1, device=DEVICE)
+    states, expected = (scan(*given, activation).isnan() for scan in (triton_gpu.elman_scan, reference.elman_scan))
+    assert torch.equal(states, expected)
+    assert int(states.sum()) == 1 + hidden

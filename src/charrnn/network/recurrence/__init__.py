@@ -9,6 +9,7 @@ from charrnn.network.recurrence.kernels import (
     nearest_kernel,
     usable_kernels,
 )  # fmt: skip
+from charrnn.network.recurrence.precision import tf32_allowed
 
 __all__ = [
     "ACTIVATIONS",
@@ -17,5 +18,6 @@ __all__ = [
     "choose_kernel",
     "elman_scan",
     "nearest_kernel",
+    "tf32_allowed",
     "usable_kernels",
 ]

@@ -46,13 +46,13 @@ ACTIVATIONS = ("tanh", "relu")
 
 def usable_kernels(device: torch.device, dtype: torch.dtype) -> dict[str, str | None]:
     """Return for each kernel None if it is available here, or the reason why it is not."""
-    return {kernel: _why_not(kernel, device.type, dtype) for kernel in KERNELS}
+    return {kernel: _why_not(kernel, device, dtype) for kernel in KERNELS}
 
 
 @cache
-def _why_not(kernel: str, device: str, dtype: torch.dtype) -> str | None:
+def _why_not(kernel: str, device: torch.device, dtype: torch.dtype) -> str | None:
     if kernel == "numba":
-        return _why_not_numba(device, dtype)
+        return _why_not_numba(device.type, dtype)
     return _why_not_triton(device, dtype) if kernel == "triton" else None
 
 
@@ -68,10 +68,12 @@ def _why_not_numba(device: str, dtype: torch.dtype) -> str | None:
     return operations.problem()
 
 
-def _why_not_triton(device: str, dtype: torch.dtype) -> str | None:
-    if device != "cuda":
-        return f"it needs a CUDA device, not {device}"
-    if torch.cuda.is_available() and (torch.version.hip or torch.cuda.get_device_capability() < TRITON_CAPABILITY):
+def _why_not_triton(device: torch.device, dtype: torch.dtype) -> str | None:
+    if device.type != "cuda":
+        return f"it needs a CUDA device, not {device.type}"
+    if torch.cuda.is_available() and (
+        torch.version.hip or torch.cuda.get_device_capability(device) < TRITON_CAPABILITY
+    ):
         return "it needs an NVIDIA GPU with compute capability 8.0 or more"
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed"
@@ -87,17 +89,17 @@ def choose_kernel(requested: str, device: torch.device, dtype: torch.dtype) -> t
     """
     require_choice("kernel", requested, ("auto", *KERNELS))
     if requested == "auto":  # the fastest in docs/benchmark.md
-        return _automatic(device.type, dtype), f"chosen for {device.type} and {str(dtype).removeprefix('torch.')}"
-    reason = _why_not(requested, device.type, dtype)
+        return _automatic(device, dtype), f"chosen for {device.type} and {str(dtype).removeprefix('torch.')}"
+    reason = _why_not(requested, device, dtype)
     if reason is not None:
         raise RequestError(f"model.kernel={requested} is not available here: {reason}; use model.kernel=auto")
     return requested, "as requested"
 
 
-@cache  # tells once
-def _automatic(device: str, dtype: torch.dtype) -> str:
-    fastest = {"cpu": "numba", "cuda": "triton"}.get(device)
-    if fastest is None or (device == "cpu" and dtype != torch.float32):
+@cache  # logs the hint once
+def _automatic(device: torch.device, dtype: torch.dtype) -> str:
+    fastest = {"cpu": "numba", "cuda": "triton"}.get(device.type)
+    if fastest is None or (device.type == "cpu" and dtype != torch.float32):
         return "fused"
     reason = _why_not(fastest, device, dtype)
     if reason is not None:
@@ -109,8 +111,8 @@ def _automatic(device: str, dtype: torch.dtype) -> str:
 def nearest_kernel(requested: str, device: torch.device, dtype: torch.dtype) -> str:
     """Return the requested kernel if it is available here, and otherwise what `auto` chooses."""
     require_choice("kernel", requested, ("auto", *KERNELS))
-    available = requested != "auto" and _why_not(requested, device.type, dtype) is None
-    return requested if available else _automatic(device.type, dtype)
+    available = requested != "auto" and _why_not(requested, device, dtype) is None
+    return requested if available else _automatic(device, dtype)
 
 
 def elman_scan(
@@ -119,7 +121,7 @@ def elman_scan(
     """Return all states of one layer: states[t] = phi(inputs[t] + states[t-1] @ weight.T), [T, B, H].
 
     phi is tanh or relu (`activation`). Under autocast, everything is computed in its dtype. Where `kernel` is not
-    available, `auto` is used: a network that was trained on a GPU is read on a CPU. Source: Elman 1990.
+    available, `auto` is used, so that a CPU can read a network that was trained on a GPU. Source: Elman 1990.
     """
     device = inputs_TBH.device
     if torch.is_autocast_enabled(device.type):

@@ -1,19 +1,21 @@
 """The Triton kernel: one CUDA kernel computes all time steps, so that neither launches nor Python come between them.
 
-Both directions repeat one operation, a product of the vector of the step before and a matrix that stays on chip:
+Both directions repeat one operation, a product of the vector of the step before and a matrix:
 
     h[t] = phi(inputs[t] + h[t-1] W^T)          e[t] = (gradients[t] + e[t+1] W) phi'(h[t])
 
-Small layers: a program computes one lane, a thread one unit with its column of the matrix in registers. Larger layers:
-a program computes some units of some lanes, on tensor cores, and all programs of a lane wait for each other after each
-step; the states pass between them through the L2 cache. Sums are float32; float32 products are exact to 2^-21
-(three TF32 products), or TF32 where torch's matmuls are. Sources: persistent RNNs, Diamos et al. 2016; Ootomo and
-Yokota 2022 for products of three.
+Small layers: a program computes one lane, a thread one unit with its column of the matrix, or half of it, in registers.
+Larger layers: a program computes some units of some lanes on tensor cores, and all programs of a lane wait for each
+other after each step. The states pass between them through the L2 cache, and so does the matrix if it fits nowhere
+else. Sums are float32. Products of float32 numbers are exact to 2^-21 (three TF32 products), or TF32 where torch's
+matmuls are. Sources: persistent RNNs, Diamos et al. 2016; three products, Ootomo and Yokota 2022.
 B lane, T time step, H hidden unit.
 
 A JIT function sees only its arguments. Names in capitals are compile-time constants.
 """
 
+import logging
+from contextlib import nullcontext
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -22,7 +24,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from charrnn.network.recurrence import bptt, fused
+from charrnn.network.recurrence import bptt, fused, precision
+
+log = logging.getLogger(__name__)
 
 LARGEST_LANE_HIDDEN = 256  # the registers of a multiprocessor hold half of such a matrix, its L1 cache the other half
 REGISTER_HIDDEN = 128  # they hold all of such a matrix
@@ -42,12 +46,16 @@ def elman_scan(inputs_TBH: Tensor, state_BH: Tensor, weight_HH: Tensor, activati
 
 @triton.jit
 def _phi(a, ACTIVATION: tl.constexpr):
-    return 2 * tl.sigmoid(2 * a) - 1 if ACTIVATION == "tanh" else tl.maximum(a, 0.0)
+    if ACTIVATION == "tanh":
+        h = 2 * tl.sigmoid(2 * a) - 1
+    else:
+        h = tl.maximum(a, 0.0, propagate_nan=tl.PropagateNan.ALL)
+    return h
 
 
 @triton.jit
 def _phi_backward(error, h, ACTIVATION: tl.constexpr):
-    return error * (1 - h * h) if ACTIVATION == "tanh" else tl.where(h > 0, error, 0.0)
+    return error * (1 - h * h) if ACTIVATION == "tanh" else tl.where(h <= 0, 0.0, error)
 
 
 @triton.jit
@@ -127,7 +135,7 @@ def _grid_kernel(
     """Compute steps `first` to `last` of LANES lanes and UNITS units, of which BLOCKS programs compute all.
 
     With WAIT, the programs of these lanes run at the same time, and count in `arrivals` who has finished a step.
-    With ON_CHIP, their part of the matrix stays in shared memory; without, it is read again, mostly from the L1 cache.
+    With ON_CHIP, their part of the matrix stays in shared memory; without, each step reads it from the L2 cache.
     """
     lane = tl.program_id(1) * LANES + tl.arange(0, LANES)
     unit = tl.program_id(0) * UNITS + tl.arange(0, UNITS)
@@ -198,11 +206,13 @@ def plan(lanes: int, hidden: int, dtype: torch.dtype, tf32: bool, device: Device
         if blocks * groups <= device.multiprocessors:
             break
     else:
+        log.info("hint      %d sequences of %d units are too many for the kernel triton; using fused", lanes, hidden)
         return None
     # Three products per number, or more lanes, need so many registers that little may be in flight.
-    needed = (units + size) * hidden * dtype.itemsize + SHARED_MEMORY_LEFT
+    width = 128
+    needed = (units + size) * triton.cdiv(hidden, width) * width * dtype.itemsize + SHARED_MEMORY_LEFT
     on_chip = not exact and size == 16 and needed <= device.shared_memory
-    width = 128 if on_chip else 64
+    width = width if on_chip else 64
     constants = {
         "PRECISION": "tf32x3" if exact else "tf32", "LANES": size, "UNITS": units, "BLOCKS": blocks, "WIDTH": width,
         "PARTS": triton.cdiv(hidden, width), "ON_CHIP": on_chip,
@@ -225,18 +235,23 @@ def _run(
 ) -> bool:
     """Start the kernel that suits the size, and return whether there is one."""
     steps, lanes, hidden = out.shape
-    spread = plan(lanes, hidden, out.dtype, torch.backends.cuda.matmul.allow_tf32, _properties(out.device))
+    spread = plan(lanes, hidden, out.dtype, precision.tf32_allowed(), _properties(out.device))
     if spread is None or out.numel() >= 2**31:  # positions are 32-bit numbers
         return False
-    constants = {"FORWARD": forward, "ACTIVATION": activation, **spread.constants}
+    # Triton starts kernels on the current device, and from version 3.10 on it would round each product and sum.
+    constants = {"FORWARD": forward, "ACTIVATION": activation, "enable_fp_fusion": True, **spread.constants}
     tensors = out, given, states, start, matrix_HH
-    if len(spread.programs) == 1:
-        _lane_kernel[spread.programs](*tensors, steps, lanes, 0, **constants)
-        return True
-    arrivals = torch.zeros(spread.programs[1], dtype=torch.int32, device=out.device)
-    wait = out.device.type == "cuda"  # Triton's interpreter runs one program after the other
-    for first, last in [(0, steps)] if wait else [(step, step + 1) for step in range(steps)]:
-        _grid_kernel[spread.programs](*tensors, arrivals, first, last, steps, lanes, hidden, WAIT=wait, **constants)
+    on_gpu = out.device.type == "cuda"
+    with torch.cuda.device(out.device) if on_gpu else nullcontext():
+        if len(spread.programs) == 1:
+            _lane_kernel[spread.programs](*tensors, steps, lanes, 0, **constants)
+            return True
+        arrivals = torch.zeros(spread.programs[1], dtype=torch.int32, device=out.device)
+        # Triton's interpreter runs one program after the other, so there they can't wait for each other.
+        for first, last in [(0, steps)] if on_gpu else [(step, step + 1) for step in range(steps)]:
+            _grid_kernel[spread.programs](
+                *tensors, arrivals, first, last, steps, lanes, hidden, WAIT=on_gpu, **constants
+            )
     return True
 
 
