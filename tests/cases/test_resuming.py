@@ -46,6 +46,7 @@ CHANGES = {
     "optimizer.weight_decay=0.5": "optimizer.weight_decay: 0.1 -> 0.5",
     "model.dropout=0.5": "model.dropout: 0.0 -> 0.5",
     "trainer.precision=bf16-mixed": "trainer.precision: 32-true -> bf16-mixed",
+    "tf32=true": "tf32: False -> True",
     "trainer.accumulate_grad_batches=2": "trainer.accumulate_grad_batches: 1 -> 2",
     "data.order=shuffle": "data.order: stream -> shuffle",
 }
