@@ -113,7 +113,7 @@ def test_a_sigterm_that_submitit_handles_saves_but_does_not_stop(
 
 
 def test_a_stop_before_the_first_step_reports_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stopped(*arguments: object) -> NoReturn:
+    def stopped(*arguments: object, **options: object) -> NoReturn:
         raise Stopped(signal.SIGTERM)
 
     monkeypatch.setattr(preparation, "prepare_process", stopped)
