@@ -55,11 +55,11 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _failed(result: Any) -> bool:
+    """Return whether a section raised an error, or found that something is not as it should be."""
     if isinstance(result, str):
-        return "Traceback" in result or " failed" in result or "ERROR" in result
-    if isinstance(result, dict):
-        return any(value is False for value in result.values())
-    return any(row.get("ok") is False for row in result)
+        return result.startswith("Traceback")
+    rows = [result] if isinstance(result, dict) else result
+    return any(value is False for row in rows for value in row.values())
 
 
 def recurrence(arguments: argparse.Namespace, device: str) -> list[dict[str, Any]]:
