@@ -100,6 +100,7 @@ def kill_at(step: int, owner: Any, hook: str, patch: pytest.MonkeyPatch, error: 
 
 CASES = {
     "stream": (),
+    "rotate": ("data.order=rotate",),
     "shuffle": ("data.order=shuffle",),
     "dropout": ("model.layers=2", "model.dropout=0.3"),
     "accumulation": ("trainer.accumulate_grad_batches=3", "checkpoint_every=5"),

@@ -55,7 +55,7 @@ class Losses(lightning.Callback):
         self.values.append(outputs["loss"].item())
 
 
-@pytest.mark.parametrize("order", ["stream", "shuffle"])
+@pytest.mark.parametrize("order", ["stream", "rotate", "shuffle"])
 def test_training_equals_a_hand_written_loop(make_network: Make, text_file: Path, tmp_path: Path, order: str) -> None:
     """Carried state, detached errors, clipping, optimizer and schedule, over the end of an epoch."""
     data = make_data(text_file, order=order, sequence_length=700)

@@ -400,7 +400,7 @@ KEYS: dict[str, list[str]] = {
     "model.kernel": ["auto", "reference", "numba", "triton"],
     "data.path": ["book.txt", "gone.txt", "[book.txt,other.txt]", "''", "*.txt", "null", "'a b.txt'", "1984", "."],
     "data.pattern": ["*.txt", "*.c", "[]"],
-    "data.order": ["stream", "shuffle"],
+    "data.order": ["stream", "rotate", "shuffle"],
     "data.level": ["char", "byte", "word"],
     "data.encoding": ["utf-8", "latin-1", "klingon"],
     "data.batch_size": ["2", "100000", "two"],

@@ -49,6 +49,7 @@ CHANGES = {
     "tf32=true": "tf32: False -> True",
     "trainer.accumulate_grad_batches=2": "trainer.accumulate_grad_batches: 1 -> 2",
     "data.order=shuffle": "data.order: stream -> shuffle",
+    "data.order=rotate": "data.order: stream -> rotate",
 }
 
 

@@ -1,4 +1,5 @@
 from collections.abc import Iterable
+from functools import partial
 from itertools import chain, islice
 
 import numpy as np
@@ -53,6 +54,22 @@ def test_streams_cover_the_text_once_per_epoch(n: int, lanes: int, chunk: int) -
     assert n - 1 - per_lane * lanes < lanes  # fewer than B targets are dropped
 
 
+@given(n=st.integers(2, 200), lanes=st.integers(1, 7), chunk=st.integers(1, 9), seed=st.integers(0, 9))
+def test_rotated_lanes_start_elsewhere_in_each_epoch(n: int, lanes: int, chunk: int, seed: int) -> None:
+    lanes = min(lanes, n - 1)
+    stream = joined(StreamBatches(numbered(n), lanes, chunk))[0]
+    batches, firsts = StreamBatches(numbered(n), lanes, chunk, seed=seed), []
+    for _ in range(4):
+        epoch = list(batches)
+        assert [batch.starts for batch in epoch] == [True] + [False] * (len(epoch) - 1)
+        inputs_TB, targets_TB = joined(epoch)
+        firsts.append(int(inputs_TB[0, 0]))
+        assert torch.equal(inputs_TB, (stream + firsts[-1]) % n)
+        assert torch.equal(targets_TB, (inputs_TB + 1) % n)
+    expected = [int(np.random.default_rng([seed, epoch]).integers(n)) for epoch in range(4)]
+    assert firsts == expected
+
+
 @given(n=st.integers(2, 200), lanes=st.integers(1, 7), chunk=st.integers(1, 9))
 def test_evaluation_lanes_predict_every_character_but_the_first(n: int, lanes: int, chunk: int) -> None:
     batches = list(LaneBatches(numbered(n), lanes, chunk))
@@ -81,15 +98,21 @@ def test_shuffled_windows_come_once_per_epoch_in_a_new_order() -> None:
     assert joined(ShuffledBatches(dataset, 5, seed=3), dim=1)[0][0].tolist() == orders[0]
 
 
-@pytest.mark.parametrize("order", ["stream", "shuffle"])
+ORDERS = {
+    "stream": lambda ids, *share: StreamBatches(ids, 6, 7, *share),
+    "rotate": lambda ids, *share: StreamBatches(ids, 6, 7, *share, seed=1),
+    "shuffle": lambda ids, *share: ShuffledBatches(CharDataset(ids, 7), 6, 1, *share),  # 14 windows: the last has 2
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
 def test_a_restored_position_continues_with_the_next_batch(order: str) -> None:
     def make() -> StreamBatches | ShuffledBatches:
-        ids = numbered(50)
-        return StreamBatches(ids, 3, 4) if order == "stream" else ShuffledBatches(CharDataset(ids, 4), 3, seed=1)
+        return ORDERS[order](numbered(100))
 
     whole, first, second = make(), make(), make()
     expected = [*whole, *whole]
-    taken = list(islice(chain(first, first), 6))
+    taken = list(islice(chain(first, first), len(whole) + 2))
     second.load_state_dict(first.state_dict())
     found = [*taken, *second, *second][: len(expected)]
     for ours, theirs in zip(found, expected, strict=True):
@@ -100,11 +123,7 @@ def test_a_restored_position_continues_with_the_next_batch(order: str) -> None:
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 def test_ranks_share_every_batch_and_its_mean(ranks: int) -> None:
     ids = np.arange(100, dtype=np.uint8)
-    for make in (
-        lambda *share: StreamBatches(ids, 6, 7, *share),
-        lambda *share: ShuffledBatches(CharDataset(ids, 7), 6, 1, *share),  # 14 windows, so the last batch has 2
-        lambda *share: LaneBatches(ids, 6, 7, *share),
-    ):
+    for make in (*(partial(order, ids) for order in ORDERS.values()), lambda *share: LaneBatches(ids, 6, 7, *share)):
         whole, shares = list(make()), [list(make(rank, ranks)) for rank in range(ranks)]
         assert all(len(share) == len(whole) for share in shares)
         for batch, *own_batches in zip(whole, *shares, strict=True):

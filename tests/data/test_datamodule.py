@@ -67,7 +67,7 @@ def test_without_a_validation_split_there_are_no_validation_batches(tmp_path: Pa
         read_split(data.settings, data.vocabulary, "validation")
 
 
-@pytest.mark.parametrize("order", ["stream", "shuffle"])
+@pytest.mark.parametrize("order", ["stream", "rotate", "shuffle"])
 def test_the_error_for_a_short_text_suggests_sizes_that_fit(tmp_path: Path, order: str) -> None:
     def make(text: str, batch_size: int, sequence_length: int) -> CharDataModule:
         sizes = {"batch_size": batch_size, "sequence_length": sequence_length}

@@ -57,9 +57,10 @@ class CharDataset(Dataset[tuple[Tensor, Tensor]]):
         return window[:-1], window[1:]
 
 
-def read_sequences(ids: Ids, starts_B: NDArray[np.int64], length: int, starts: bool) -> Batch:
-    """Return a batch of `length` time steps from each of the given positions."""
-    window = torch.from_numpy(ids[np.arange(length + 1)[:, None] + starts_B].astype(np.int64))
+def read_sequences(ids: Ids, starts_B: NDArray[np.int64], length: int, starts: bool, *, ring: bool = False) -> Batch:
+    """Return a batch of `length` time steps from each of the given positions. In a ring, the start follows the end."""
+    positions = np.arange(length + 1)[:, None] + starts_B
+    window = torch.from_numpy(ids[positions % len(ids) if ring else positions].astype(np.int64))
     return Batch(window[:-1], window[1:], starts)
 
 
@@ -67,12 +68,18 @@ class StreamBatches:
     """Yields training batches in `stream` order: each lane reads its own contiguous segment, chunk by chunk.
 
     Each lane has (n - 1) // B targets, so fewer than B targets are dropped; the last chunk of an epoch may be shorter.
+    With `seed`, the order is `rotate`: in each epoch the first lane starts at another place, and the text's start
+    follows its end. So the lanes and chunks are others in each epoch, which depend on the seed and the epoch number.
     The position is saved with the run and points to the next batch, so a resumed run continues there.
     Each of several ranks reads its own B / ranks lanes.
     """
 
-    def __init__(self, ids: Ids, batch_size: int, sequence_length: int, rank: int = 0, ranks: int = 1) -> None:
+    def __init__(
+        self, ids: Ids, batch_size: int, sequence_length: int, rank: int = 0, ranks: int = 1, *, seed: int | None = None
+    ) -> None:
         self._ids = ids
+        self._seed = seed
+        self._epoch = 0
         self._length = (len(ids) - 1) // batch_size
         starts_B = np.arange(batch_size, dtype=np.int64) * self._length
         self._starts_B = np.split(starts_B, ranks)[rank]
@@ -87,18 +94,24 @@ class StreamBatches:
         # Reset here, not after the loop: Lightning stops calling `next`, so code after the loop never runs.
         if self._position >= self._length:
             self._position = 0
+            self._epoch += 1
+        first, ring = 0, self._seed is not None
+        if self._seed is not None:
+            first = int(np.random.default_rng([self._seed, self._epoch]).integers(len(self._ids)))
         while self._position < self._length:
             position = self._position
             steps = min(self._chunk, self._length - position)
             self._position += steps
-            batch = read_sequences(self._ids, self._starts_B + position, steps, starts=position == 0)
+            starts_B = self._starts_B + first + position
+            batch = read_sequences(self._ids, starts_B, steps, starts=position == 0, ring=ring)
             yield batch._replace(other_lanes=self._other_lanes)
 
     def state_dict(self) -> dict[str, int]:
-        return {"position": self._position}
+        return {"position": self._position, "epoch": self._epoch}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        self._position = state["position"]
+        # Runs of older versions did not count the epochs, which start at the same place in the order `stream`.
+        self._position, self._epoch = state["position"], state.get("epoch", 0)
 
 
 class ShuffledBatches:

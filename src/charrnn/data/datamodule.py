@@ -47,7 +47,7 @@ class CharDataModule(lightning.LightningDataModule):
         super().__init__()
         self.sequence_length = require_integer("sequence_length", sequence_length)
         self.batch_size = require_integer("batch_size", batch_size)
-        self.order = require_choice("order", order, ("stream", "shuffle"))
+        self.order = require_choice("order", order, ("stream", "rotate", "shuffle"))
         v = require_number("validation_fraction", validation_fraction, 0.0, below=1.0)
         t = require_number("test_fraction", test_fraction, 0.0, below=1.0)
         v, t = (0.0 if own is not None else part for own, part in ((validation_path, v), (test_path, t)))
@@ -95,9 +95,11 @@ class CharDataModule(lightning.LightningDataModule):
 
     def _batches_of(self, rank: int) -> StreamBatches | ShuffledBatches:
         share = (rank, self._ranks)
-        if self.order == "stream":
-            return StreamBatches(self.train_ids, self.batch_size, self.sequence_length, *share)
-        return ShuffledBatches(CharDataset(self.train_ids, self.sequence_length), self.batch_size, self._seed, *share)
+        if self.order == "shuffle":
+            windows = CharDataset(self.train_ids, self.sequence_length)
+            return ShuffledBatches(windows, self.batch_size, self._seed, *share)
+        seed = self._seed if self.order == "rotate" else None
+        return StreamBatches(self.train_ids, self.batch_size, self.sequence_length, *share, seed=seed)
 
     @property
     def _rank(self) -> int:
