@@ -120,6 +120,12 @@ def test_a_restored_position_continues_with_the_next_batch(order: str) -> None:
         assert ours.starts == theirs.starts
 
 
+def test_positions_of_older_runs_had_no_epoch() -> None:
+    batches = StreamBatches(numbered(50), 3, 4)
+    batches.load_state_dict({"position": 8})
+    assert next(iter(batches)).inputs_TB[0, 0] == 8
+
+
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 def test_ranks_share_every_batch_and_its_mean(ranks: int) -> None:
     ids = np.arange(100, dtype=np.uint8)
