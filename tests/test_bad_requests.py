@@ -123,7 +123,7 @@ SETTINGS = [
     (("data.path=folder",), "no file in folder matches data.pattern"),
     (("data.path=[]",), "path must name a text, got []"),
     (("data.level=word",), "data.level must be one of char, byte; got 'word'"),
-    (("data.order=random",), "data.order must be one of stream, shuffle; got 'random'"),
+    (("data.order=random",), "data.order must be one of stream, rotate, shuffle; got 'random'"),
     (("data.validation_fraction=0.9", "data.test_fraction=0.2"), "must stay below 1, got 0.9 + 0.2"),
     (("data.validation_fraction=1e-9",), "raise data.validation_fraction or set it to 0"),
     (("optimizer.lr=fast",), "optimizer.lr must be a number of at least 0, got 'fast'"),
