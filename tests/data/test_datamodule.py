@@ -50,6 +50,20 @@ def test_splits_batches_and_settings_of_a_data_module(tmp_path: Path) -> None:
         read_split(data.settings, data.vocabulary, "train")
 
 
+@pytest.mark.parametrize("order", ["stream", "rotate", "shuffle"])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_order_chooses_how_the_training_text_is_read(tmp_path: Path, order: str, seed: int) -> None:
+    data = make_data(tmp_path, "".join(chr(0x4E00 + i) for i in range(200)), order=order, seed=seed)
+    inputs_TB, _, starts, *_ = list(data.train_dataloader())[1]
+    places: dict[str, Any] = {  # of the second batch: lanes have (160 - 1) // 3 = 53 characters, chunks 4
+        "stream": [4, 57, 110],
+        "rotate": (np.array([4, 57, 110]) + np.random.default_rng([seed, 0]).integers(160)) % 160,
+        "shuffle": np.random.default_rng([seed, 0]).permutation(39)[3:6] * 4,
+    }
+    assert torch.equal(inputs_TB[0], torch.from_numpy(data.train_ids[places[order]].astype(np.int64)))
+    assert starts == (order == "shuffle")
+
+
 def test_a_batch_moves_to_another_device_only(tmp_path: Path) -> None:
     data = make_data(tmp_path, "ab" * 50)
     batch = next(iter(data.train_dataloader()))
