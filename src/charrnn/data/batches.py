@@ -68,8 +68,8 @@ class StreamBatches:
     """Yields training batches in `stream` order: each lane reads its own contiguous segment, chunk by chunk.
 
     Each lane has (n - 1) // B targets, so fewer than B targets are dropped; the last chunk of an epoch may be shorter.
-    With `seed`, the order is `rotate`: in each epoch the first lane starts at another place, and the text's start
-    follows its end. So the lanes and chunks are others in each epoch, which depend on the seed and the epoch number.
+    With `seed`, the order is `rotate`: in each epoch the first lane starts at a random position, and the text's start
+    follows its end. So lanes and chunks differ between epochs. They depend only on the seed and the epoch number.
     The position is saved with the run and points to the next batch, so a resumed run continues there.
     Each of several ranks reads its own B / ranks lanes.
     """
@@ -95,7 +95,7 @@ class StreamBatches:
         if self._position >= self._length:
             self._position = 0
             self._epoch += 1
-        first, ring = 0, self._seed is not None
+        first = 0
         if self._seed is not None:
             first = int(np.random.default_rng([self._seed, self._epoch]).integers(len(self._ids)))
         while self._position < self._length:
@@ -103,7 +103,7 @@ class StreamBatches:
             steps = min(self._chunk, self._length - position)
             self._position += steps
             starts_B = self._starts_B + first + position
-            batch = read_sequences(self._ids, starts_B, steps, starts=position == 0, ring=ring)
+            batch = read_sequences(self._ids, starts_B, steps, starts=position == 0, ring=self._seed is not None)
             yield batch._replace(other_lanes=self._other_lanes)
 
     def state_dict(self) -> dict[str, int]:
