@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -45,3 +50,32 @@ def test_numbers_of_another_type_are_refused() -> None:
     for targets in (torch.zeros(50, dtype=torch.int32), torch.zeros(49, dtype=torch.int64)):
         with pytest.raises(TypeError, match="targets must be 50 int64, got torch.int"):
             operations.linear_cross_entropy(a, torch.randn(40, 40), c, targets)
+
+
+PROGRAM = """
+import sys
+import torch
+from charrnn.network.compiled import operations
+torch.set_num_threads(1)
+torch.manual_seed(1)
+x, weight, bias, targets = torch.randn(300, 40), torch.randn(70, 40), torch.randn(70), torch.randint(70, (300,))
+inputs, recurrent = torch.randn(10, 6, 40), operations.packed(torch.randn(40, 40) / 8)
+states = torch.zeros(11, 6, 40)
+operations.scan("tanh", states, inputs, recurrent, inputs)
+torch.save([states, *operations.linear_cross_entropy(x, weight, bias, targets)], sys.argv[1])
+"""
+
+
+def test_code_just_compiled_rounds_as_code_from_the_cache(tmp_path: Path) -> None:
+    """A run that was the first on its machine is resumed by processes that find the compiled code."""
+    unusable = tmp_path / "a file"
+    unusable.touch()
+    results = []
+    for i, cache in enumerate((tmp_path, tmp_path, unusable)):
+        result = tmp_path / f"{i}.pt"
+        environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
+        subprocess.run([sys.executable, "-c", PROGRAM, str(result)], env=environment, check=True)
+        results.append(torch.load(result, weights_only=True))
+    assert any(file.suffix == ".nbc" for file in tmp_path.rglob("*"))
+    for others in results[1:]:
+        assert all(one.equal(other) for one, other in zip(results[0], others, strict=True))

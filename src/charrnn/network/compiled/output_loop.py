@@ -1,4 +1,8 @@
-"""The compiled loop of the output layer and its cross-entropy, for one thread's share of the rows; see `loops`."""
+"""The compiled loop of the output layer and its cross-entropy, for one thread's share of the rows; see `loops`.
+
+Its functions become part of the loop (`forceinline`). Otherwise a process that has just compiled them calls copies that
+were optimized by themselves, which sum in another order than those in the loop that later processes find in the cache.
+"""
 
 from math import log
 from typing import Any
@@ -15,7 +19,7 @@ USE_CACHE = caching()
 IGNORED = -100  # a target that does not count
 
 
-@njit(fastmath={"nnan", "nsz", "reassoc"}, cache=USE_CACHE)
+@njit(fastmath={"nnan", "nsz", "reassoc"}, forceinline=True, cache=USE_CACHE)
 def _add(row_V: Any, bias_V: Any) -> Any:
     """Add the bias to a row; return its maximum. NaN may be missed: the exponentials find it."""
     largest = row_V[0] + bias_V[0]
@@ -26,7 +30,7 @@ def _add(row_V: Any, bias_V: Any) -> Any:
     return largest
 
 
-@njit(fastmath={"contract", "nsz", "reassoc"}, cache=USE_CACHE)
+@njit(fastmath={"contract", "nsz", "reassoc"}, forceinline=True, cache=USE_CACHE)
 def _exponentials(row_V: Any, largest: Any) -> Any:
     """Replace the numbers of a row by exp(number - largest); return their sum. Errs by some 1e-7 of each.
 
@@ -51,7 +55,7 @@ def _exponentials(row_V: Any, largest: Any) -> Any:
     return total
 
 
-@njit(cache=USE_CACHE, error_model="numpy")
+@njit(forceinline=True, cache=USE_CACHE, error_model="numpy")
 def _cross_entropy(row_V: Any, bias_V: Any, target: int, scale: Any) -> Any:
     """Add the bias to a row of logits; return its cross-entropy in nats, and leave the gradient times scale there."""
     if target == IGNORED:
