@@ -32,7 +32,9 @@ def main() -> None:
         subcommand = subcommands.add_parser(name, help=topic)
         subcommand.add_argument("--json", metavar="FILE", help="write the results to this file")
         subcommand.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
-        subcommand.add_argument("--rounds", type=int, default=15, help="rounds that time each candidate (default: 15)")
+        rounds = 3 if name == "lightning" else 15
+        help_rounds = f"rounds that time each candidate (default: {rounds})"
+        subcommand.add_argument("--rounds", type=int, default=rounds, help=help_rounds)
         subcommand.add_argument("--toy", action="store_true", help="use tiny sizes, to check that the benchmark runs")
         if name == "recurrence":
             subcommand.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: cpu)")

@@ -1,6 +1,6 @@
 """Generate text with a file of scripts/export.py --format numpy. Needs only NumPy and this file.
 
-python play.py model.npz --prompt "The " --length 500 --temperature 0.8 --seed 1
+python scripts/play.py model.npz --prompt "The " --length 500 --temperature 0.8 --seed 1
 """
 
 import argparse

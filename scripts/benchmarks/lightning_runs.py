@@ -140,13 +140,12 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     candidates: dict[str, Callable[[DictConfig], float]] = {
         "bare loop": bare_loop, "train.py": project_run, "nn.RNN in Lightning": torch_run,
     }  # fmt: skip
-    rounds = max(1, arguments.rounds // 5)
     records = []
     for size in TOY_GRID if arguments.toy else arguments.grid or GRID:
         cfg = settings(size, arguments)
         bare_loop(cfg)  # not timed: the first call loads the compiled kernel
         speeds: dict[str, list[float]] = {name: [] for name in candidates}
-        for _ in range(rounds):
+        for _ in range(arguments.rounds):
             for name, measure_speed in candidates.items():
                 speeds[name].append(measure_speed(cfg))
         # Compare speeds within a round, because the machine's speed drifts between rounds.
@@ -156,7 +155,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         }
         records.append(
             {
-                "B": size[0], "T": size[1], "H": size[2], "rounds": rounds, "steps": arguments.steps,
+                "B": size[0], "T": size[1], "H": size[2], "rounds": arguments.rounds, "steps": arguments.steps,
                 **{f"{name}, characters/s": round(statistics.median(values)) for name, values in speeds.items()},
                 "train.py of the bare loop": shares["bare loop"],
                 "target": TARGETS.get(size),

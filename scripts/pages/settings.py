@@ -46,7 +46,7 @@ RECIPES = """## `experiment`: recipes
 A recipe is a set of settings with one name. Settings in the command override those of the recipe:
 
 ```bash
-python train.py experiment=overfit trainer.max_steps=500
+python train.py experiment=shakespeare_minute trainer.max_steps=500
 ```
 
 """
