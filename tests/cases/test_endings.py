@@ -13,6 +13,7 @@ from lightning.pytorch import Callback
 
 from charrnn.runs import checkpoint_file
 from charrnn.runs.folder import read_summary
+from charrnn.runs.records import read_metrics
 from charrnn.training.checkpoint_io import NotPlain, plain_value
 from charrnn.utils.errors import RequestError, RunFailed
 from conftest import train_here
@@ -96,7 +97,11 @@ def test_1_a_time_limit_counts_all_processes_of_a_run(text: Path, tmp_path: Path
     timer = "+callbacks.t={_target_: lightning.pytorch.callbacks.Timer, duration: {seconds: 100}}"
     command = ("trainer.max_steps=1000000", "max_minutes=0.002", timer)
     first = ends(tmp_path, text, *command)
+    curves = [{**row, "speed/chars_per_second": ""} for row in read_metrics(tmp_path / "metrics.csv")]
+    assert "bits_per_char/val" in curves[-1]
     second = ends(tmp_path, text, *command, "resume_from=last")
+    again = [{**row, "speed/chars_per_second": ""} for row in read_metrics(tmp_path / "metrics.csv")]
+    assert again == curves
     assert (second["steps"], second["val_bits_per_char"]) == (first["steps"], first["val_bits_per_char"])
     third = ends(tmp_path, text, *command, "max_minutes=0.006", "resume_from=last")
     assert third["steps"] > first["steps"]

@@ -21,7 +21,8 @@ def make_job(sweep: Path, hidden: int, summary: dict[str, Any] | None, seed: int
 @pytest.fixture
 def sweep(tmp_path: Path) -> Path:
     make_job(tmp_path, 64, {**FINISHED, "train_chars_per_second": 12345})
-    make_job(tmp_path, 128, {"status": "finished", "val_bits_per_char": 2.25})
+    early = "stopped by max_minutes (TimeLimit) after step 9"  # has a result as well
+    make_job(tmp_path, 128, {"status": "finished", "val_bits_per_char": 2.25, "reason": early})
     make_job(tmp_path, 256, {"status": "failed", "reason": "out of | luck"})
     make_job(tmp_path, 512, None)
     return tmp_path

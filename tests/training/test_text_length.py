@@ -27,13 +27,13 @@ def test_a_run_ends_where_its_validation_loss_turns(text_file: Path, tmp_path: P
 
 
 def of_length(characters: int) -> CharDataModule:
-    return cast("CharDataModule", SimpleNamespace(train_ids=range(characters)))
+    return cast("CharDataModule", SimpleNamespace(train_ids=range(characters), batches_per_epoch=10**6))
 
 
 @pytest.mark.parametrize(("characters", "row"), [(65, 0), (200_000, 0), (200_001, 1), (10**10, len(CHOICES) - 1)])
 def test_every_length_has_a_row(characters: int, row: int) -> None:
     cfg = composed("experiment=my_text", "data.path=x")
-    expected = CHOICES[row].values
+    expected = {**CHOICES[row].values, "trainer.val_check_interval": CHOICES[row].steps // 20}
     assert set_by_length(cfg, of_length(characters)) == expected
     assert {key: OmegaConf.select(cfg, key) for key in expected} == expected
     assert set_by_length(cfg, of_length(characters)) == {}
@@ -59,7 +59,9 @@ def test_a_run_that_is_resumed_keeps_what_was_chosen() -> None:
         ((), 2.0, 540, 27),
         (("max_minutes=null",), 2.0, 1000, 50),
         (("max_minutes=1",), 9.0, 20, 1),
-        (("trainer.max_steps=5000",), 9.0, 5000, 50),
+        (("trainer.max_steps=5000",), 9.0, 5000, 250),
+        (("trainer.max_steps=7",), 9.0, 7, 1),
+        (("trainer.accumulate_grad_batches=4",), 0.5, 540, 27),
         (("trainer.val_check_interval=10",), 2.0, 540, 10),
     ],
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from charrnn.runs.records import Record
+from charrnn.runs.records import Record, is_complete
 
 Row = dict[str, Any]
 
@@ -171,9 +171,4 @@ def _mean(rows: list[Row]) -> Row:
 
 def _rank(row: Row) -> tuple[bool, bool, float, str]:
     value = row["val_bits_per_char"]
-    return (not complete(row), value is None, value or 0.0, row["run"])
-
-
-def complete(row: Row) -> bool:
-    """Return whether the row describes runs that finished training."""
-    return row["status"] == "finished" and not row["reason"]
+    return (not is_complete(row), value is None, value or 0.0, row["run"])

@@ -14,7 +14,6 @@ from charrnn.runs.comparison import (
     TEXT_COLUMNS,
     Row,
     by_text,
-    complete,
     differing,
     group_rows,
     groups,
@@ -23,7 +22,7 @@ from charrnn.runs.comparison import (
     uncommon,
 )
 from charrnn.runs.folder import LEADERBOARD, json_text
-from charrnn.runs.records import Record, read_job, runs_below
+from charrnn.runs.records import Record, is_complete, read_job, runs_below
 from charrnn.utils.files import write_text
 from charrnn.utils.tables import EMPTY_CELL, PLUS_MINUS, aligned, csv_text, markdown
 
@@ -40,7 +39,7 @@ def heading(folder: Path) -> str:
 
 def as_text(rows: Sequence[Row], keys: Sequence[str], width: int) -> str:
     """Return the rows with a result as an aligned table, metrics first, and below it the others with their reasons."""
-    ranked, others = [row for row in rows if complete(row)], [row for row in rows if not complete(row)]
+    ranked, others = [row for row in rows if is_complete(row)], [row for row in rows if not is_complete(row)]
     names = short_names(keys)
     parts = []
     if ranked:

@@ -5,7 +5,7 @@ import glob
 import logging
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,14 +44,18 @@ class Record:
 
     @property
     def complete(self) -> bool:
-        """Whether the run finished training, also if a callback stopped it early; a dry run did not."""
-        dry = str(self.summary.get("reason")).startswith("dry_run")
-        return self.summary.get("status") == "finished" and not dry
+        """Whether the run has a result, see `is_complete`."""
+        return is_complete(self.summary)
 
     def number(self, key: str) -> float | None:
         """Return a number of the summary, or None if it is missing, NaN or infinite."""
         value = self.summary.get(key)
         return value if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def is_complete(summary: Mapping[str, Any]) -> bool:
+    """Return whether a run finished training, also if a callback or `max_minutes` ended it early; a dry run did not."""
+    return summary.get("status") == "finished" and not str(summary.get("reason")).startswith("dry_run")
 
 
 class Point(NamedTuple):

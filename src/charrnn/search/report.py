@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from charrnn.runs.commands import rerun
-from charrnn.runs.comparison import complete
 from charrnn.runs.leaderboard import as_text, heading, write_leaderboard
-from charrnn.runs.records import read_job
+from charrnn.runs.records import is_complete, read_job
 
 BITS = "val_bits_per_char"
 
@@ -17,7 +16,7 @@ def report(folder: Path, keys: Sequence[str], width: int) -> str:
     trials = [read_job(trial) for trial in sorted(folder.glob("trial_*"), key=lambda trial: int(trial.name[6:]))]
     if not trials:
         return ""
-    ranked = [row for row in write_leaderboard(folder, width)[0] if complete(row)]
+    ranked = [row for row in write_leaderboard(folder, width)[0] if is_complete(row)]
     counts = dict.fromkeys(("finished", "pruned", "failed", "interrupted or running"), 0)
     for trial in trials:
         status = trial.summary["status"]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from charrnn.data.datamodule import CharDataModule
+from charrnn.training.config_checks import run_length
 
 AUTO = "auto"
 STEPS, INTERVAL = "trainer.max_steps", "trainer.val_check_interval"
@@ -33,7 +34,6 @@ class Choice(NamedTuple):
             "model.hidden": self.hidden,
             "model.dropout": self.dropout,
             STEPS: self.steps,
-            INTERVAL: self.steps // VALIDATIONS,
         }
 
 
@@ -50,26 +50,35 @@ CHOICES = (
 def set_by_length(cfg: DictConfig, data: CharDataModule, before: dict[str, Any] | None = None) -> dict[str, Any]:
     """Set what is `auto` in `cfg` and depends on the length of the training text; return these settings.
 
-    `before` is the config of the run that this one resumes, which decides.
+    The interval of validations depends on the length of the run. `before` is the config of the run that this one
+    resumes, which decides.
     """
     characters = len(data.train_ids)
     values = next(choice.values for choice in CHOICES if characters <= choice.characters)
     if before is not None:
-        values = {key: OmegaConf.select(OmegaConf.create(before), key) for key in values}
-    return _set(cfg, {key: value for key, value in values.items() if OmegaConf.select(cfg, key) == AUTO})
+        values = {key: OmegaConf.select(OmegaConf.create(before), key) for key in (*values, INTERVAL)}
+    chosen = _set(cfg, {key: value for key, value in values.items() if OmegaConf.select(cfg, key) == AUTO})
+    if OmegaConf.select(cfg, INTERVAL) == AUTO:
+        chosen |= _set(cfg, {INTERVAL: _interval(run_length(cfg.trainer, data.batches_per_epoch))})
+    return chosen
 
 
-def fit_to_time(cfg: DictConfig, by_length: dict[str, Any], seconds_per_step: float) -> dict[str, Any]:
+def fit_to_time(cfg: DictConfig, by_length: dict[str, Any], seconds_per_batch: float) -> dict[str, Any]:
     """Set fewer steps in `cfg` than the length of the text decided if `max_minutes` is too short for them.
 
     Returns the settings that it changed: none if the steps fit, or if the user has set their number.
     """
     if STEPS not in by_length or cfg.max_minutes is None:
         return {}
+    seconds_per_step = seconds_per_batch * cfg.trainer.accumulate_grad_batches
     steps = max(VALIDATIONS, int(TRAINING_SHARE * 60 * cfg.max_minutes / seconds_per_step))
     if steps >= by_length[STEPS]:
         return {}
-    return _set(cfg, {STEPS: steps, **({INTERVAL: steps // VALIDATIONS} if INTERVAL in by_length else {})})
+    return _set(cfg, {STEPS: steps, **({INTERVAL: _interval(steps)} if INTERVAL in by_length else {})})
+
+
+def _interval(steps: int) -> int:
+    return max(1, steps // VALIDATIONS)
 
 
 def _set(cfg: DictConfig, values: dict[str, Any]) -> dict[str, Any]:

@@ -67,6 +67,13 @@ class TimeLimit(Timer):
     def __init__(self, minutes: float) -> None:
         super().__init__(timedelta(minutes=minutes), verbose=False)
 
+    def on_fit_start(self, *_: Any) -> None:
+        """Do nothing: `Timer` would end a resumed run here, before the hooks that validate the final weights."""
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        super().on_train_start(trainer, pl_module)
+        self._check_time_remaining(trainer)
+
 
 class PruningCallback(Callback):
     """Calls `on_validation(step, bits per character)` after each validation but the last.
