@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from charrnn.runs import checkpoint_file
+from charrnn.runs.folder import write_summary
 from charrnn.utils.errors import RequestError
 from conftest import train_here
 
@@ -48,6 +49,8 @@ CHANGES = {
     "trainer.precision=bf16-mixed": "trainer.precision: 32-true -> bf16-mixed",
     "tf32=true": "tf32: False -> True",
     "trainer.accumulate_grad_batches=2": "trainer.accumulate_grad_batches: 1 -> 2",
+    "trainer.gradient_clip_val=0.1": "trainer.gradient_clip_val: 1.0 -> 0.1",
+    "trainer.gradient_clip_algorithm=value": "trainer.gradient_clip_algorithm: norm -> value",
     "data.order=shuffle": "data.order: stream -> shuffle",
     "data.order=rotate": "data.order: stream -> rotate",
 }
@@ -91,6 +94,18 @@ def test_23_a_changed_run_resumes_exactly_afterwards(run: Path, text: Path, tmp_
     parts = train_here(run, *change, path=text)
     assert parts["val_nats_per_char"] == whole["val_nats_per_char"]
     assert [change.split(",")[0] for change in parts["changes"]] == ["data.batch_size: 3 -> 4", *TOTAL_STEPS]
+
+
+def test_23_a_changed_run_that_was_killed_at_its_end_repeats_its_steps_with_the_change(run: Path, text: Path) -> None:
+    """Its newest checkpoint has the new settings already; the one from which it starts has the old ones."""
+    old = (run / "checkpoints" / "last.ckpt").read_bytes()
+    command = (*SMALL, "optimizer.lr=1e-3", "data.batch_size=4", "resume_from=last", "resume_with_changes=true")
+    whole = train_here(run, *command, path=text)
+    (run / "checkpoints" / "previous.ckpt").write_bytes(old)
+    write_summary(run, {**whole, "status": "interrupted"})
+    repeated = train_here(run, *command, path=text)
+    assert repeated["changes"] == whole["changes"]
+    assert repeated["val_nats_per_char"] == whole["val_nats_per_char"]
 
 
 TOTAL_STEPS = ["scheduler.total_steps: None -> 40"]

@@ -15,7 +15,10 @@ RATE_SETTINGS = ("optimizer.", "scheduler.")
 BATCH_SETTINGS = (
     "data.batch_size.", "data.sequence_length.", "data.order.", "data.seed.", "trainer.accumulate_grad_batches.",
 )  # fmt: skip
-CHANGEABLE = (*RATE_SETTINGS, *BATCH_SETTINGS, "model.dropout.", "trainer.precision.", "tf32.")
+OTHER_SETTINGS = (
+    "model.dropout.", "trainer.precision.", "trainer.gradient_clip_val.", "trainer.gradient_clip_algorithm.", "tf32.",
+)  # fmt: skip
+CHANGEABLE = (*RATE_SETTINGS, *BATCH_SETTINGS, *OTHER_SETTINGS)
 
 
 def can_change(key: str) -> bool:

@@ -62,10 +62,12 @@ def prepare(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks) -> Prepara
     network: CharRNN = build(cfg, "model", CharRNN, vocabulary_size=len(data.vocabulary))
     steps = run_length(cfg.trainer, data.batches_per_epoch)
     with_changes = require_flag("resume_with_changes", cfg.resume_with_changes)
-    changes = require_same_settings(*found[0], plain(cfg), data, with_changes=with_changes) if found else {}
     before = read_summary(folder)
     completed = found and cfg.resume_from == "last" and before["status"] == "finished" and before["steps"] >= steps
     start = Start(None, 0) if completed else choose(found, steps, own=cfg.resume_from == "last")
+    # Not always the newest, whose settings may already be those of this run: see `choose`.
+    base = next((each for each in found if each[0] == start.path), found[0] if found else None)
+    changes = require_same_settings(*base, plain(cfg), data, with_changes=with_changes) if base else {}
     if not completed and start.step == 0 and cfg.init_from is not None:
         load_weights(cfg.init_from, network, data.vocabulary)
     facts = {
@@ -76,7 +78,7 @@ def prepare(cfg: DictConfig, folder: Path, named: bool, ranks: Ranks) -> Prepara
         "parameters": network.parameter_count(),
     }
     history = [
-        *earlier.get("changes", []),
+        *(base[1]["charrnn"]["run"].get("changes", []) if base else []),
         *(f"{key}: {old_new}, after step {start.step}" for key, old_new in changes.items()),
     ]
     if history:

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 FIXED = (
     "model.", "optimizer.", "scheduler.", "data.order.", "data.batch_size.", "data.sequence_length.", "data.seed.",
     "data.validation_fraction.", "data.test_fraction.", "trainer.accumulate_grad_batches.", "trainer.precision.",
-    "tf32.",
+    "trainer.gradient_clip_val.", "trainer.gradient_clip_algorithm.", "tf32.",
 )  # fmt: skip
 # The first two change how the same result is computed; the third is of the initial weights, and old runs lack it.
 FREE = ("model.kernel", "optimizer.fused", "model.output_std")
