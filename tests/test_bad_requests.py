@@ -154,6 +154,7 @@ SETTINGS = [
     (("trainer.deterministic=maybe",), "trainer.deterministic must be true, false or warn"),
     (("trainer.val_check_interval=0.5",), "val_check_interval must be a positive integer"),
     (("+trainer.logger=true",), "trainer.logger is set by the run itself"),
+    (("+trainer.reload_dataloaders_every_n_epochs=1",), "is set by the run itself"),  # it would repeat one order
     (("resume_from=gone.ckpt",), "there is no checkpoint file gone.ckpt"),
     (("resume_from=malicious.ckpt",), "malicious.ckpt is not a readable checkpoint"),
     (("resume_from=run/checkpoints/last.ckpt",), "is at step 2, but this run ends at 2; raise trainer.max_steps"),

@@ -126,6 +126,11 @@ def test_x11_a_space_that_does_not_fit_at_all_is_one_line(tmp_path: Path) -> Non
         make_request(tmp_path / "study", ["model=gru"], file, 5)
 
 
+def test_a_search_needs_steps_that_are_set(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="set trainer.max_steps and trainer.val_check_interval"):
+        make_request(tmp_path / "study", ["experiment=my_text", "data.path=x"], "elman", 5)
+
+
 def test_14_an_option_of_a_searched_group_brings_only_its_settings(runs: list[tuple[str, ...]], tmp_path: Path) -> None:
     space = {"optimizer.momentum": [0.5, 0.9], "optimizer.weight_decay": [0, 0.1], "optimizer": ["adamw", "sgd"]}
     wanted = make_request(tmp_path / "study", [], search_file(tmp_path, space), 9)

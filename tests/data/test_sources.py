@@ -133,3 +133,18 @@ def test_unreadable_files_and_wrong_checksums_are_refused(tmp_path: Path, monkey
         sources(file, sha256=sha256(b"abd"))
     with pytest.raises(RequestError, match="sha256 needs exactly one file or URL, got stdin"):
         sources("-", sha256=sha256(b"abd"))
+
+
+def test_a_file_url_names_no_other_computer(tmp_path: Path) -> None:
+    (tmp_path / "a b.txt").write_bytes(b"x")
+    assert content(f"file://{tmp_path}/a%20b.txt") == content(f"file://localhost{tmp_path}/a%20b.txt") == [b"x"]
+    with pytest.raises(RequestError, match="file://book.txt names a file on another computer; write file:///PATH"):
+        sources("file://book.txt")
+
+
+def test_linked_folders_are_read_once(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "f.txt").write_bytes(b"f")
+    (elsewhere / "back").symlink_to(folder, target_is_directory=True)
+    (folder / "linked").symlink_to(elsewhere, target_is_directory=True)
+    assert content(folder) == [b"a.txt", b"b.txt", b"below/c.txt", b"e.txt.xz", b"f"]

@@ -53,6 +53,19 @@ def test_long_texts_are_read_in_lanes(make_network: Make, monkeypatch: pytest.Mo
     assert score.nats == pytest.approx(expected, rel=1e-12)
 
 
+def test_large_tensors_are_read_in_parts(make_network: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, text = make_network(hidden=8).double(), ids(302)
+    expected = score_carried(network, text), score_windows(network, text, window=16)
+    sizes = []
+    unroll = network.unroll
+    monkeypatch.setattr(network, "unroll", lambda *read: (sizes.append(read[0].numel()), unroll(*read))[1])
+    monkeypatch.setattr("charrnn.evaluation.scoring.MAX_NUMBERS", 40 * 8)
+    got = score_carried(network, text), score_windows(network, text, window=16)
+    assert max(sizes) == 40 and len(sizes) > 16
+    for one, other in zip(got, expected, strict=True):
+        assert (one.characters, one.nats) == (other.characters, pytest.approx(other.nats, rel=1e-12))
+
+
 def test_windows_start_from_zero_and_drop_the_rest(make_network: Make) -> None:
     network, text = make_network().double(), ids(70)
     score = score_windows(network, text, window=16)

@@ -5,7 +5,7 @@ import pytest
 from torch.utils.tensorboard import SummaryWriter
 
 from charrnn.runs import folder, records
-from charrnn.runs.records import Record, find_runs, read_job, read_run, validation_curve
+from charrnn.runs.records import Record, find_runs, read_job, read_metrics, read_run, validation_curve
 from charrnn.utils.errors import RequestError
 from charrnn.utils.files import write_text
 from conftest import train_here
@@ -46,6 +46,12 @@ def test_settings_have_dotted_keys(tmp_path: Path) -> None:
         "model.hidden": 8, "model.path": None, "seed": 3, "data.seed": "${seed}", "data.betas": [0.9, 0.99],
     }  # fmt: skip
     assert read_job(run).settings == {"model.hidden": "8", "data.path": "'a=b'", "model": "gru"}
+
+
+def test_damaged_rows_of_metrics_are_skipped(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.csv"
+    file.write_text("step,a\n50,1.0\n100,1100,2.0\n150,\n200,3.0\n25")
+    assert read_metrics(file) == [{"step": "50", "a": "1.0"}, {"step": "150"}, {"step": "200", "a": "3.0"}]
 
 
 @pytest.mark.parametrize("damaged", ["model: {hid", "- 1", "", "a: '${'", "\x00"])

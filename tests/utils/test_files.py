@@ -1,8 +1,9 @@
+import resource
 from pathlib import Path
 
 import pytest
 
-from charrnn.utils.files import atomic_write, cache_folder, write_text
+from charrnn.utils.files import append, atomic_write, cache_folder, write_text
 
 
 def test_a_failed_write_leaves_only_the_old_file(tmp_path: Path) -> None:
@@ -16,6 +17,21 @@ def test_a_failed_write_leaves_only_the_old_file(tmp_path: Path) -> None:
     write_text(file, "new")
     assert file.read_text() == "new"
     assert file.stat().st_mode & 0o600 == 0o600
+
+
+def test_what_can_not_be_appended_whole_is_not_appended_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    append(file, b"one\n")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))  # as a disk with room for 6 more bytes
+    try:
+        with pytest.raises(OSError):
+            append(file, b"two and three\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert file.read_bytes() == b"one\n"
+    append(file, b"two\n")
+    assert file.read_bytes() == b"one\ntwo\n"
 
 
 def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

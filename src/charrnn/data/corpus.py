@@ -6,6 +6,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -153,8 +154,9 @@ def _is_writable(folder: Path) -> bool:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
         for leftover in folder.glob(".*.tmp"):
-            if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
-                leftover.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # another process has just renamed it
+                if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
+                    leftover.unlink()
     except OSError as error:
         log.warning("texts can't be cached in %s: %s", folder, error.strerror)
         return False

@@ -24,13 +24,15 @@ EXCLUDED_FOLDERS = {
     "site-packages", "dist-packages", "test", "tests", "idle_test", "idlelib", "turtledemo", "lib2to3", "distutils",
     "ensurepip", "pydoc_data",
 }  # fmt: skip
-VERSION = sys.version.split()[0].rstrip("+")
+LIBRARY = Path(sysconfig.get_path("stdlib"))
+# Two installations of a version may differ in what a Linux distribution left out.
+INSTALLATION = f"{sys.version.split()[0].rstrip('+')}-{hashlib.sha256(bytes(LIBRARY)).hexdigest()[:8]}"
 CONTROL = bytes(code for code in range(128) if chr(code) != "\n" and not chr(code).isprintable())
 
 
 def python_docs() -> Path | bytes:
     """Return the cached file of the corpus, written on first use, or its bytes if the cache is not writable."""
-    for file in cache_folder().glob(f"python_docs-{VERSION}-*.txt"):
+    for file in cache_folder().glob(f"python_docs-{INSTALLATION}-*.txt"):
         if file == _cache_file(file.read_bytes()):
             return file
     raw = "\n\n".join(dict.fromkeys(_documentation())).encode("ascii")
@@ -45,7 +47,7 @@ def python_docs() -> Path | bytes:
 
 def _cache_file(raw: bytes) -> Path:
     """Return the cache path, which includes the content's hash: a damaged file is detected and written again."""
-    return cache_folder() / f"python_docs-{VERSION}-{hashlib.sha256(raw).hexdigest()[:16]}.txt"
+    return cache_folder() / f"python_docs-{INSTALLATION}-{hashlib.sha256(raw).hexdigest()[:16]}.txt"
 
 
 def _documentation() -> Iterator[str]:
@@ -55,9 +57,8 @@ def _documentation() -> Iterator[str]:
         reference = {}
     for key in sorted(reference):
         yield _printable(reference[key])
-    library = Path(sysconfig.get_path("stdlib"))
-    for file in sorted(library.rglob("*.py")):
-        if EXCLUDED_FOLDERS.isdisjoint(file.relative_to(library).parts):
+    for file in sorted(LIBRARY.rglob("*.py")):
+        if EXCLUDED_FOLDERS.isdisjoint(file.relative_to(LIBRARY).parts):
             yield from map(_printable, _docstrings(file))
 
 

@@ -90,7 +90,12 @@ def _sources_at(location: str, pattern: Pattern, sha256: str | None) -> list[Sou
     if location.startswith(URL_SCHEMES[:2]):
         return [_of_file(download(location, sha256), location.rsplit("/", 1)[-1])]
     if location.startswith("file:"):
-        location = urllib.request.url2pathname(urllib.parse.urlparse(location).path)
+        url = urllib.parse.urlparse(location)
+        if url.netloc not in ("", "localhost"):
+            raise RequestError(
+                f"{location} names a file on the computer {url.netloc!r}; write file:///PATH, or the path"
+            )
+        location = urllib.request.url2pathname(url.path)
     path = user_path(location)
     try:
         if path.is_dir():
@@ -128,14 +133,19 @@ def printable_name(path: PurePath) -> str:
 
 
 def _files_in(folder: Path, pattern: Pattern) -> list[Path]:
-    """Return the files below `folder` that match `pattern`, without hidden ones."""
+    """Return the files below `folder`, also behind links, that match `pattern`, without hidden ones."""
 
     def refuse(error: OSError) -> NoReturn:  # os.walk silently skips folders that it cannot read
         raise error
 
     files = []
-    for root, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not is_hidden(name)]
+    seen: set[Path] = set()  # a link may lead back
+    for root, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        if (real := Path(root).resolve()) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
         files += [Path(root, name) for name in names if not is_hidden(name)]
     return select([file for file in sorted(files) if file.is_file()], pattern, folder)
 

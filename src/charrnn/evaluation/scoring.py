@@ -21,6 +21,7 @@ from charrnn.utils.validation import require_integer, require_number
 CHARACTERS_PER_LANE = 100_000  # a single lane is exact but slow, so longer texts use several
 DYNAMIC_CHUNK_CHARACTERS = 32
 WINDOWS_PER_CALL = 256
+MAX_NUMBERS = 2**25  # of a tensor of logits or states: 128 MiB, for texts and vocabularies of any size
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def score_carried(network: CharRNN, ids: Ids) -> Score:
     """Score with protocol `carried`: the state is carried through the whole text, in `carried_lanes` lanes."""
     if len(ids) < 2:
         raise RequestError(f"a text to evaluate needs at least 2 characters, got {len(ids)}")
-    return _score(network, LaneBatches(ids, carried_lanes(len(ids)), CHUNK))
+    lanes = carried_lanes(len(ids))
+    return _score(network, LaneBatches(ids, lanes, _fitting(CHUNK, network, lanes)))
 
 
 def score_windows(network: CharRNN, ids: Ids, window: int) -> Score:
@@ -71,7 +73,8 @@ def score_windows(network: CharRNN, ids: Ids, window: int) -> Score:
     if not windows:
         raise RequestError(f"a window of {window} needs a text of {window + 1} characters, got {len(ids)}")
     starts = np.arange(windows) * window
-    groups = (starts[i : i + WINDOWS_PER_CALL] for i in range(0, windows, WINDOWS_PER_CALL))
+    together = _fitting(WINDOWS_PER_CALL, network, min(window, CHUNK))
+    groups = (starts[i : i + together] for i in range(0, windows, together))
     return _score(network, (read_sequences(ids, starts_B, window, starts=True) for starts_B in groups))
 
 
@@ -110,6 +113,11 @@ def summed_nats(logits: Tensor, targets: Tensor) -> Tensor:
     """Return the summed surprisal of all targets that are not IGNORED, in float32 or wider."""
     precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return nn.functional.cross_entropy(precise, targets, ignore_index=IGNORED, reduction="sum")
+
+
+def _fitting(count: int, network: CharRNN, symbols: int) -> int:
+    """Return how many times `symbols` symbols to read at once: `count`, or fewer if they take too much memory."""
+    return max(1, min(count, MAX_NUMBERS // (symbols * max(network.hidden_to_output.shape))))
 
 
 def _score(network: CharRNN, batches: Iterable[Batch]) -> Score:

@@ -128,7 +128,7 @@ def read_metrics(file: Path) -> list[dict[str, str]]:
     if not file.exists():
         return []
     with file.open(encoding="utf-8", newline="") as lines:
-        whole = [row for row in csv.DictReader(lines) if None not in row.values() and row[STEP].isdigit()]
+        whole = [row for row in csv.DictReader(lines) if None not in (*row, *row.values()) and row[STEP].isdigit()]
     return [{name: cell for name, cell in row.items() if cell} for row in whole]
 
 

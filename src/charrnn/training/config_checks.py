@@ -29,7 +29,7 @@ OWN_TRAINER_KEYS = (
     "logger", "callbacks", "plugins", "default_root_dir", "enable_checkpointing", "enable_progress_bar",
     "enable_model_summary", "num_sanity_val_steps", "check_val_every_n_epoch", "fast_dev_run", "strategy",
     "use_distributed_sampler", "barebones", "max_time", "min_steps", "min_epochs", "limit_train_batches",
-    "limit_val_batches", "overfit_batches",
+    "limit_val_batches", "overfit_batches", "reload_dataloaders_every_n_epochs",
 )  # fmt: skip
 INTEGERS = (
     "seed", "keep_every", "keep_best", "trainer.max_steps", "trainer.max_epochs", "trainer.val_check_interval",

@@ -9,7 +9,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from charrnn.runs.folder import METRICS
 from charrnn.runs.records import STEP, read_metrics
-from charrnn.utils.files import write_text
+from charrnn.utils.files import append, write_text
 from charrnn.utils.tables import csv_text
 
 log = logging.getLogger(__name__)
@@ -60,8 +60,7 @@ class MetricsFile(Logger):
                 self._columns, self._resumed_step = names, None
             else:
                 first, *others = _cells(self._rows, self._columns)
-                with self._file.open("a", encoding="utf-8", newline="") as file:
-                    file.write(csv_text(first, others))
+                append(self._file, csv_text(first, others).encode())
             self._rows = []
         except OSError as error:
             if not self._warned:

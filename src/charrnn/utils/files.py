@@ -44,6 +44,20 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode("utf-8"))
 
 
+def append(path: Path, data: bytes) -> None:
+    """Append `data` to a file; if it can't be written whole, as on a full disk, the file stays as it was."""
+    left = memoryview(data)
+    with path.open("ab", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        try:
+            while left:
+                left = left[file.write(left) :]
+        except OSError:
+            with suppress(OSError):
+                file.truncate(size)
+            raise
+
+
 def command_folder() -> Path:
     """Return the folder where the command was given; `hydra.job.chdir` makes another one the current folder."""
     hydra = sys.modules.get("hydra.core.hydra_config")  # without it no run has begun; importing it takes time

@@ -13,6 +13,7 @@ from typing import Any
 
 import numba
 
+from charrnn.network.compiled.register_tile import COLUMNS, MAX_ROWS
 from charrnn.utils.files import cache_folder
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ def load(name: str, task: str) -> ModuleType:
 def _cache(name: str) -> Path | None:
     """Return the folder of the compiled code, which depends on all that it is compiled from; None if not writable."""
     files = [Path(str(find_spec(each).origin)) for each in (*SHARED, name)]  # type: ignore[union-attr]  # they exist
-    parts = [numba.__version__.encode(), *(file.read_bytes() for file in files)]
+    parts = [f"{numba.__version__} {COLUMNS} {MAX_ROWS}".encode(), *(file.read_bytes() for file in files)]
     folder = cache_folder() / f"numba-{hashlib.sha256(b''.join(parts)).hexdigest()[:12]}"
     try:
         folder.mkdir(parents=True, exist_ok=True)

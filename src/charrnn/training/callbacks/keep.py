@@ -12,6 +12,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from charrnn.module import VALIDATION
 from charrnn.runs.folder import LAST
 from charrnn.training.run_state import RunState
+from charrnn.utils.files import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +65,9 @@ class Keep(Callback):
             kept.unlink(missing_ok=True)  # of a run that repeats this step
             try:
                 kept.hardlink_to(self._folder / LAST)
-            except OSError:
-                shutil.copyfile(self._folder / LAST, kept)
+            except OSError:  # this file system has no hard links
+                with (self._folder / LAST).open("rb") as last, atomic_write(kept) as copy:
+                    shutil.copyfileobj(last, copy)
             self._state.unsaved.pop(kept.name, None)
         except OSError as error:
             kept.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from charrnn.module import CharRNNModule
 from charrnn.runs.folder import SAMPLES
 from charrnn.training.callbacks.monitor import Monitor, Plots, Snapshot, Values
 from charrnn.training.logger import run_loggers
-from charrnn.utils.files import write_text
+from charrnn.utils.files import append, write_text
 from charrnn.utils.validation import require_integer, require_number
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class Samples(Callback):
                 file.seek(max(0, file.seek(0, os.SEEK_END) - len(entry)))
                 if file.read() == entry:  # already written: the best weights are also the last ones
                     return text
-                file.write(entry)
+            append(self._file, entry)
         except OSError as error:  # training continues, even on a full disk
             log.warning("cannot write %s: %s", self._file, error.strerror)
         for logger in run_loggers(trainer):
