@@ -317,7 +317,7 @@ def test_29_several_patterns(tmp_path: Path) -> None:
         assert read(tmp_path, pattern=pattern) == "a.c\na.h\nb.c.gz"
     with pytest.raises(RequestError, match=r"matches data.pattern=\[\*.py,\*.js\]; the folder has"):
         read(tmp_path, pattern=["*.py", "*.js"])
-    for wrong in ([], [1], "", None, ["*.c", ""]):
+    for wrong in ([], [1], "", ".", None, ["*.c", ""]):
         with pytest.raises(RequestError, match="pattern must be a pattern such as"):
             text_options("a", pattern=wrong)
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from charrnn.utils.errors import RequestError
@@ -39,7 +40,7 @@ class TextOptions:
         if self.sha256 is not None and not isinstance(self.sha256, str):
             raise RequestError(f"sha256 must be a checksum of 64 hexadecimal digits, or null; got {self.sha256!r}")
         patterns = self.pattern if isinstance(self.pattern, list | tuple) else [self.pattern]
-        if not patterns or not all(isinstance(pattern, str) and pattern for pattern in patterns):
+        if not patterns or not all(isinstance(pattern, str) and PurePath(pattern).name for pattern in patterns):
             expected = "a pattern such as *.txt, or a list such as [*.c,*.h]"
             raise RequestError(f"pattern must be {expected}, got {self.pattern!r}")
         if not isinstance(self.separator, str):
