@@ -130,7 +130,7 @@ def test_wrong_requests(tmp_path: Path) -> None:
         (RATES, "data.validation_fraction=0", "set data.validation_fraction above 0"),
         (RATES, "model.dropout=2", "model.dropout must be a number"),
         (RATES, "trainer.val_check_interval=0.5", "trainer.val_check_interval must be a positive integer, got 0.5"),
-        (RATES, "trainer.val_check_interval=auto", "trainer.val_check_interval must be a positive integer, got 'auto'"),
+        (RATES, "trainer.val_check_interval=auto", "set trainer.max_steps and trainer.val_check_interval$"),
     ):
         with pytest.raises(RequestError, match=message):
             tune.prepare(make_request(tmp_path / "study", [override], search_file(tmp_path, space=space), 2))

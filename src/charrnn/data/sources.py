@@ -92,9 +92,7 @@ def _sources_at(location: str, pattern: Pattern, sha256: str | None) -> list[Sou
     if location.startswith("file:"):
         url = urllib.parse.urlparse(location)
         if url.netloc not in ("", "localhost"):
-            raise RequestError(
-                f"{location} names a file on the computer {url.netloc!r}; write file:///PATH, or the path"
-            )
+            raise RequestError(f"{location} names a file on another computer; write file:///PATH, or the path")
         location = urllib.request.url2pathname(url.path)
     path = user_path(location)
     try:
