@@ -42,7 +42,7 @@ CHOICES = (
     Choice(2e5, layers=2, hidden=256, dropout=0.5, steps=1000),
     Choice(6e5, layers=2, hidden=384, dropout=0.4, steps=3000),
     Choice(2e6, layers=3, hidden=512, dropout=0.4, steps=10_000),
-    Choice(6e6, layers=3, hidden=512, dropout=0.15, steps=20_000),
+    Choice(6e6, layers=3, hidden=512, dropout=0.1, steps=20_000),
     Choice(inf, layers=3, hidden=512, dropout=0.05, steps=20_000),
 )
 
