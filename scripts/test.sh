@@ -9,5 +9,6 @@ cd "$root"
 # One process more than CPU cores: some tests wait for other processes.
 workers=$(($(getconf _NPROCESSORS_ONLN) + 1))
 [ "$workers" -le 4 ] || workers=4
-export GOMP_SPINCOUNT=1000 OPENBLAS_NUM_THREADS=1  # train.py has 2000; several tests run at a time, and waiting threads slow others down
+# Less than the 2000 of train.py: several tests run at a time, and waiting threads slow down the others.
+export GOMP_SPINCOUNT=1000 OPENBLAS_NUM_THREADS=1
 exec "$root/.venv/bin/python" -m pytest --numprocesses=$workers --dist=loadfile --no-loadscope-reorder "$@"

@@ -87,11 +87,11 @@ def make_request(folder: Path, overrides: Sequence[str], name: str, trials: int,
         raise RequestError(f"a trial of a search needs one device, got trainer.devices={cfg.trainer.devices}; use 1")
     if not cfg.data.get("validation_fraction") and cfg.data.get("validation_path") is None:
         raise RequestError("a search compares runs on the validation split; set data.validation_fraction above 0")
-    groups = cfg.hydra.runtime.choices
     if "auto" in (cfg.trainer.max_steps, cfg.trainer.val_check_interval):
         raise RequestError(
             "a search compares its trials at the same steps; set trainer.max_steps and trainer.val_check_interval"
         )
+    groups = cfg.hydra.runtime.choices
     every = require_integer("trainer.val_check_interval", cfg.trainer.val_check_interval)
     start = {key: choice(groups[key] if key in groups else _selected(cfg, key)) for key in fit.space}
     trials = int(min(trials, count(fit.space, fit.lacking)))
