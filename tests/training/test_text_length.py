@@ -43,13 +43,24 @@ def test_a_run_that_is_resumed_keeps_what_was_chosen() -> None:
     cfg = composed("experiment=my_text", "data.path=x", "model.layers=1")
     before = {
         "model": {"layers": 2, "hidden": 24, "dropout": 0.1},
+        "optimizer": {"weight_decay": 0.02},
         "trainer": {"max_steps": 70, "val_check_interval": 3},
     }
     chosen = set_by_length(cfg, of_length(1000), before)
     assert chosen == {
-        "model.hidden": 24, "model.dropout": 0.1, "trainer.max_steps": 70, "trainer.val_check_interval": 3,
+        "model.hidden": 24, "model.dropout": 0.1, "optimizer.weight_decay": 0.02,
+        "trainer.max_steps": 70, "trainer.val_check_interval": 3,
     }  # fmt: skip
     assert cfg.trainer.max_steps == 70
+
+
+@pytest.mark.parametrize(("optimizer", "expected"), [("adamw", CHOICES[0].weight_decay), ("adam", 0), ("sgd", 0)])
+def test_only_adamw_gets_a_weight_decay(optimizer: str, expected: float) -> None:
+    """Other optimizers add it to the gradient, so the same value would be far too much."""
+    for before in (None, {"model": {}, "trainer": {}, "optimizer": {}}, {"optimizer": {"weight_decay": expected}}):
+        cfg = composed("experiment=my_text", "data.path=x", f"optimizer={optimizer}")
+        assert set_by_length(cfg, of_length(1000), before)["optimizer.weight_decay"] == expected
+        assert cfg.optimizer.weight_decay == expected
 
 
 @pytest.mark.parametrize(
@@ -91,18 +102,19 @@ def test_a_run_plans_for_its_minutes(
     assert auto.startswith("auto as before: ") and auto.endswith("trainer.val_check_interval=1")
 
 
-def test_longer_texts_get_larger_networks_more_steps_and_less_dropout() -> None:
+def test_longer_texts_get_larger_networks_more_steps_and_less_regularization() -> None:
     columns: dict[str, list[Any]] = {key: [row.values[key] for row in CHOICES] for key in CHOICES[0].values}
     for key in ("model.layers", "model.hidden", "trainer.max_steps"):
         assert columns[key] == sorted(columns[key])
-    assert columns["model.dropout"] == sorted(columns["model.dropout"], reverse=True)
+    for key in ("model.dropout", "optimizer.weight_decay"):
+        assert columns[key] == sorted(columns[key], reverse=True)
 
 
 @pytest.mark.parametrize(
     ("page", "row"),
     [
-        ("README.md", "| {} layers of {} | {:g} | {:,} |"),
-        ("docs/how-to/own-text.md", "| {} | {} | {:g} | {:,} |"),
+        ("README.md", "| {} layers of {} | {:g} | {:g} | {:,} |"),
+        ("docs/how-to/own-text.md", "| {} | {} | {:g} | {:g} | {:,} |"),
     ],
 )
 def test_pages_show_the_same_choices(page: str, row: str) -> None:
@@ -110,7 +122,8 @@ def test_pages_show_the_same_choices(page: str, row: str) -> None:
     limits = ["up to 200,000", "up to 600,000", "up to 2 million", "up to 6 million", "more"]
     assert [each.characters for each in CHOICES] == [2e5, 6e5, 2e6, 6e6, inf]
     for limit, each in zip(limits, CHOICES, strict=True):
-        assert f"| {limit} {row.format(each.layers, each.hidden, each.dropout, each.steps)}\n" in text
+        values = (each.layers, each.hidden, each.dropout, each.weight_decay, each.steps)
+        assert f"| {limit} {row.format(*values)}\n" in text
 
 
 def test_what_a_user_sets_stays_and_the_run_records_what_it_used(text_file: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Choose settings that are `auto` by the length of the training text: the size of the network, dropout, and steps.
+"""Choose settings that are `auto` by the length of the training text: size of the network, regularization, and steps.
 
 If `max_minutes` leaves no time for so many steps, there are fewer: a learning rate that has not come down scores worse.
 """
@@ -13,6 +13,7 @@ from charrnn.training.config_checks import run_length
 
 AUTO = "auto"
 STEPS, INTERVAL = "trainer.max_steps", "trainer.val_check_interval"
+WEIGHT_DECAY = "optimizer.weight_decay"
 VALIDATIONS = 20  # in a run
 TRAINING_SHARE = 0.9  # of max_minutes; the rest is for the validations
 
@@ -24,6 +25,7 @@ class Choice(NamedTuple):
     layers: int
     hidden: int
     dropout: float
+    weight_decay: float  # decoupled, as in AdamW
     steps: int
 
     @property
@@ -33,17 +35,18 @@ class Choice(NamedTuple):
             "model.layers": self.layers,
             "model.hidden": self.hidden,
             "model.dropout": self.dropout,
+            WEIGHT_DECAY: self.weight_decay,
             STEPS: self.steps,
         }
 
 
-# A short text is soon learned by heart: fewer units, more dropout, fewer steps. A long one hardly repeats.
+# A short text is soon learned by heart: fewer units, more regularization, fewer steps. A long one hardly repeats.
 CHOICES = (
-    Choice(2e5, layers=2, hidden=256, dropout=0.5, steps=1000),
-    Choice(6e5, layers=2, hidden=384, dropout=0.4, steps=3000),
-    Choice(2e6, layers=3, hidden=512, dropout=0.4, steps=10_000),
-    Choice(6e6, layers=3, hidden=512, dropout=0.1, steps=20_000),
-    Choice(inf, layers=3, hidden=512, dropout=0.05, steps=20_000),
+    Choice(2e5, layers=2, hidden=256, dropout=0.5, weight_decay=0.3, steps=1000),
+    Choice(6e5, layers=2, hidden=384, dropout=0.3, weight_decay=0.3, steps=3000),
+    Choice(2e6, layers=3, hidden=512, dropout=0.3, weight_decay=0.3, steps=10_000),
+    Choice(6e6, layers=3, hidden=512, dropout=0.1, weight_decay=0.1, steps=20_000),
+    Choice(inf, layers=3, hidden=512, dropout=0.05, weight_decay=0.1, steps=20_000),
 )
 
 
@@ -56,7 +59,10 @@ def set_by_length(cfg: DictConfig, data: CharDataModule, before: dict[str, Any] 
     characters = len(data.train_ids)
     values = next(choice.values for choice in CHOICES if characters <= choice.characters)
     if before is not None:
-        values = {key: OmegaConf.select(OmegaConf.create(before), key) for key in (*values, INTERVAL)}
+        earlier = OmegaConf.create(before)
+        values = {key: OmegaConf.select(earlier, key, default=values.get(key)) for key in (*values, INTERVAL)}
+    if not cfg.optimizer._target_.endswith("AdamW"):  # others add it to the gradient: far too much
+        values[WEIGHT_DECAY] = 0.0
     chosen = _set(cfg, {key: value for key, value in values.items() if OmegaConf.select(cfg, key) == AUTO})
     if OmegaConf.select(cfg, INTERVAL) == AUTO:
         chosen |= _set(cfg, {INTERVAL: _interval(run_length(cfg.trainer, data.batches_per_epoch))})
