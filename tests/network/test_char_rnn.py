@@ -50,6 +50,20 @@ def test_steps_chunks_and_one_unroll_agree(make_network: Make, cell: str, layers
     torch.testing.assert_close(state, last)
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_characters_are_missing_in_training_only(make_network: Make, cell: str) -> None:
+    network, plain = (make_network(cell=cell, layers=2, input_dropout=p) for p in (0.5, 0.0))
+    plain.load_state_dict(network.state_dict())
+    ids_TB, state = torch.randint(V, (T, B)), network.initial_state(B)
+    torch.manual_seed(3)
+    loss, _ = network.loss(ids_TB, ids_TB, state)
+    torch.manual_seed(3)
+    missing = network.input_dropout(ids_TB)
+    assert (missing == V).any()
+    assert loss.equal(plain.loss(missing, ids_TB, state)[0]) and not loss.equal(plain.loss(ids_TB, ids_TB, state)[0])
+    assert network.eval().unroll(ids_TB, state)[0].equal(plain.eval().unroll(ids_TB, state)[0])
+
+
 @pytest.mark.parametrize("residual", [False, True])
 def test_layers_read_the_output_of_the_layer_below(make_network: Make, residual: bool) -> None:
     """test_elman.py and test_gated.py compare the cells themselves with those of torch."""

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from charrnn.network.dropout import Dropout
+from charrnn.network.dropout import Dropout, InputDropout
 
 
 @pytest.mark.parametrize("p", [0.001, 0.1, 0.5, 0.9])
@@ -34,3 +34,21 @@ def test_the_generator_decides_and_evaluation_drops_nothing() -> None:
     torch.manual_seed(1)
     assert dropout(x).equal(first) and not first.equal(second)
     assert dropout.eval()(x) is x or dropout(x).equal(x)
+
+
+@pytest.mark.parametrize("p", [0.03, 0.5])
+def test_a_share_p_of_the_ids_is_missing_in_training(p: float) -> None:
+    torch.manual_seed(0)
+    ids = torch.randint(7, (503, 997))
+    read = InputDropout(p, missing=7)(ids)
+    missing = read == 7
+    assert read[~missing].equal(ids[~missing])
+    assert abs(missing.double().mean().item() - p) < 5 * (p * (1 - p) / ids.numel()) ** 0.5
+    assert 0.9 * p < missing[ids == 3].double().mean() < 1.1 * p  # whatever the character is
+
+
+def test_nothing_is_missing_and_nothing_drawn_in_evaluation_or_with_p_0() -> None:
+    ids, before = torch.randint(7, (5, 4)), torch.get_rng_state()
+    assert InputDropout(0.5, missing=7).eval()(ids) is ids
+    assert InputDropout(0.0, missing=7)(ids) is ids
+    assert torch.get_rng_state().equal(before)

@@ -27,14 +27,17 @@ def test_values_and_all_gradients_equal_those_of_torch(activation: str, steps: i
         for weight, value in zip(twin.parameters(), (*ours, torch.zeros(H)), strict=True):
             weight.copy_(value)
     ids_TB = torch.randint(V, (steps, B))
+    ids_TB[0, 1] = V  # a missing character
     x = ids_TB if reads_ids else torch.randn(steps, B, V, dtype=torch.float64)
-    x_TBV = nn.functional.one_hot(ids_TB, V).double() if reads_ids else x
+    x_TBV = torch.eye(V + 1, V, dtype=torch.float64)[ids_TB] if reads_ids else x
     state = torch.linspace(-1, 1, B * H, dtype=torch.float64).view(B, H).requires_grad_()
     twin_state = state.detach().clone().requires_grad_()
     outputs, last = cell.unroll(x, state)
     twin_outputs, twin_last = twin(x_TBV, twin_state[None])
     torch.testing.assert_close(outputs, twin_outputs)
     torch.testing.assert_close(last, twin_last[0])
+    stepped, _ = cell.step(x[0], state)
+    torch.testing.assert_close(stepped, outputs[0])
     weighting = torch.randn(steps, B, H, dtype=torch.float64)
     gradients = torch.autograd.grad((outputs * weighting).sum(), (*ours, state))
     *theirs, _ = twin.parameters()
@@ -42,6 +45,13 @@ def test_values_and_all_gradients_equal_those_of_torch(activation: str, steps: i
         gradients, torch.autograd.grad((twin_outputs * weighting).sum(), (*theirs, twin_state)), strict=True
     ):
         torch.testing.assert_close(our, their)
+
+
+def test_an_id_outside_the_vocabulary_is_an_error_when_nothing_is_trained() -> None:
+    cell, x_TB, state_BS = make_cell().eval(), torch.full((2, B), V), torch.zeros(B, H, dtype=torch.float64)
+    for read in (lambda: cell.unroll(x_TB, state_BS), lambda: cell.step(x_TB[0], state_BS)):
+        with pytest.raises(IndexError):
+            read()
 
 
 def test_initialization() -> None:

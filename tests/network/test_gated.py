@@ -13,10 +13,11 @@ V, H, B, T = 7, 5, 3, 6
 def test_steps_equal_one_unroll_and_both_equal_torch(kind: str, reads_ids: bool) -> None:
     cell = GatedCell(kind, V, H, reads_ids=reads_ids).double()
     ids_TB = torch.randint(V, (T, B))
+    ids_TB[2, 1] = V  # a missing character
     x = ids_TB if reads_ids else torch.randn(T, B, V, dtype=torch.float64)
     state = torch.randn(B, cell.state_size, dtype=torch.float64)
     outputs, last = cell.unroll(x, state)
-    vectors = nn.functional.one_hot(ids_TB, V).double() if reads_ids else x
+    vectors = torch.eye(V + 1, V, dtype=torch.float64)[ids_TB] if reads_ids else x
     states = [half[None].contiguous() for half in state.split(H, dim=-1)]
     expected, expected_last = cell.layer(vectors, tuple(states) if kind == "lstm" else states[0])
     torch.testing.assert_close(outputs, expected)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from charrnn.network.dropout import Dropout
+from charrnn.network.dropout import Dropout, InputDropout
 from charrnn.network.elman import ElmanCell
 from charrnn.network.gated import GatedCell
 from charrnn.network.linear import linear_cross_entropy
@@ -43,7 +43,8 @@ class CharRNN(nn.Module):
     """Maps character ids to logits of the next character: y_t = W_hy h_t + b_y above `layers` recurrent layers.
 
     `cell` is the type of layer, `cell_options` its settings. Dropout is applied to each layer's output, never to its
-    state (Zaremba 2014). With `residual`, each layer above the first adds its output to its input (He 2016).
+    state (Zaremba 2014), and in training a share `input_dropout` of the characters is not read (see `InputDropout`).
+    With `residual`, each layer above the first adds its output to its input (He 2016).
     W_hy is normal, with standard deviation `output_std` / sqrt(H): with 0, the first gradients of all other weights are
     0, Adam turns the tiny ones that follow into steps of full size in one direction, and a ReLU state explodes.
     `settings` has the arguments as plain values, from which the same network can be built.
@@ -57,6 +58,7 @@ class CharRNN(nn.Module):
         hidden: int = 512,
         layers: int = 1,
         dropout: float = 0.0,
+        input_dropout: float = 0.0,
         residual: bool = True,
         output_std: float = 2.0,
         **cell_options: Any,
@@ -70,6 +72,7 @@ class CharRNN(nn.Module):
             "hidden": hidden,
             "layers": layers,
             "dropout": require_number("dropout", dropout, 0.0, below=1.0),
+            "input_dropout": require_number("input_dropout", input_dropout, 0.0, below=1.0),
             "residual": require_flag("residual", residual),
             "output_std": require_number("output_std", output_std, 0.0),
             **cell_options,
@@ -79,7 +82,7 @@ class CharRNN(nn.Module):
             for layer in range(layers)
         )
         self._state_size = int(self.cells[0].state_size)  # type: ignore[arg-type]  # ModuleList loses the type of its modules
-        self.dropout = Dropout(dropout)
+        self.dropout, self.input_dropout = Dropout(dropout), InputDropout(input_dropout, missing=vocabulary_size)
         self.hidden_to_output = nn.Parameter(torch.zeros(vocabulary_size, hidden))
         nn.init.normal_(self.hidden_to_output, std=output_std / hidden**0.5)
         self.output_bias = nn.Parameter(torch.zeros(vocabulary_size))
@@ -117,7 +120,8 @@ class CharRNN(nn.Module):
     def _run_layers(self, x: Tensor, state_LBS: Tensor, method: str) -> tuple[Tensor, list[Tensor], Tensor]:
         outputs, states = [], []
         for layer, cell in enumerate(self.cells):
-            output, state_BS = getattr(cell, method)(x if layer == 0 else self.dropout(x), state_LBS[layer])
+            read = self.dropout(x) if layer > 0 else self.input_dropout(x)
+            output, state_BS = getattr(cell, method)(read, state_LBS[layer])
             x = output + x if self.settings["residual"] and layer > 0 else output
             outputs.append(output)
             states.append(state_BS)

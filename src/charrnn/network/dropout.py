@@ -1,4 +1,4 @@
-"""Dropout whose random numbers cost little on a CPU."""
+"""Dropout of numbers, whose random draws cost little on a CPU, and of whole input characters."""
 
 import torch
 from torch import Tensor, nn
@@ -21,3 +21,19 @@ class Dropout(nn.Dropout):
         kept = numbers >= round(self.p * 2**BITS) - 2 ** (BITS - 1)
         dropped: Tensor = x * kept.to(x.dtype).mul_(1 / (1 - self.p))
         return dropped
+
+
+class InputDropout(nn.Module):
+    """Replaces each id by `missing` with probability `p` while training, so that a layer does not read it.
+
+    In the same way Gal and Ghahramani (2016) drop words. The state goes on; nothing is scaled.
+    """
+
+    def __init__(self, p: float, missing: int) -> None:
+        super().__init__()
+        self.p, self.missing = p, missing
+
+    def forward(self, ids: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return ids
+        return ids.masked_fill(torch.rand(ids.shape, device=ids.device) < self.p, self.missing)

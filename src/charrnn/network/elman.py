@@ -20,7 +20,8 @@ class ElmanCell(nn.Module):
     """The plain recurrent layer: h_t = phi(W_xh x_t + W_hh h_{t-1} + b_h), h_0 = 0. Source: Elman 1990.
 
     With `reads_ids`, x_t is an id below `inputs` that represents a one-hot vector, so W_xh x_t is a column of W_xh, a
-    lookup. Otherwise x_t is a vector of `inputs` numbers, the output of the layer below.
+    lookup. In training the id `inputs` is a missing character: x_t = 0. Otherwise x_t is a vector of `inputs` numbers,
+    the output of the layer below.
     Parameters: `input_to_hidden` [H, inputs], `hidden_to_hidden` [H, H], `hidden_bias` [H].
 
     W_hh is initialized as `recurrent_gain` times an orthogonal matrix (Saxe 2014) or the identity (Le 2015); `auto`
@@ -62,10 +63,11 @@ class ElmanCell(nn.Module):
             return linear(x, self.input_to_hidden, self.hidden_bias, self.kernel)
         if x.device.type == "cuda" and self.inputs <= ONE_HOT_INPUTS:
             # The gradient of a product is a product; that of a lookup would sort the ids, or add in a varying order.
-            one_hot = torch.eye(self.inputs, dtype=self.input_to_hidden.dtype, device=x.device)[x]
+            one_hot = torch.eye(self.inputs + 1, self.inputs, dtype=self.input_to_hidden.dtype, device=x.device)[x]
             return nn.functional.linear(one_hot, self.input_to_hidden, self.hidden_bias)
+        weight_HV = nn.functional.pad(self.input_to_hidden, (0, 1)) if self.training else self.input_to_hidden
         # Add the bias to the table: V rows are fewer than T * B. Contiguous, so that a lookup reads one row.
-        table_VH = (self.input_to_hidden.t() + self.hidden_bias).contiguous()
+        table_VH = (weight_HV.t() + self.hidden_bias).contiguous()
         if x.device.type == "cpu":  # its gradient is several times faster than that of `embedding` on a CPU
             return table_VH.index_select(0, x.flatten()).view(*x.shape, self.hidden)
         return nn.functional.embedding(x, table_VH)
@@ -73,7 +75,8 @@ class ElmanCell(nn.Module):
     def step(self, x_B: Tensor, state_BS: Tensor) -> tuple[Tensor, Tensor]:
         """Compute one time step from x_t and h_{t-1}: return the output h_t and the new state, the same tensor."""
         # Read columns of W_xh directly: building the table of `project` would cost more than the step.
-        inputs_BH = self.input_to_hidden[:, x_B].t() + self.hidden_bias if self.reads_ids else self.project(x_B)
+        read_columns = self.reads_ids and not self.training
+        inputs_BH = self.input_to_hidden[:, x_B].t() + self.hidden_bias if read_columns else self.project(x_B)
         state_BH = PHI[self.activation](torch.addmm(inputs_BH, state_BS, self.hidden_to_hidden.t()))
         return state_BH, state_BH
 

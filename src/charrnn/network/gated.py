@@ -17,7 +17,7 @@ LAYERS: dict[str, type[nn.GRU | nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
 class GatedCell(nn.Module):
     """A GRU (Cho 2014) or LSTM (Hochreiter and Schmidhuber 1997) layer, computed by `torch.nn.GRU` or `torch.nn.LSTM`.
 
-    With `reads_ids`, an id below `inputs` represents a one-hot vector. Each gate's recurrent weights are initialized as
+    With `reads_ids`, an id below `inputs` represents a one-hot vector, the id `inputs` a vector of zeros. Each gate's recurrent weights are initialized as
     an orthogonal matrix, the bias of the LSTM's forget gate as 1 (Jozefowicz 2015). Raises `RequestError` for invalid
     settings.
     """
@@ -46,7 +46,7 @@ class GatedCell(nn.Module):
         if not len(x_T):
             raise RequestError("a sequence needs at least one time step, got none")
         if self.reads_ids:
-            x_T = nn.functional.one_hot(x_T, self.inputs).to(state_BS.dtype)
+            x_T = nn.functional.one_hot(x_T, self.inputs + 1)[..., :-1].to(state_BS.dtype)
         if isinstance(self.layer, nn.GRU):
             outputs_TBH, state_1BH = self.layer(x_T, state_BS[None].contiguous())
             return outputs_TBH, state_1BH[0]

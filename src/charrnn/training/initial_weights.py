@@ -27,7 +27,10 @@ log = logging.getLogger(__name__)
 
 NEW_SYMBOLS = ("add", "unknown")
 # Settings of a network that do not change what its weights compute.
-NOT_COMPARED = ("vocabulary_size", "dropout", "kernel", "recurrent_init", "recurrent_gain", "input_std")
+NOT_COMPARED = (
+    "vocabulary_size", "dropout", "input_dropout", "kernel", "recurrent_init", "recurrent_gain", "input_std",
+    "output_std",
+)  # fmt: skip
 # The axis of each parameter that runs over the symbols.
 SYMBOL_AXES = {
     "cells.0.input_to_hidden": 1, "cells.0.layer.weight_ih_l0": 1, "hidden_to_output": 0, "output_bias": 0,

@@ -142,7 +142,7 @@ def require_same_settings(
 
 def _comparable(config: dict[str, Any]) -> dict[str, Any]:
     """Return the settings by full key, classes by their bare names: a class keeps its name when its module moves."""
-    settings = {"tf32": False, **flattened(config)}  # old runs lack it
+    settings = {"tf32": False, "model.input_dropout": 0.0, **flattened(config)}  # old runs lack these
     return {key: _bare(value) if key.endswith("._target_") else value for key, value in settings.items()}
 
 
