@@ -1,6 +1,5 @@
 import pytest
 import torch
-from torch import nn
 
 from charrnn.network.gated import GatedCell
 from charrnn.utils.errors import RequestError

@@ -17,9 +17,9 @@ LAYERS: dict[str, type[nn.GRU | nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
 class GatedCell(nn.Module):
     """A GRU (Cho 2014) or LSTM (Hochreiter and Schmidhuber 1997) layer, computed by `torch.nn.GRU` or `torch.nn.LSTM`.
 
-    With `reads_ids`, an id below `inputs` represents a one-hot vector, the id `inputs` a vector of zeros. Each gate's recurrent weights are initialized as
-    an orthogonal matrix, the bias of the LSTM's forget gate as 1 (Jozefowicz 2015). Raises `RequestError` for invalid
-    settings.
+    With `reads_ids`, an id below `inputs` represents a one-hot vector, the id `inputs` a missing character, a vector of
+    zeros. Each gate's recurrent weights are initialized as an orthogonal matrix, the bias of the LSTM's forget gate as
+    1 (Jozefowicz 2015). Raises `RequestError` for invalid settings.
     """
 
     def __init__(self, kind: str, inputs: int, hidden: int, *, reads_ids: bool) -> None:
