@@ -24,9 +24,9 @@ class Dropout(nn.Dropout):
 
 
 class InputDropout(nn.Module):
-    """Replaces each id by `missing` with probability `p` while training, so that a layer does not read it.
+    """Replaces each id by `missing` with probability `p` while training, like the word dropout of Bowman (2016).
 
-    In the same way Gal and Ghahramani (2016) drop words. The state goes on; nothing is scaled.
+    The recurrence goes on without that character; nothing is scaled.
     """
 
     def __init__(self, p: float, missing: int) -> None:
