@@ -65,9 +65,9 @@ class ElmanCell(nn.Module):
             # The gradient of a product is a product; that of a lookup would sort the ids, or add in a varying order.
             one_hot = torch.eye(self.inputs + 1, self.inputs, dtype=self.input_to_hidden.dtype, device=x.device)[x]
             return nn.functional.linear(one_hot, self.input_to_hidden, self.hidden_bias)
-        weight_HV = nn.functional.pad(self.input_to_hidden, (0, 1)) if self.training else self.input_to_hidden
         # Add the bias to the table: V rows are fewer than T * B. Contiguous, so that a lookup reads one row.
-        table_VH = (weight_HV.t() + self.hidden_bias).contiguous()
+        table_VH = self.input_to_hidden.t() + self.hidden_bias
+        table_VH = torch.cat([table_VH, self.hidden_bias[None]]) if self.training else table_VH.contiguous()
         if x.device.type == "cpu":  # its gradient is several times faster than that of `embedding` on a CPU
             return table_VH.index_select(0, x.flatten()).view(*x.shape, self.hidden)
         return nn.functional.embedding(x, table_VH)
