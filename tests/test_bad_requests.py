@@ -129,6 +129,8 @@ SETTINGS = [
     (("optimizer.lr=fast",), "optimizer.lr must be a number of at least 0, got 'fast'"),
     (("optimizer.betas=[2,3]",), "Invalid beta parameter"),
     (("optimizer.weight_decay=much",), "optimizer.weight_decay must be a number, got 'much'"),
+    (("optimizer._target_=5",), "optimizer: 5 can't be built with these settings"),
+    (("optimizer._target_=null",), "optimizer: None can't be built with these settings"),
     (("optimizer.fused=maybe",), "optimizer.fused must be auto, true, false or null"),
     (("+optimizer.foo=1",), "optimizer.foo is not a setting of optimizer"),
     (("scheduler=step", "scheduler.step_size=0"), "can't step with these settings"),

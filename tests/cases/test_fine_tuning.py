@@ -88,7 +88,16 @@ def test_6_another_level_is_refused(base: tuple[str, Path], other: Path, tmp_pat
         (("model.activation=tanh",), "model.activation=relu"),
         (("model.residual=false", "model.hidden=9"), "model.hidden=6 model.residual=true"),
         (("model.layers=1",), "model.layers=2"),
-        (("model.dropout=0.2", "model.input_dropout=0.1", "model.kernel=reference", "model.input_std=0.1"), None),
+        (
+            (
+                "model.dropout=0.2",
+                "model.input_dropout=0.1",
+                "model.kernel=reference",
+                "model.input_std=0.1",
+                "model.output_std=1",
+            ),
+            None,
+        ),
     ],
 )
 def test_x8_what_the_weights_do_not_fit(

@@ -61,7 +61,7 @@ def set_by_length(cfg: DictConfig, data: CharDataModule, before: dict[str, Any] 
     if before is not None:
         earlier = OmegaConf.create(before)
         values = {key: OmegaConf.select(earlier, key, default=values.get(key)) for key in (*values, INTERVAL)}
-    if not cfg.optimizer["_target_"].endswith("AdamW"):  # others add it to the gradient: far too much
+    if not str(OmegaConf.select(cfg, "optimizer._target_")).endswith("AdamW"):  # others add it to the gradient
         values[WEIGHT_DECAY] = 0.0
     chosen = _set(cfg, {key: value for key, value in values.items() if OmegaConf.select(cfg, key) == AUTO})
     if OmegaConf.select(cfg, INTERVAL) == AUTO:
