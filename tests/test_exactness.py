@@ -102,7 +102,7 @@ CASES = {
     "stream": (),
     "rotate": ("data.order=rotate",),
     "shuffle": ("data.order=shuffle",),
-    "dropout": ("model.layers=2", "model.dropout=0.3", "model.input_dropout=0.1"),
+    "dropout": ("model.layers=2", "model.dropout=0.3", "model.input_dropout=0.1", "model.label_smoothing=0.1"),
     "accumulation": ("trainer.accumulate_grad_batches=3", "checkpoint_every=5"),
     "plateau": ("scheduler=plateau", "scheduler.patience=0", "data.order=shuffle"),
     "epochs": ("trainer.max_steps=-1", "trainer.max_epochs=3", "trainer.val_check_interval=24", "checkpoint_every=24"),

@@ -398,6 +398,7 @@ KEYS: dict[str, list[str]] = {
     "model.cell": ["elman", "gru", "lstm", "foo"],
     "model.dropout": ["0", "0.5", "1", "many"],
     "model.input_dropout": ["0", "0.5", "1", "many"],
+    "model.label_smoothing": ["0", "0.5", "1", "many"],
     "model.kernel": ["auto", "reference", "numba", "triton"],
     "data.path": ["book.txt", "gone.txt", "[book.txt,other.txt]", "''", "*.txt", "null", "'a b.txt'", "1984", "."],
     "data.pattern": ["*.txt", "*.c", "[]"],

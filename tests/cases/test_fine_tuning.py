@@ -92,6 +92,7 @@ def test_6_another_level_is_refused(base: tuple[str, Path], other: Path, tmp_pat
             (
                 "model.dropout=0.2",
                 "model.input_dropout=0.1",
+                "model.label_smoothing=0.1",
                 "model.kernel=reference",
                 "model.input_std=0.1",
                 "model.output_std=1",

@@ -47,6 +47,7 @@ CHANGES = {
     "optimizer.weight_decay=0.5": "optimizer.weight_decay: 0.1 -> 0.5",
     "model.dropout=0.5": "model.dropout: 0.0 -> 0.5",
     "model.input_dropout=0.1": "model.input_dropout: 0.0 -> 0.1",
+    "model.label_smoothing=0.1": "model.label_smoothing: 0.0 -> 0.1",
     "trainer.precision=bf16-mixed": "trainer.precision: 32-true -> bf16-mixed",
     "tf32=true": "tf32: False -> True",
     "trainer.accumulate_grad_batches=2": "trainer.accumulate_grad_batches: 1 -> 2",

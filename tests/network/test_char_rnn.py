@@ -64,6 +64,25 @@ def test_characters_are_missing_in_training_only(make_network: Make, cell: str) 
     assert network.eval().unroll(ids_TB, state)[0].equal(plain.eval().unroll(ids_TB, state)[0])
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_labels_are_smoothed_in_training_only_and_change_the_gradients_alone(make_network: Make, cell: str) -> None:
+    network, plain = (make_network(cell=cell, label_smoothing=share) for share in (0.2, 0.0))
+    plain.load_state_dict(network.state_dict())
+    ids_TB, state = torch.randint(V, (T, B)), network.initial_state(B)
+    logits_TBV, _ = plain.unroll(ids_TB, state)
+    expected = nn.functional.cross_entropy(logits_TBV.flatten(0, 1), ids_TB.flatten(), label_smoothing=0.2)
+    losses = network.loss(ids_TB, ids_TB, state)[0], plain.loss(ids_TB, ids_TB, state)[0]
+    assert losses[0].equal(losses[1])
+    smoothed = torch.autograd.grad(expected, list(plain.parameters()))
+    unsmoothed = torch.autograd.grad(losses[1], list(plain.parameters()))
+    for ours, theirs in zip(torch.autograd.grad(losses[0], list(network.parameters())), smoothed, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    evaluated = torch.autograd.grad(network.eval().loss(ids_TB, ids_TB, state)[0], list(network.parameters()))
+    for ours, theirs in zip(evaluated, unsmoothed, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert not torch.allclose(smoothed[-1], unsmoothed[-1])
+
+
 @pytest.mark.parametrize("residual", [False, True])
 def test_layers_read_the_output_of_the_layer_below(make_network: Make, residual: bool) -> None:
     """test_elman.py and test_gated.py compare the cells themselves with those of torch."""

@@ -121,7 +121,7 @@ def test_what_changes_after_cuda_graphs_were_recorded_counts(change: str) -> Non
 
 @on_gpu
 def test_recording_a_cuda_graph_draws_no_random_numbers() -> None:
-    network, batch = example("cuda", dropout=0.5, input_dropout=0.1)
+    network, batch = example("cuda", dropout=0.5, input_dropout=0.1, label_smoothing=0.1)
     whole, resumed = GraphedLoss(network), GraphedLoss(copy.deepcopy(network))
     torch.manual_seed(1)
     losses = [float(whole(*batch)[0]) for _ in range(4)]

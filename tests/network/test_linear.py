@@ -18,14 +18,21 @@ def problem(symbols_read: int, hidden: int, vocabulary: int, *, ignored: bool = 
     return [x, weight / hidden**0.5, bias], targets
 
 
-def results(tensors: list[Tensor], targets: Tensor, *, compiled: bool, factor: float = 1.0) -> list[Tensor]:
-    """The loss and its gradients by x, W and b, of our function in float32, or of torch in float64."""
+def results(
+    tensors: list[Tensor], targets: Tensor, *, compiled: bool, factor: float = 1.0, smoothing: float = 0.0
+) -> list[Tensor]:
+    """The loss and its gradients by x, W and b, of our function in float32, or of torch in float64.
+
+    The loss is without smoothing, and its gradients are with it.
+    """
     leaves = [tensor.clone().requires_grad_() if compiled else tensor.double().requires_grad_() for tensor in tensors]
     if compiled:
-        loss = linear_cross_entropy(*leaves, targets, "numba")
+        loss = smoothed = linear_cross_entropy(*leaves, targets, "numba", smoothing)
     else:
-        loss = nn.functional.cross_entropy(nn.functional.linear(*leaves), targets)
-    (loss * factor).backward()
+        logits = nn.functional.linear(*leaves)
+        loss = nn.functional.cross_entropy(logits, targets)
+        smoothed = nn.functional.cross_entropy(logits, targets, label_smoothing=smoothing)
+    (smoothed * factor).backward()
     return [loss.detach(), *(leaf.grad for leaf in leaves if leaf.grad is not None)]
 
 
@@ -37,10 +44,13 @@ def assert_equal(got: list[Tensor], expected: list[Tensor]) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(2, 300), st.integers(1, 70), st.integers(1, 300), st.booleans())
-def test_loss_and_gradients_equal_torch(symbols_read: int, hidden: int, vocabulary: int, ignored: bool) -> None:
+@given(st.integers(2, 300), st.integers(1, 70), st.integers(1, 300), st.booleans(), st.sampled_from([0.0, 0.01, 0.5]))
+def test_loss_and_gradients_equal_torch(
+    symbols_read: int, hidden: int, vocabulary: int, ignored: bool, smoothing: float
+) -> None:
     tensors, targets = problem(symbols_read, hidden, vocabulary, ignored=ignored)
-    assert_equal(results(tensors, targets, compiled=True), results(tensors, targets, compiled=False))
+    got, expected = (results(tensors, targets, compiled=each, smoothing=smoothing) for each in (True, False))
+    assert_equal(got, expected)
 
 
 def test_blocks_of_logits_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,6 +100,17 @@ def test_float64_takes_the_plain_function_and_passes_gradcheck() -> None:
     tensors, targets = problem(4, 3, 5)
     leaves = [tensor.double().requires_grad_() for tensor in tensors]
     assert torch.autograd.gradcheck(lambda *args: linear_cross_entropy(*args, targets), leaves)
+
+
+def test_smoothing_changes_the_gradients_of_the_plain_function_alone() -> None:
+    tensors, targets = problem(20, 7, 9, ignored=True)
+    leaves = [tensor.double().requires_grad_() for tensor in tensors]
+    loss = linear_cross_entropy(*leaves, targets, smoothing=0.1)
+    loss.backward()
+    expected = results(tensors, targets, compiled=False, smoothing=0.1)
+    for ours, theirs in zip([loss.detach(), *(leaf.grad for leaf in leaves)], expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert loss.equal(linear_cross_entropy(*leaves, targets))
 
 
 @settings(max_examples=40, deadline=None)

@@ -44,6 +44,7 @@ class CharRNN(nn.Module):
 
     `cell` is the type of layer, `cell_options` its settings. Dropout is applied to each layer's output, never to its
     state (Zaremba 2014), and in training a share `input_dropout` of the characters is not read (see `InputDropout`).
+    The gradients of the loss are those of labels with `label_smoothing` (see `linear_cross_entropy`).
     With `residual`, each layer above the first adds its output to its input (He 2016).
     W_hy is normal, with standard deviation `output_std` / sqrt(H): with 0, the first gradients of all other weights are
     0, Adam turns the tiny ones that follow into steps of full size in one direction, and a ReLU state explodes.
@@ -59,6 +60,7 @@ class CharRNN(nn.Module):
         layers: int = 1,
         dropout: float = 0.0,
         input_dropout: float = 0.0,
+        label_smoothing: float = 0.0,
         residual: bool = True,
         output_std: float = 2.0,
         **cell_options: Any,
@@ -73,6 +75,7 @@ class CharRNN(nn.Module):
             "layers": layers,
             "dropout": require_number("dropout", dropout, 0.0, below=1.0),
             "input_dropout": require_number("input_dropout", input_dropout, 0.0, below=1.0),
+            "label_smoothing": require_number("label_smoothing", label_smoothing, 0.0, below=1.0),
             "residual": require_flag("residual", residual),
             "output_std": require_number("output_std", output_std, 0.0),
             **cell_options,
@@ -106,11 +109,15 @@ class CharRNN(nn.Module):
         return self._logits(x_TBH), state_LBS
 
     def loss(self, ids_TB: Tensor, targets_TB: Tensor, state_LBS: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean cross-entropy of the logits of `unroll`, nats per symbol, and the last state, [L, B, S]."""
+        """Return the mean cross-entropy of the logits of `unroll`, nats per symbol, and the last state, [L, B, S].
+
+        In training its gradients are those of smoothed labels (see `linear_cross_entropy`).
+        """
         x_TBH, _, state_LBS = self._run_layers(ids_TB, state_LBS, "unroll")
         output = self.dropout(x_TBH).flatten(0, 1), self.hidden_to_output, self.output_bias
         kernel = getattr(self.cells[0], "kernel", "auto")
-        return linear_cross_entropy(*output, targets_TB.flatten(), kernel), state_LBS
+        smoothing = self.settings["label_smoothing"] if self.training else 0.0
+        return linear_cross_entropy(*output, targets_TB.flatten(), kernel, smoothing), state_LBS
 
     def unroll_layers(self, ids_TB: Tensor, state_LBS: Tensor) -> tuple[Tensor, Tensor]:
         """Compute T time steps like `unroll`, but return each layer's outputs h_t, [L, T, B, H], instead of logits."""

@@ -21,16 +21,23 @@ def linear(x: Tensor, weight_MK: Tensor, bias_M: Tensor, kernel: str = "auto") -
 
 
 def linear_cross_entropy(
-    x_NH: Tensor, weight_VH: Tensor, bias_V: Tensor, targets_N: Tensor, kernel: str = "auto"
+    x_NH: Tensor, weight_VH: Tensor, bias_V: Tensor, targets_N: Tensor, kernel: str = "auto", smoothing: float = 0.0
 ) -> Tensor:
     """Return the mean of -ln softmax(W x + b)[target], in nats per symbol; targets of -100 do not count.
 
+    With `smoothing`, only the gradients change: they are those of the cross-entropy with smoothed labels, where a share
+    `smoothing` of each target is spread evenly over all V symbols (Szegedy 2016).
     The compiled function holds a block of logits at a time, and knows the gradients as soon as it knows the loss.
     """
     if torch.is_grad_enabled() and _compiled(x_NH, kernel):
-        loss: Tensor = _LinearCrossEntropy.apply(x_NH, weight_VH, bias_V, targets_N)
+        compiled: Tensor = _LinearCrossEntropy.apply(x_NH, weight_VH, bias_V, targets_N, smoothing)
+        return compiled
+    logits_NV = nn.functional.linear(x_NH, weight_VH, bias_V)
+    loss = nn.functional.cross_entropy(logits_NV, targets_N)
+    if smoothing == 0:
         return loss
-    return nn.functional.cross_entropy(nn.functional.linear(x_NH, weight_VH, bias_V), targets_N)
+    smoothed = nn.functional.cross_entropy(logits_NV, targets_N, label_smoothing=smoothing)
+    return loss.detach() + (smoothed - smoothed.detach())
 
 
 def _compiled(x: Tensor, kernel: str) -> bool:
@@ -60,10 +67,12 @@ class _Linear(torch.autograd.Function):
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x_NH: Tensor, weight_VH: Tensor, bias_V: Tensor, targets_N: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, x_NH: Tensor, weight_VH: Tensor, bias_V: Tensor, targets_N: Tensor, smoothing: float
+    ) -> Tensor:
         from charrnn.network.compiled import operations
 
-        loss, *gradients = operations.linear_cross_entropy(x_NH, weight_VH, bias_V, targets_N)
+        loss, *gradients = operations.linear_cross_entropy(x_NH, weight_VH, bias_V, targets_N, smoothing)
         ctx.save_for_backward(*gradients)
         return loss
 
@@ -73,4 +82,4 @@ class _LinearCrossEntropy(torch.autograd.Function):
         gradients = ctx.saved_tensors
         if gradient != 1:  # often it is, and this saves a pass over them
             gradients = tuple(each * gradient for each in gradients)
-        return (*gradients, None)
+        return (*gradients, None, None)

@@ -16,8 +16,8 @@ BATCH_SETTINGS = (
     "data.batch_size.", "data.sequence_length.", "data.order.", "data.seed.", "trainer.accumulate_grad_batches.",
 )  # fmt: skip
 OTHER_SETTINGS = (
-    "model.dropout.", "model.input_dropout.", "trainer.precision.", "trainer.gradient_clip_val.",
-    "trainer.gradient_clip_algorithm.", "tf32.",
+    "model.dropout.", "model.input_dropout.", "model.label_smoothing.", "trainer.precision.",
+    "trainer.gradient_clip_val.", "trainer.gradient_clip_algorithm.", "tf32.",
 )  # fmt: skip
 CHANGEABLE = (*RATE_SETTINGS, *BATCH_SETTINGS, *OTHER_SETTINGS)
 

@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 NEW_SYMBOLS = ("add", "unknown")
 # Settings of a network that do not change what its weights compute.
 NOT_COMPARED = (
-    "vocabulary_size", "dropout", "input_dropout", "kernel", "recurrent_init", "recurrent_gain", "input_std",
-    "output_std",
+    "vocabulary_size", "dropout", "input_dropout", "label_smoothing", "kernel", "recurrent_init", "recurrent_gain",
+    "input_std", "output_std",
 )  # fmt: skip
 # The axis of each parameter that runs over the symbols.
 SYMBOL_AXES = {

@@ -30,6 +30,8 @@ FIXED = (
 )  # fmt: skip
 # The first two change how the same result is computed; the third is of the initial weights, and old runs lack it.
 FREE = ("model.kernel", "optimizer.fused", "model.output_std")
+# Settings that old runs lack, with the values that they had in effect.
+ADDED_LATER: dict[str, Any] = {"tf32": False, "model.input_dropout": 0.0, "model.label_smoothing": 0.0}
 
 
 def checkpoints_to_resume(
@@ -142,7 +144,7 @@ def require_same_settings(
 
 def _comparable(config: dict[str, Any]) -> dict[str, Any]:
     """Return the settings by full key, classes by their bare names: a class keeps its name when its module moves."""
-    settings = {"tf32": False, "model.input_dropout": 0.0, **flattened(config)}  # old runs lack these
+    settings = {**ADDED_LATER, **flattened(config)}
     return {key: _bare(value) if key.endswith("._target_") else value for key, value in settings.items()}
 
 

@@ -92,11 +92,12 @@ def transposed_product(a_KM: Tensor, b_KH: Tensor) -> Tensor:
 
 
 def linear_cross_entropy(
-    x_NH: Tensor, weight_VH: Tensor, bias_V: Tensor, targets_N: Tensor
+    x_NH: Tensor, weight_VH: Tensor, bias_V: Tensor, targets_N: Tensor, smoothing: float = 0.0
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the mean cross-entropy of the logits W x + b, in nats, and its gradients by x, W and b.
 
-    The logits exist only in blocks of about BLOCK numbers.
+    With `smoothing`, the gradients are those of the cross-entropy with smoothed labels. The logits exist only in blocks
+    of about BLOCK numbers.
     """
     (count, hidden), symbols = x_NH.shape, len(bias_V)
     if targets_N.shape != (count,) or targets_N.dtype != torch.int64:
@@ -108,6 +109,7 @@ def linear_cross_entropy(
     x_NH, targets_N = x_NH.contiguous(), targets_N.contiguous()
     rows = max(1, BLOCK // len(bias_V))
     nats_N, x_gradient_NH = x_NH.new_empty(count), torch.empty_like(x_NH)
+    shares = x_NH.new_tensor([1 - smoothing, smoothing / symbols])  # of a label: its target, and every symbol
     sums: list[Tensor] = []
     forward, back = packed(weight_VH.t()), packed(weight_VH)
     for start in range(0, count, rows):
@@ -115,7 +117,7 @@ def linear_cross_entropy(
         logits = x_NH.new_empty(block, len(bias_V))
         sizes = [start, block, count, x_NH.shape[1], len(bias_V)]
         read = [*_addresses(x_NH, forward, bias_V), targets_N.data_ptr()]
-        parameters = [loops().step.address, *sizes, *read, *_addresses(nats_N, logits, back, x_gradient_NH)]
+        parameters = [loops().step.address, *sizes, *read, *_addresses(nats_N, logits, back, x_gradient_NH, shares)]
         threads.run(output_loop().output_layer.address, parameters, block // MAX_ROWS)
         more_sums = [transposed_product(logits, x_NH[start : start + block]), logits.sum(0)]
         sums = [total + more for total, more in zip(sums, more_sums, strict=True)] if sums else more_sums

@@ -56,8 +56,11 @@ def _exponentials(row_V: Any, largest: Any) -> Any:
 
 
 @njit(forceinline=True, cache=USE_CACHE, error_model="numpy")
-def _cross_entropy(row_V: Any, bias_V: Any, target: int, scale: Any) -> Any:
-    """Add the bias to a row of logits; return its cross-entropy in nats, and leave the gradient times scale there."""
+def _cross_entropy(row_V: Any, bias_V: Any, target: int, scale: Any, shares_2: Any) -> Any:
+    """Add the bias to a row of logits; return its cross-entropy in nats, and leave the gradient times scale there.
+
+    The gradient is that of a label of which the target has the first share, and every symbol the second.
+    """
     if target == IGNORED:
         row_V[:] = 0
         return np.float32(0)
@@ -68,9 +71,10 @@ def _cross_entropy(row_V: Any, bias_V: Any, target: int, scale: Any) -> Any:
     logit = row_V[target]
     total = _exponentials(row_V, largest)
     factor = scale / total
+    everywhere = scale * shares_2[1]
     for c in range(len(row_V)):
-        row_V[c] *= factor
-    row_V[target] -= scale
+        row_V[c] = row_V[c] * factor - everywhere
+    row_V[target] -= scale * shares_2[0]
     return np.float32(log(total)) - (logit - largest)
 
 
@@ -79,15 +83,16 @@ def output_layer(pointer: Any) -> None:
     """Compute this thread's share of the mean cross-entropy, in nats, of a block of the rows of x [all_rows, hidden].
 
     `nats` gets the share of each row in the mean, `gradient` its derivative by x, and `logits` [rows, symbols] that by
-    the logits. `targets` and their address are of int64.
+    the logits. `targets` and their address are of int64; `shares` are those of `_cross_entropy`.
     """
-    parameters = library.carray(pointer, (16,))
+    parameters = library.carray(pointer, (17,))
     step, begin, rows, all_rows, hidden, symbols = parameters[:6]
-    x, packed, bias, targets, nats, logits, packed_back, gradient, rank_at, size_at = parameters[6:]
+    x, packed, bias, targets, nats, logits, packed_back, gradient, shares, rank_at, size_at = parameters[6:]
     rank, size = call(rank_at), call(size_at)
     first, last = begin + rows * rank // size, begin + rows * (rank + 1) // size
     bias_V, targets_N = library.carray(floats_at(bias), (symbols,)), library.carray(integers_at(targets), (all_rows,))
     nats_N, logits_NV = library.carray(floats_at(nats), (all_rows,)), library.carray(floats_at(logits), (rows, symbols))
+    shares_2 = library.carray(floats_at(shares), (2,))
     scale = np.float32(1) / np.float32(np.sum(targets_N != IGNORED))
     for start in range(first, last, ROWS):
         count = min(ROWS, last - start)
@@ -95,5 +100,5 @@ def output_layer(pointer: Any) -> None:
         x_at, gradient_at = x + 4 * hidden * start, gradient + 4 * hidden * start
         invoke(step, (NONE, logits_at, 0, x_at, packed, 0, count, symbols, hidden, hidden))
         for row in range(start, start + count):
-            nats_N[row] = scale * _cross_entropy(logits_NV[row - begin], bias_V, targets_N[row], scale)
+            nats_N[row] = scale * _cross_entropy(logits_NV[row - begin], bias_V, targets_N[row], scale, shares_2)
         invoke(step, (NONE, gradient_at, 0, logits_at, packed_back, 0, count, hidden, symbols, symbols))
