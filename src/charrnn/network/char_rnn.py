@@ -44,7 +44,7 @@ class CharRNN(nn.Module):
 
     `cell` is the type of layer, `cell_options` its settings. Dropout is applied to each layer's output, never to its
     state (Zaremba 2014), and in training a share `input_dropout` of the characters is not read (see `InputDropout`).
-    The gradients of the loss are those of labels with `label_smoothing` (see `linear_cross_entropy`).
+    In training the gradients of the loss are those of smoothed labels (`label_smoothing`, see `linear_cross_entropy`).
     With `residual`, each layer above the first adds its output to its input (He 2016).
     W_hy is normal, with standard deviation `output_std` / sqrt(H): with 0, the first gradients of all other weights are
     0, Adam turns the tiny ones that follow into steps of full size in one direction, and a ReLU state explodes.
