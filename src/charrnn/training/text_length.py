@@ -1,4 +1,4 @@
-"""Choose settings that are `auto` by the length of the training text: size of the network, regularization, and steps.
+"""Choose settings that are `auto` by the length of the training text: regularization and steps.
 
 If `max_minutes` leaves no time for so many steps, there are fewer: a learning rate that has not come down scores worse.
 """
@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from charrnn.data.datamodule import CharDataModule
 from charrnn.training.config_checks import run_length
+from charrnn.training.resume import ADDED_LATER
 
 AUTO = "auto"
 STEPS, INTERVAL = "trainer.max_steps", "trainer.val_check_interval"
@@ -22,9 +23,9 @@ class Choice(NamedTuple):
     """The settings for training splits of at most `characters`; docs/learning.md says which were measured."""
 
     characters: float
-    layers: int
-    hidden: int
     dropout: float
+    input_dropout: float
+    label_smoothing: float
     weight_decay: float  # decoupled, as in AdamW
     steps: int
 
@@ -32,21 +33,21 @@ class Choice(NamedTuple):
     def values(self) -> dict[str, Any]:
         """The settings by their names."""
         return {
-            "model.layers": self.layers,
-            "model.hidden": self.hidden,
             "model.dropout": self.dropout,
+            "model.input_dropout": self.input_dropout,
+            "model.label_smoothing": self.label_smoothing,
             WEIGHT_DECAY: self.weight_decay,
             STEPS: self.steps,
         }
 
 
-# A short text is soon learned by heart: fewer units, more regularization, fewer steps. A long one hardly repeats.
+# A short text is soon learned by heart: more regularization, fewer steps. A long one hardly repeats.
 CHOICES = (
-    Choice(2e5, layers=2, hidden=256, dropout=0.5, weight_decay=0.3, steps=1000),
-    Choice(6e5, layers=2, hidden=384, dropout=0.3, weight_decay=0.3, steps=3000),
-    Choice(2e6, layers=3, hidden=512, dropout=0.3, weight_decay=0.3, steps=10_000),
-    Choice(6e6, layers=3, hidden=512, dropout=0.1, weight_decay=0.1, steps=20_000),
-    Choice(inf, layers=3, hidden=512, dropout=0.05, weight_decay=0.1, steps=20_000),
+    Choice(2e5, dropout=0.5, input_dropout=0.03, label_smoothing=0.01, weight_decay=0.4, steps=2000),
+    Choice(6e5, dropout=0.4, input_dropout=0.03, label_smoothing=0.01, weight_decay=0.4, steps=6000),
+    Choice(2e6, dropout=0.3, input_dropout=0.03, label_smoothing=0.01, weight_decay=0.4, steps=20_000),
+    Choice(6e6, dropout=0.1, input_dropout=0.0, label_smoothing=0.0, weight_decay=0.1, steps=20_000),
+    Choice(inf, dropout=0.05, input_dropout=0.0, label_smoothing=0.0, weight_decay=0.1, steps=20_000),
 )
 
 
@@ -60,6 +61,7 @@ def set_by_length(cfg: DictConfig, data: CharDataModule, before: dict[str, Any] 
     values = next(choice.values for choice in CHOICES if characters <= choice.characters)
     if before is not None:
         earlier = OmegaConf.create(before)
+        values |= {key: value for key, value in ADDED_LATER.items() if key in values}
         values = {key: OmegaConf.select(earlier, key, default=values.get(key)) for key in (*values, INTERVAL)}
     if not str(OmegaConf.select(cfg, "optimizer._target_")).endswith("AdamW"):  # others add it to the gradient
         values[WEIGHT_DECAY] = 0.0
